@@ -1,0 +1,5 @@
+//! agent
+
+pub mod provider;
+pub mod swtpm;
+pub mod tpm;

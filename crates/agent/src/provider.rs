@@ -1,0 +1,475 @@
+//! What the service asks of hardware that makes, uses and attests keys.
+//!
+//! The traits here are narrow and know nothing of a particular module; `provider::tpm` implements
+//! them on a TPM 2.0. Calls block: the service runs them on one worker thread. A provider keeps what it
+//! must remember between runs in a [`StateStore`] and hands out keys as opaque [`KeyBlob`]s, which the
+//! caller stores.
+
+mod fault;
+mod state;
+
+pub use fault::{Fault, FaultClass, Template};
+pub use state::{MemoryStore, StateStore, StoreFault};
+
+use zeroize::Zeroizing;
+
+/// Key types that a provider makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// ECDSA on NIST P-256.
+    EcP256,
+    /// ECDSA on NIST P-384.
+    EcP384,
+    /// RSA with a modulus of 2048 bits, public exponent 65537.
+    Rsa2048,
+    /// RSA with a modulus of 3072 bits, public exponent 65537.
+    Rsa3072,
+}
+
+/// What a key is made for; fixed for its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyPurpose {
+    /// Signs what its owner asks for.
+    Sign,
+    /// Attests other keys and signs nothing else: an attesting key of the caller's own.
+    Attest,
+}
+
+/// A key to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Algorithm and size.
+    pub kind: KeyKind,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+}
+
+/// Hash algorithms that callers may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// Octets of a digest.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// How a digest is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignatureScheme {
+    /// ECDSA; the signature is r and s side by side, each as wide as the field.
+    Ecdsa(Hash),
+    /// RSASSA-PKCS1-v1_5; the signature is as wide as the modulus.
+    RsaPkcs1v15(Hash),
+    /// RSASSA-PSS with MGF1 and a salt of the module's choice, usually as long as the digest.
+    RsaPss(Hash),
+}
+
+impl SignatureScheme {
+    /// The hash whose digest is signed.
+    #[must_use]
+    pub const fn hash(self) -> Hash {
+        match self {
+            Self::Ecdsa(hash) | Self::RsaPkcs1v15(hash) | Self::RsaPss(hash) => hash,
+        }
+    }
+}
+
+/// A key as its provider wants it back: opaque to everyone else, useless without the module that made it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBlob(Vec<u8>);
+
+impl KeyBlob {
+    /// The blob that was stored as `bytes`. Nothing is checked until a provider uses it.
+    #[must_use]
+    pub const fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The octets to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for KeyBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyBlob({} octets)", self.0.len())
+    }
+}
+
+/// The public half of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Algorithm and size.
+    pub kind: KeyKind,
+    /// What the key is for.
+    pub purpose: KeyPurpose,
+    /// DER SubjectPublicKeyInfo.
+    pub spki: Vec<u8>,
+    /// Contents of the SPKI's BIT STRING: `04 | X | Y` for EC (SEC 1), DER RSAPublicKey for RSA (RFC 8017).
+    /// The PSA export formats are exactly these.
+    pub subject_public_key: Vec<u8>,
+}
+
+/// Makes and uses keys.
+pub trait KeyProvider: Send {
+    /// Makes a key inside the module.
+    ///
+    /// # Errors
+    /// [`Fault`], of class [`FaultClass::NotSupported`] when the module has no such algorithm.
+    fn generate(&mut self, spec: KeySpec) -> Result<KeyBlob, Fault>;
+
+    /// The public half of a key.
+    ///
+    /// # Errors
+    /// [`Fault::BlobInvalid`] when `key` is not a blob of this provider.
+    fn export_public(&mut self, key: &KeyBlob) -> Result<PublicKey, Fault>;
+
+    /// Signs a digest.
+    ///
+    /// # Errors
+    /// [`Fault::DigestLength`], [`Fault::SchemeMismatch`], [`Fault::PurposeMismatch`] for an attesting key,
+    /// [`Fault::KeyLost`] when the module was cleared.
+    fn sign_hash(
+        &mut self,
+        key: &KeyBlob,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, Fault>;
+
+    /// Makes the module forget a key. A module that keeps nothing but blobs has nothing to do.
+    ///
+    /// # Errors
+    /// [`Fault`] when the module refuses.
+    fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault>;
+}
+
+/// What an attestation speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttestationSubject {
+    /// A key.
+    Key,
+    /// The platform.
+    Platform,
+}
+
+/// How much a mechanism's messages may still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stability {
+    /// May change in any release.
+    Experimental,
+    /// Changes only with a new version number.
+    Stable,
+}
+
+/// Format of a statement, by its registered id (`tpm-certify`, `tpm-certify-x509`, `tpm-quote`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FormatId(pub &'static str);
+
+/// A way to attest that this provider offers on this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mechanism {
+    /// Format of its statements; also its name.
+    pub format: FormatId,
+    /// Version of its request and result messages.
+    pub version: u32,
+    /// How settled they are.
+    pub stability: Stability,
+    /// The statement's type in an AttestationStatement, as dotted decimal.
+    pub statement_oid: &'static str,
+    /// What it attests.
+    pub subject: AttestationSubject,
+}
+
+/// What an attesting key's certificate lets it sign: one certificate serves exactly one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// The module's own attestation structures.
+    Attest,
+    /// Certificates that the module makes.
+    CertifyX509,
+}
+
+impl Family {
+    /// All families.
+    pub const ALL: [Self; 2] = [Self::Attest, Self::CertifyX509];
+
+    /// The name in messages and stored state.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attest => "attest",
+            Self::CertifyX509 => "certify-x509",
+        }
+    }
+
+    /// The family of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.as_str() == name)
+    }
+}
+
+/// Certificates of an attesting key for one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyCertificates {
+    /// The family.
+    pub family: Family,
+    /// The key's own certificate first, then its issuers; each DER.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+/// An attesting key that the administrator set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestingKey {
+    /// The name by which callers choose it.
+    pub name: String,
+    /// Whether it attests when nobody chooses.
+    pub is_default: bool,
+    /// Algorithm and size.
+    pub kind: KeyKind,
+    /// The public area in the module's own encoding (a marshaled TPMT_PUBLIC).
+    pub public: Vec<u8>,
+    /// DER SubjectPublicKeyInfo.
+    pub spki: Vec<u8>,
+    /// What it is able to sign, certified or not.
+    pub families: Vec<Family>,
+    /// What it has been certified for.
+    pub certificates: Vec<FamilyCertificates>,
+    /// Whether this agent made it.
+    pub made_here: bool,
+}
+
+/// Which key attests.
+#[derive(Clone, Copy, Debug)]
+pub enum AttestingKeyChoice<'a> {
+    /// The default that the administrator set.
+    Default,
+    /// A key of the administrator's, by name.
+    Named(&'a str),
+    /// A key of the caller's own, made for [`KeyPurpose::Attest`].
+    Own {
+        /// The key.
+        key: &'a KeyBlob,
+        /// Its certificate first, then its issuers; DER. May be empty.
+        certificates: &'a [Vec<u8>],
+    },
+}
+
+/// Subject of a certificate that the module makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectName {
+    /// A DER Name, which must lie beneath the issuer's.
+    Absolute(Vec<u8>),
+    /// A DER Name whose RDNs are put behind the issuer's.
+    BeneathIssuer(Vec<u8>),
+}
+
+/// KeyUsage bits of a certificate (RFC 5280 section 4.2.1.3) that an attested key may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUsage(u16);
+
+impl KeyUsage {
+    /// digitalSignature.
+    pub const DIGITAL_SIGNATURE: Self = Self(0x8000);
+    /// nonRepudiation (contentCommitment).
+    pub const NON_REPUDIATION: Self = Self(0x4000);
+    /// keyEncipherment.
+    pub const KEY_ENCIPHERMENT: Self = Self(0x2000);
+    /// dataEncipherment.
+    pub const DATA_ENCIPHERMENT: Self = Self(0x1000);
+    /// keyAgreement.
+    pub const KEY_AGREEMENT: Self = Self(0x0800);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The bits, bit 0 of the BIT STRING as the most significant of 16.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The usage of that RFC 5280 name. keyCertSign and cRLSign are not among them: a key that is attested
+    /// by a certificate is never an issuer.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "digitalSignature" => Some(Self::DIGITAL_SIGNATURE),
+            "nonRepudiation" | "contentCommitment" => Some(Self::NON_REPUDIATION),
+            "keyEncipherment" => Some(Self::KEY_ENCIPHERMENT),
+            "dataEncipherment" => Some(Self::DATA_ENCIPHERMENT),
+            "keyAgreement" => Some(Self::KEY_AGREEMENT),
+            _ => None,
+        }
+    }
+}
+
+/// The caller's part of a certificate that the module signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateTemplate {
+    /// The subject.
+    pub subject: SubjectName,
+    /// Start of validity, seconds since the Unix epoch.
+    pub not_before: i64,
+    /// End of validity, seconds since the Unix epoch.
+    pub not_after: i64,
+    /// Key usage; at least one bit.
+    pub key_usage: KeyUsage,
+    /// DER GeneralNames for a SAN extension; `None` makes no such extension.
+    pub subject_alt_names: Option<Vec<u8>>,
+    /// DER certificates to hang under: the first one's subject becomes the issuer and its key must be the
+    /// attesting key. Empty: the attesting key's own certificates for [`Family::CertifyX509`].
+    pub issuer_chain: Vec<Vec<u8>>,
+}
+
+/// How a key is to be attested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyMechanism {
+    /// `tpm-certify`: the module's own structure.
+    TpmCertify,
+    /// `tpm-certify-x509`: a certificate made by the module.
+    TpmCertifyX509(CertificateTemplate),
+}
+
+/// How the platform is to be attested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlatformMechanism {
+    /// `tpm-quote`: platform configuration registers.
+    TpmQuote {
+        /// The bank.
+        bank: Hash,
+        /// Register indices, 0 to 23; any order, duplicates are one.
+        indices: Vec<u8>,
+    },
+}
+
+/// An attestation, ready to be put into an AttestationBundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// Its format.
+    pub format: FormatId,
+    /// The statement's type, as dotted decimal.
+    pub statement_oid: &'static str,
+    /// DER of the statement (the `stmt` of an AttestationStatement).
+    pub statement: Vec<u8>,
+    /// DER certificates for the bundle: the attesting key's first, then its issuers. May be empty.
+    pub certificates: Vec<Vec<u8>>,
+    /// The certificate that the module made, DER, where the mechanism makes one.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Proof of where the module comes from, and the key to be certified as its attesting key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endorsement {
+    /// DER certificates of endorsement keys that this module holds.
+    pub certificates: Vec<Vec<u8>>,
+    /// DER certificates that the module keeps beside them: helpers, never trusted.
+    pub chain: Vec<Vec<u8>>,
+    /// Name of the attesting key.
+    pub attesting_key: String,
+    /// Its public area in the module's own encoding (a marshaled TPMT_PUBLIC).
+    pub public: Vec<u8>,
+    /// Its Name (Part 1, "Names"): nameAlg and digest.
+    pub name: Vec<u8>,
+}
+
+/// An answer that only the module holding both the endorsement key and the attesting key can give.
+#[derive(Clone, Copy, Debug)]
+pub struct Activation<'a> {
+    /// Name of the attesting key.
+    pub attesting_key: &'a str,
+    /// TPM2B_ID_OBJECT, with its size field.
+    pub credential: &'a [u8],
+    /// TPM2B_ENCRYPTED_SECRET, with its size field.
+    pub secret: &'a [u8],
+}
+
+/// Attests keys and the platform, and takes part in the enrolment of attesting keys.
+pub trait Attester: Send {
+    /// What this module can attest.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn mechanisms(&mut self) -> Result<Vec<Mechanism>, Fault>;
+
+    /// The administrator's attesting keys, the default first.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault>;
+
+    /// Makes another attesting key for the administrator.
+    ///
+    /// # Errors
+    /// [`Fault::AttestingKeyExists`], or [`Fault`] of the module.
+    fn create_attesting_key(&mut self, name: &str, kind: KeyKind) -> Result<AttestingKey, Fault>;
+
+    /// Attests a key. `nonce` is 16 to 64 octets, or empty for none.
+    ///
+    /// # Errors
+    /// [`Fault::NonceLength`], [`Fault::AttestingKeyUnknown`], [`Fault::Template`] for a certificate that
+    /// no verifier would accept, [`Fault::KeyLost`].
+    fn attest_key(
+        &mut self,
+        key: &KeyBlob,
+        attesting_key: AttestingKeyChoice<'_>,
+        mechanism: &KeyMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault>;
+
+    /// Attests the platform. `nonce` is 16 to 64 octets, or empty for none.
+    ///
+    /// # Errors
+    /// [`Fault::NonceLength`], [`Fault::AttestingKeyUnknown`], [`Fault::PcrSelection`].
+    fn attest_platform(
+        &mut self,
+        attesting_key: AttestingKeyChoice<'_>,
+        mechanism: &PlatformMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault>;
+
+    /// What an authority needs to certify the attesting key `attesting_key` (empty: the default).
+    ///
+    /// # Errors
+    /// [`Fault::AttestingKeyUnknown`], [`Fault::NoEndorsementCertificate`].
+    fn endorsement(&mut self, attesting_key: &str) -> Result<Endorsement, Fault>;
+
+    /// Opens a credential (TPM2_ActivateCredential). Every endorsement key whose sizes fit is tried.
+    ///
+    /// # Errors
+    /// [`Fault::ActivationRefused`], the same whatever the module disliked, and never a sign of a dead
+    /// module; [`Fault::AttestingKeyUnknown`]; transport faults.
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Zeroizing<Vec<u8>>, Fault>;
+
+    /// Keeps the certificates of an attesting key (empty name: the default), replacing those of the family.
+    ///
+    /// # Errors
+    /// [`Fault::AttestingKeyUnknown`], [`Fault::CertificateMismatch`] when the first certificate's key is
+    /// not the attesting key.
+    fn install_certificates(
+        &mut self,
+        attesting_key: &str,
+        certificates: FamilyCertificates,
+    ) -> Result<(), Fault>;
+}

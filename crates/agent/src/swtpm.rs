@@ -1,0 +1,1 @@
+//! A software TPM for demonstrations and tests.
