@@ -1,0 +1,223 @@
+//! One signature, one key, one answer.
+
+use aws_lc_rs::signature::{self as lc, RsaParameters, RsaPssSaltLength, UnparsedPublicKey, VerificationAlgorithm};
+use thiserror::Error;
+use vouchsafe_evidence::tpm::{Curve, HashAlg, TpmtSignature};
+use vouchsafe_evidence::x509::{PublicKey, SpkiView};
+
+use super::{PssSalt, SignatureAlgorithm, SignatureBudget};
+
+/// Smallest RSA modulus whose signatures count, in bits (NIST SP 800-131A; smaller ones are parsed only).
+const RSA_BITS_ACCEPTED_MIN: usize = 2048;
+/// Smallest RSA public exponent whose signatures count (FIPS 186-5, section 5.4): 65537.
+const RSA_EXPONENT_MIN: [u8; 3] = [0x01, 0x00, 0x01];
+
+/// Why a signature does not count.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SignatureError {
+    /// The request has spent its signature checks; nothing was checked.
+    #[error("the request needs more than {limit} signature checks")]
+    BudgetExhausted {
+        /// Checks that one request may cost.
+        limit: usize,
+    },
+    /// The signature is not this key's over this message.
+    #[error("the signature is not this key's over these bytes")]
+    Invalid,
+    /// The key is of another kind than the algorithm, or may not be used with it.
+    #[error("the key cannot make signatures by {algorithm}")]
+    KeyMismatch {
+        /// The algorithm asked for.
+        algorithm: SignatureAlgorithm,
+    },
+    /// SHA-1.
+    #[error("{algorithm} is not accepted")]
+    WeakAlgorithm {
+        /// The algorithm found.
+        algorithm: SignatureAlgorithm,
+    },
+    /// An RSA key that is too small, or whose exponent is even or below 65537.
+    #[error("the RSA key of {modulus_bits} bits is too small, or its public exponent is even or below 65537")]
+    WeakKey {
+        /// Size of its modulus in bits.
+        modulus_bits: usize,
+    },
+}
+
+/// Checks that `signature` over `message` was made with the private part of `key` by `algorithm`.
+///
+/// - RSA keys have 2048 to 8192 bits and an odd exponent of at least 65537.
+/// - A key marked for OAEP signs nothing; a key marked for PSS signs by PSS alone.
+/// - ECDSA: P-256, P-384 and P-521 with any SHA-2 hash; r and s in range; a large s is fine, since TPMs emit it.
+/// - SHA-1 is refused before anything is checked or paid for.
+///
+/// # Errors
+/// A [`SignatureError`]; only [`SignatureError::Invalid`] was paid for.
+pub fn verify_signature(
+    budget: &mut SignatureBudget,
+    key: &SpkiView,
+    algorithm: SignatureAlgorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    if algorithm.hash() == Some(HashAlg::Sha1) {
+        return Err(SignatureError::WeakAlgorithm { algorithm });
+    }
+    let mismatch = SignatureError::KeyMismatch { algorithm };
+    let identity = [key.as_der(), &algorithm.tag(), message, signature];
+    match (key.key(), algorithm) {
+        (PublicKey::Rsa { modulus, exponent, oaep, pss }, SignatureAlgorithm::RsaPkcs1(hash)) => {
+            if *oaep || *pss {
+                return Err(mismatch);
+            }
+            check_rsa_strength(modulus, exponent)?;
+            let parameters = pkcs1_parameters(hash).ok_or(mismatch)?;
+            budget.answer(&identity, || rsa_valid(modulus, exponent, &[parameters], message, signature))
+        }
+        (PublicKey::Rsa { modulus, exponent, oaep, pss: _ }, SignatureAlgorithm::RsaPss(hash, salt)) => {
+            if *oaep {
+                return Err(mismatch);
+            }
+            check_rsa_strength(modulus, exponent)?;
+            let parameters = pss_parameters(hash, salt).ok_or(mismatch)?;
+            budget.answer(&identity, || rsa_valid(modulus, exponent, &parameters, message, signature))
+        }
+        (PublicKey::Ec { curve, x, y }, SignatureAlgorithm::Ecdsa(hash)) => {
+            let verification = ecdsa_verification(*curve, hash).ok_or(mismatch)?;
+            let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
+            budget.answer(&identity, || UnparsedPublicKey::new(verification, point).verify(message, signature).is_ok())
+        }
+        (PublicKey::Ed25519 { point }, SignatureAlgorithm::Ed25519) => budget
+            .answer(&identity, || UnparsedPublicKey::new(&lc::ED25519, point.as_slice()).verify(message, signature).is_ok()),
+        (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
+        | (
+            PublicKey::Ec { .. },
+            SignatureAlgorithm::Ed25519 | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
+        )
+        | (
+            PublicKey::Ed25519 { .. },
+            SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
+        )
+        | (PublicKey::Unknown { .. }, _) => Err(mismatch),
+    }
+}
+
+/// Checks a TPM's signature over `message`, which the TPM hashed itself.
+///
+/// As [`verify_signature`], with the algorithm that the TPMT_SIGNATURE names. r and s are taken as integers
+/// of any padding; zero and anything wider than the curve is refused.
+///
+/// # Errors
+/// A [`SignatureError`].
+pub fn verify_tpm_signature(
+    budget: &mut SignatureBudget,
+    key: &SpkiView,
+    signature: &TpmtSignature,
+    message: &[u8],
+) -> Result<(), SignatureError> {
+    match signature {
+        TpmtSignature::Ecdsa { hash, r, s } => {
+            let value = ecdsa_sig_value(r, s).ok_or(SignatureError::Invalid)?;
+            verify_signature(budget, key, SignatureAlgorithm::Ecdsa(*hash), message, &value)
+        }
+        TpmtSignature::Rsapss { hash, signature } => {
+            let algorithm = SignatureAlgorithm::RsaPss(*hash, PssSalt::DigestOrLongest);
+            verify_signature(budget, key, algorithm, message, signature)
+        }
+        TpmtSignature::Rsassa { hash, signature } => {
+            verify_signature(budget, key, SignatureAlgorithm::RsaPkcs1(*hash), message, signature)
+        }
+    }
+}
+
+fn check_rsa_strength(modulus: &[u8], exponent: &[u8]) -> Result<(), SignatureError> {
+    let modulus_bits = bits(modulus);
+    let large = exponent.len() > RSA_EXPONENT_MIN.len()
+        || (exponent.len() == RSA_EXPONENT_MIN.len() && exponent >= RSA_EXPONENT_MIN.as_slice());
+    let odd = exponent.last().is_some_and(|last| last & 1 == 1);
+    if modulus_bits < RSA_BITS_ACCEPTED_MIN || !large || !odd {
+        return Err(SignatureError::WeakKey { modulus_bits });
+    }
+    Ok(())
+}
+
+/// Significant bits of a big-endian integer without leading zero octets.
+fn bits(integer: &[u8]) -> usize {
+    let Some(first) = integer.first() else { return 0 };
+    let unused = usize::try_from(first.leading_zeros()).unwrap_or(0);
+    integer.len() * 8 - unused
+}
+
+fn rsa_valid(modulus: &[u8], exponent: &[u8], choices: &[&RsaParameters], message: &[u8], signature: &[u8]) -> bool {
+    let key = lc::RsaPublicKeyComponents { n: modulus, e: exponent };
+    choices.iter().any(|parameters| key.verify(parameters, message, signature).is_ok())
+}
+
+fn pkcs1_parameters(hash: HashAlg) -> Option<&'static RsaParameters> {
+    match hash {
+        HashAlg::Sha1 => None,
+        HashAlg::Sha256 => Some(&lc::RSA_PKCS1_2048_8192_SHA256),
+        HashAlg::Sha384 => Some(&lc::RSA_PKCS1_2048_8192_SHA384),
+        HashAlg::Sha512 => Some(&lc::RSA_PKCS1_2048_8192_SHA512),
+    }
+}
+
+fn pss_parameters(hash: HashAlg, salt: PssSalt) -> Option<Vec<&'static RsaParameters>> {
+    const LONGEST: RsaPssSaltLength = RsaPssSaltLength::Max;
+    let (digest, longest): (&RsaParameters, &RsaParameters) = match hash {
+        HashAlg::Sha1 => return None,
+        HashAlg::Sha256 => {
+            (&lc::RSA_PSS_2048_8192_SHA256, &const { lc::RSA_PSS_2048_8192_SHA256.with_pss_salt_length(LONGEST) })
+        }
+        HashAlg::Sha384 => {
+            (&lc::RSA_PSS_2048_8192_SHA384, &const { lc::RSA_PSS_2048_8192_SHA384.with_pss_salt_length(LONGEST) })
+        }
+        HashAlg::Sha512 => {
+            (&lc::RSA_PSS_2048_8192_SHA512, &const { lc::RSA_PSS_2048_8192_SHA512.with_pss_salt_length(LONGEST) })
+        }
+    };
+    Some(match salt {
+        PssSalt::Digest => vec![digest],
+        PssSalt::DigestOrLongest => vec![digest, longest],
+    })
+}
+
+fn ecdsa_verification(curve: Curve, hash: HashAlg) -> Option<&'static dyn VerificationAlgorithm> {
+    match (curve, hash) {
+        (_, HashAlg::Sha1) => None,
+        (Curve::P256, HashAlg::Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
+        (Curve::P256, HashAlg::Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
+        (Curve::P256, HashAlg::Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
+        (Curve::P384, HashAlg::Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
+        (Curve::P384, HashAlg::Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
+        (Curve::P384, HashAlg::Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
+        (Curve::P521, HashAlg::Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
+        (Curve::P521, HashAlg::Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
+        (Curve::P521, HashAlg::Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
+    }
+}
+
+/// Octets of the widest r or s (P-521).
+const ECDSA_INTEGER_OCTETS_MAX: usize = 66;
+
+/// The DER ECDSA-Sig-Value of r and s; `None` when one of them is zero or wider than any curve.
+///
+/// Whether they are below the group order is the check's business.
+fn ecdsa_sig_value(r: &[u8], s: &[u8]) -> Option<Vec<u8>> {
+    let body = [positive_integer(r)?, positive_integer(s)?].concat();
+    let length = u8::try_from(body.len()).ok()?;
+    let header = if length < 0x80 { vec![0x30, length] } else { vec![0x30, 0x81, length] };
+    Some([header, body].concat())
+}
+
+/// A DER INTEGER of a positive big-endian number of any padding.
+fn positive_integer(octets: &[u8]) -> Option<Vec<u8>> {
+    let start = octets.iter().position(|octet| *octet != 0)?;
+    let (_, significant) = octets.split_at_checked(start)?;
+    if significant.len() > ECDSA_INTEGER_OCTETS_MAX {
+        return None;
+    }
+    let sign: &[u8] = if significant.first()? & 0x80 == 0 { &[] } else { &[0x00] };
+    let length = u8::try_from(sign.len() + significant.len()).ok()?;
+    Some([&[0x02, length], sign, significant].concat())
+}

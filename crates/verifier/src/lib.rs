@@ -1,0 +1,5 @@
+//! verifier
+
+pub mod time;
+
+pub use time::Instant;

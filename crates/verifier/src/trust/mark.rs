@@ -1,0 +1,73 @@
+//! NAME.toml: what an administrator notes about an anchor.
+
+use serde::Deserialize;
+
+use super::{SHA256_OCTETS, TrustDefect};
+
+/// Provenance and marks of an anchor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorMark {
+    /// Whether it certifies TPMs in software (swtpm, vTPM).
+    pub is_virtual: bool,
+    /// Where it was obtained, as free text.
+    pub source: Option<String>,
+    /// When it was obtained, as free text or a TOML date.
+    pub date: Option<String>,
+    /// SHA-256 of the anchor file, or of the DER of an anchor in it; checked when the store is read.
+    pub sha256: Option<[u8; SHA256_OCTETS]>,
+    /// Who vouches for it, as free text.
+    pub vouched_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MarkFile {
+    #[serde(default, rename = "virtual")]
+    is_virtual: bool,
+    source: Option<String>,
+    date: Option<DateText>,
+    sha256: Option<String>,
+    vouched_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DateText {
+    Date(toml::value::Datetime),
+    Text(String),
+}
+
+impl AnchorMark {
+    /// Reads the TOML text of a mark; a field it does not know is an error, since a misspelled `virtual` would
+    /// make a software TPM look like a chip.
+    pub(super) fn from_toml(contents: &[u8]) -> Result<Self, TrustDefect> {
+        let text = std::str::from_utf8(contents).map_err(|error| TrustDefect::Mark(error.to_string()))?;
+        let file: MarkFile = toml::from_str(text).map_err(|error| TrustDefect::Mark(error.message().to_owned()))?;
+        let sha256 = file.sha256.map(|hex| sha256_from_hex(&hex)).transpose()?;
+        let date = file.date.map(|date| match date {
+            DateText::Date(date) => date.to_string(),
+            DateText::Text(text) => text,
+        });
+        Ok(Self { is_virtual: file.is_virtual, source: file.source, date, sha256, vouched_by: file.vouched_by })
+    }
+}
+
+fn sha256_from_hex(hex: &str) -> Result<[u8; SHA256_OCTETS], TrustDefect> {
+    let digits: Option<Vec<u8>> = hex
+        .chars()
+        .filter(|character| *character != ':')
+        .map(|character| character.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect();
+    digits
+        .map(|digits| digits.chunks(2).filter_map(octet).collect::<Vec<u8>>())
+        .filter(|_| hex.chars().filter(|character| *character != ':').count() == 2 * SHA256_OCTETS)
+        .and_then(|octets| octets.try_into().ok())
+        .ok_or_else(|| TrustDefect::Mark("sha256 is not 64 hexadecimal digits".to_owned()))
+}
+
+fn octet(digits: &[u8]) -> Option<u8> {
+    match digits {
+        [high, low] => Some(high << 4 | low),
+        _ => None,
+    }
+}
