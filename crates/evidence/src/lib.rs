@@ -8,9 +8,14 @@
 //!
 //! Read first: [`tpm::TpmsAttest`], [`tpm::TpmtPublic`] and [`x509::CertView`].
 
+pub mod bundle;
+pub mod input;
 pub mod limits;
 mod malformed;
 pub mod oid;
+pub mod pem;
+pub mod statement;
+pub mod text;
 pub mod tpm;
 pub mod x509;
 

@@ -1,0 +1,165 @@
+//! Recognition of what a presenter hands in: files of any order, told apart by their content.
+
+use thiserror::Error;
+
+use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
+use crate::statement::FormatId;
+use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
+use crate::Malformed;
+
+/// One file, or one value of an interface: what it is called, and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct InputFile<'a> {
+    /// A name for messages.
+    pub name: &'a str,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// What form a submission came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A certification request.
+    Csr(CsrView),
+    /// A certificate that publishes statements about its key in the extension id-aa-attestation.
+    PublishedCertificate(CertView),
+    /// Bare evidence.
+    Evidence,
+}
+
+/// What was handed in, all forms brought to one: statements, and certificates that help to verify them.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    form: Form,
+    format: Option<FormatId>,
+    statements: Vec<AttestationStatement>,
+    certs: Vec<CertChoice>,
+}
+
+/// Why input is no submission.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InputError {
+    /// Two candidates for one part.
+    #[error("two candidates for {part}: {first} and {second}")]
+    Ambiguous {
+        /// The part.
+        part: &'static str,
+        /// Name of the one file.
+        first: String,
+        /// Name of the other file.
+        second: String,
+    },
+    /// A bare or published bundle that is not one.
+    #[error(transparent)]
+    Bundle(#[from] BundleDefect),
+    /// A certification request that cannot be used.
+    #[error(transparent)]
+    Csr(#[from] CsrDefect),
+    /// No file, or nothing but empty files.
+    #[error("the input is empty")]
+    Empty,
+    /// A format was forced upon a certification request.
+    #[error("a format cannot be chosen for a certification request")]
+    FormatWithCsr,
+    /// A part of bare evidence is not there.
+    #[error("{format} evidence without {part}")]
+    Incomplete {
+        /// The format.
+        format: FormatId,
+        /// The part.
+        part: &'static str,
+    },
+    /// A file says what it is, and is not.
+    #[error("{file}: {malformed}")]
+    Malformed {
+        /// Name of the file.
+        file: String,
+        /// What is wrong.
+        malformed: Malformed,
+    },
+    /// A limit on the input as a whole is exceeded.
+    #[error("{what} exceeds the limit of {limit}")]
+    OverLimit {
+        /// The bounded quantity.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A file that cannot be told.
+    #[error("{file} is nothing that can be verified")]
+    Unrecognized {
+        /// Name of the file.
+        file: String,
+    },
+    /// The format that was asked for has no bare form that is read.
+    #[error("bare {0} evidence is not read")]
+    UnsupportedFormat(FormatId),
+}
+
+impl Submission {
+    /// The submission that a request is. A request without an attestation attribute has no statements.
+    ///
+    /// # Errors
+    /// [`InputError::Csr`] if the attestation attribute is not what it must be.
+    pub fn from_csr(csr: CsrView) -> Result<Self, InputError> {
+        let (statements, certs) =
+            csr.attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
+        Ok(Self { form: Form::Csr(csr), format: None, statements, certs })
+    }
+
+    /// The submission that a bare bundle is.
+    #[must_use]
+    pub fn from_bundle(bundle: AttestationBundle) -> Self {
+        let (statements, certs) = bundle.into_parts();
+        let format = statements.iter().find_map(AttestationStatement::format);
+        Self { form: Form::Evidence, format, statements, certs }
+    }
+
+    /// In what form it came.
+    #[must_use]
+    pub const fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The request, if that is the form.
+    #[must_use]
+    pub const fn csr(&self) -> Option<&CsrView> {
+        match &self.form {
+            Form::Csr(csr) => Some(csr),
+            Form::PublishedCertificate(_) | Form::Evidence => None,
+        }
+    }
+
+    /// The key that the statements are to be about, where the form names one: the request's, or that of
+    /// the certificate that publishes them.
+    #[must_use]
+    pub fn subject_key(&self) -> Option<&SpkiView> {
+        match &self.form {
+            Form::Csr(csr) => Some(csr.spki()),
+            Form::PublishedCertificate(certificate) => Some(certificate.spki()),
+            Form::Evidence => None,
+        }
+    }
+
+    /// What reports call the format: `csr`, or the id of the (first known) statement's format.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match (&self.form, self.format) {
+            (Form::Csr(_), _) => "csr",
+            (Form::PublishedCertificate(_) | Form::Evidence, Some(format)) => format.id(),
+            (Form::PublishedCertificate(_) | Form::Evidence, None) => "unknown",
+        }
+    }
+
+    /// The statements, in the order in which they stand.
+    #[must_use]
+    pub fn statements(&self) -> &[AttestationStatement] {
+        &self.statements
+    }
+
+    /// The certificates that came along, in no order.
+    #[must_use]
+    pub fn certs(&self) -> &[CertChoice] {
+        &self.certs
+    }
+}

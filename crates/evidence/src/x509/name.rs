@@ -1,0 +1,268 @@
+//! Name (RFC 5280, 4.1.2.4), kept as its original bytes.
+
+use std::sync::Arc;
+
+use crate::oid::{self, Oid};
+use crate::text::printable;
+use crate::x509::der::{Element, Reader, Tag};
+use crate::{Malformed, Reason, limits};
+
+/// A distinguished name.
+///
+/// ```asn1
+/// Name                      ::= SEQUENCE OF RelativeDistinguishedName
+/// RelativeDistinguishedName ::= SET SIZE (1..MAX) OF SEQUENCE { type OBJECT IDENTIFIER, value ANY }
+/// ```
+///
+/// `==` compares bytes; [`NameView::matches`] compares as RFC 5280, 7.1 does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NameView {
+    der: Arc<[u8]>,
+}
+
+impl NameView {
+    /// Reads the DER of one Name.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless `input` is exactly that, in strict DER, with at most [`limits::RDNS`].
+    pub fn parse(input: &[u8]) -> Result<Self, Malformed> {
+        let element = Element::parse(input, "Name")?;
+        element.check_strict()?;
+        Self::from_element(&element)
+    }
+
+    /// A name inside something larger, whose DER its parser checks.
+    pub(crate) fn from_element(element: &Element<'_>) -> Result<Self, Malformed> {
+        if element.tag() != Tag::SEQUENCE {
+            return Err(element.error(Reason::Unexpected("Name")));
+        }
+        let mut rdns = element.reader();
+        let mut count = 0_usize;
+        while !rdns.is_empty() {
+            count = count.saturating_add(1);
+            if count > limits::RDNS {
+                return Err(element.error(Reason::OverLimit { what: "RDNs", limit: limits::RDNS }));
+            }
+            let rdn = rdns.expect(Tag::SET, "RelativeDistinguishedName")?;
+            let mut attributes = rdn.reader();
+            if attributes.is_empty() {
+                return Err(rdn.error(Reason::Missing("attribute of an RDN")));
+            }
+            while !attributes.is_empty() {
+                read_attribute(&mut attributes)?;
+            }
+        }
+        Ok(Self { der: element.as_der().into() })
+    }
+
+    /// The original DER.
+    #[must_use]
+    pub fn as_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Whether there are no RDNs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rdns().next().is_none()
+    }
+
+    /// The RDNs in the order of the sequence: the topmost first.
+    pub fn rdns(&self) -> impl Iterator<Item = Rdn<'_>> {
+        let mut outer = Reader::new(&self.der, "Name");
+        let mut rdns = outer.element().map(|name| name.reader()).ok();
+        // Every element was read once when the name was made.
+        core::iter::from_fn(move || rdns.as_mut()?.element().ok().map(|set| Rdn { set }))
+    }
+
+    /// The values of all attributes of this type, in order.
+    pub fn attributes(&self, oid: Oid) -> impl Iterator<Item = NameAttribute<'_>> {
+        self.rdns()
+            .flat_map(|rdn| rdn.attributes().collect::<Vec<_>>())
+            .filter(move |attribute| attribute.oid == oid)
+    }
+
+    /// Whether both names are the same name by RFC 5280, 7.1: RDN by RDN, PrintableString, UTF8String
+    /// and IA5String without regard to case and to runs of white space, all else octet by octet.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.der == other.der
+            || (self.rdns().count() == other.rdns().count() && other.is_within(self))
+    }
+
+    /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
+    /// of this name (RFC 5280, 7.1 and 4.2.1.10).
+    #[must_use]
+    pub fn is_within(&self, ancestor: &Self) -> bool {
+        let mut own = self.rdns();
+        ancestor.rdns().all(|theirs| own.next().is_some_and(|rdn| rdn.matches(&theirs)))
+    }
+
+    /// The name as text in the form of RFC 4514 (last RDN first), safe to show.
+    #[must_use]
+    pub fn to_display(&self) -> String {
+        let mut rdns: Vec<String> = self.rdns().map(|rdn| rdn.to_display()).collect();
+        rdns.reverse();
+        rdns.join(",")
+    }
+}
+
+/// One relative distinguished name.
+#[derive(Clone, Copy, Debug)]
+pub struct Rdn<'a> {
+    set: Element<'a>,
+}
+
+impl<'a> Rdn<'a> {
+    /// The original DER of the SET.
+    #[must_use]
+    pub const fn as_der(&self) -> &'a [u8] {
+        self.set.as_der()
+    }
+
+    /// Its attributes, in the order in which they stand.
+    pub fn attributes(&self) -> impl Iterator<Item = NameAttribute<'a>> + use<'a> {
+        let mut members = self.set.reader();
+        core::iter::from_fn(move || read_attribute(&mut members).ok())
+    }
+
+    fn matches(&self, other: &Self) -> bool {
+        self.as_der() == other.as_der()
+            || (self.attributes().count() == other.attributes().count()
+                && self.attributes().all(|own| other.attributes().any(|theirs| own.matches(&theirs)))
+                && other.attributes().all(|theirs| self.attributes().any(|own| own.matches(&theirs))))
+    }
+
+    fn to_display(self) -> String {
+        let parts: Vec<String> = self.attributes().map(|part| part.to_display()).collect();
+        parts.join("+")
+    }
+}
+
+/// One attribute of a name.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAttribute<'a> {
+    der: &'a [u8],
+    oid: Oid,
+    value: Element<'a>,
+}
+
+fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<NameAttribute<'a>, Malformed> {
+    let element = reader.expect(Tag::SEQUENCE, "AttributeTypeAndValue")?;
+    let mut fields = element.reader();
+    let oid = fields.oid("attribute type")?;
+    if fields.is_empty() {
+        return Err(fields.error(Reason::Missing("attribute value")));
+    }
+    let value = fields.element()?;
+    fields.finish()?;
+    Ok(NameAttribute { der: element.as_der(), oid, value })
+}
+
+impl<'a> NameAttribute<'a> {
+    /// The original DER of the SEQUENCE of type and value.
+    #[must_use]
+    pub const fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// The attribute type.
+    #[must_use]
+    pub const fn oid(&self) -> Oid {
+        self.oid
+    }
+
+    /// The value with its tag.
+    #[must_use]
+    pub const fn value(&self) -> Element<'a> {
+        self.value
+    }
+
+    /// The value as text, if it is a string in a known character set. Not made safe to show.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let contents = self.value.contents();
+        match self.value.tag() {
+            Tag::UTF8_STRING => core::str::from_utf8(contents).ok().map(str::to_owned),
+            // TeletexString is read as Latin-1, as everybody does.
+            Tag::PRINTABLE_STRING | Tag::IA5_STRING | Tag::TELETEX_STRING => {
+                Some(contents.iter().copied().map(char::from).collect())
+            }
+            Tag::BMP_STRING => {
+                let units = contents.chunks_exact(2).map(|pair| match pair {
+                    [high, low] => u16::from_be_bytes([*high, *low]),
+                    _ => 0xFFFD,
+                });
+                Some(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    fn folded(&self) -> Option<String> {
+        match self.value.tag() {
+            Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING => {
+                let text = self.text()?.to_lowercase();
+                Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+            }
+            _ => None,
+        }
+    }
+
+    fn matches(&self, other: &Self) -> bool {
+        self.oid == other.oid
+            && (self.value.as_der() == other.value.as_der()
+                || self.folded().is_some_and(|own| other.folded() == Some(own)))
+    }
+
+    fn to_display(self) -> String {
+        let keyword = keyword(self.oid).map_or_else(|| self.oid.to_string(), str::to_owned);
+        match self.text() {
+            Some(text) => format!("{keyword}={}", escape(&printable(&text))),
+            None => {
+                let hex: String =
+                    self.value.as_der().iter().map(|octet| format!("{octet:02X}")).collect();
+                format!("{keyword}=#{hex}")
+            }
+        }
+    }
+}
+
+/// Keywords of RFC 4514, section 3, and the common ones beyond.
+pub(crate) const KEYWORDS: &[(&str, Oid)] = &[
+    ("CN", oid::COMMON_NAME),
+    ("C", oid::COUNTRY_NAME),
+    ("DC", oid::DOMAIN_COMPONENT),
+    ("GN", oid::GIVEN_NAME),
+    ("L", oid::LOCALITY_NAME),
+    ("O", oid::ORGANIZATION_NAME),
+    ("OU", oid::ORGANIZATIONAL_UNIT_NAME),
+    ("SERIALNUMBER", oid::SERIAL_NUMBER),
+    ("SN", oid::SURNAME),
+    ("ST", oid::STATE_OR_PROVINCE_NAME),
+    ("STREET", oid::STREET_ADDRESS),
+    ("T", oid::TITLE),
+    ("UID", oid::USER_ID),
+    ("emailAddress", oid::EMAIL_ADDRESS),
+    ("tpmManufacturer", oid::TPM_MANUFACTURER),
+    ("tpmModel", oid::TPM_MODEL),
+    ("tpmVersion", oid::TPM_VERSION),
+];
+
+fn keyword(oid: Oid) -> Option<&'static str> {
+    KEYWORDS.iter().find(|(_, known)| *known == oid).map(|(keyword, _)| *keyword)
+}
+
+/// Escapes a value as RFC 4514, 2.4 asks.
+fn escape(text: &str) -> String {
+    let last = text.chars().count().saturating_sub(1);
+    let mut escaped = String::with_capacity(text.len());
+    for (index, c) in text.chars().enumerate() {
+        let at_edge = (c == ' ' && (index == 0 || index == last)) || (c == '#' && index == 0);
+        if at_edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
