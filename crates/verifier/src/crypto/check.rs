@@ -2,8 +2,8 @@
 
 use aws_lc_rs::signature::{self as lc, RsaParameters, RsaPssSaltLength, UnparsedPublicKey, VerificationAlgorithm};
 use thiserror::Error;
-use vouchsafe_evidence::tpm::{Curve, HashAlg, TpmtSignature};
-use vouchsafe_evidence::x509::{PublicKey, SpkiView};
+use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
+use vouchsafe_evidence::x509::{NamedCurve, PublicKey, RsaScheme, SpkiView};
 
 use super::{PssSalt, SignatureAlgorithm, SignatureBudget};
 
@@ -66,16 +66,16 @@ pub fn verify_signature(
     let mismatch = SignatureError::KeyMismatch { algorithm };
     let identity = [key.as_der(), &algorithm.tag(), message, signature];
     match (key.key(), algorithm) {
-        (PublicKey::Rsa { modulus, exponent, oaep, pss }, SignatureAlgorithm::RsaPkcs1(hash)) => {
-            if *oaep || *pss {
+        (PublicKey::Rsa { modulus, exponent, scheme }, SignatureAlgorithm::RsaPkcs1(hash)) => {
+            if *scheme != RsaScheme::Any {
                 return Err(mismatch);
             }
             check_rsa_strength(modulus, exponent)?;
             let parameters = pkcs1_parameters(hash).ok_or(mismatch)?;
             budget.answer(&identity, || rsa_valid(modulus, exponent, &[parameters], message, signature))
         }
-        (PublicKey::Rsa { modulus, exponent, oaep, pss: _ }, SignatureAlgorithm::RsaPss(hash, salt)) => {
-            if *oaep {
+        (PublicKey::Rsa { modulus, exponent, scheme }, SignatureAlgorithm::RsaPss(hash, salt)) => {
+            if *scheme == RsaScheme::Oaep {
                 return Err(mismatch);
             }
             check_rsa_strength(modulus, exponent)?;
@@ -87,7 +87,7 @@ pub fn verify_signature(
             let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
             budget.answer(&identity, || UnparsedPublicKey::new(verification, point).verify(message, signature).is_ok())
         }
-        (PublicKey::Ed25519 { point }, SignatureAlgorithm::Ed25519) => budget
+        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => budget
             .answer(&identity, || UnparsedPublicKey::new(&lc::ED25519, point.as_slice()).verify(message, signature).is_ok()),
         (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
         | (
@@ -95,7 +95,7 @@ pub fn verify_signature(
             SignatureAlgorithm::Ed25519 | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
         )
         | (
-            PublicKey::Ed25519 { .. },
+            PublicKey::Ed25519(_),
             SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
         )
         | (PublicKey::Unknown { .. }, _) => Err(mismatch),
@@ -182,18 +182,18 @@ fn pss_parameters(hash: HashAlg, salt: PssSalt) -> Option<Vec<&'static RsaParame
     })
 }
 
-fn ecdsa_verification(curve: Curve, hash: HashAlg) -> Option<&'static dyn VerificationAlgorithm> {
+fn ecdsa_verification(curve: NamedCurve, hash: HashAlg) -> Option<&'static dyn VerificationAlgorithm> {
     match (curve, hash) {
         (_, HashAlg::Sha1) => None,
-        (Curve::P256, HashAlg::Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
-        (Curve::P256, HashAlg::Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
-        (Curve::P256, HashAlg::Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
-        (Curve::P384, HashAlg::Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
-        (Curve::P384, HashAlg::Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
-        (Curve::P384, HashAlg::Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
-        (Curve::P521, HashAlg::Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
-        (Curve::P521, HashAlg::Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
-        (Curve::P521, HashAlg::Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
+        (NamedCurve::P256, HashAlg::Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
+        (NamedCurve::P256, HashAlg::Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
+        (NamedCurve::P256, HashAlg::Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
+        (NamedCurve::P384, HashAlg::Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
+        (NamedCurve::P384, HashAlg::Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
+        (NamedCurve::P384, HashAlg::Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
+        (NamedCurve::P521, HashAlg::Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
+        (NamedCurve::P521, HashAlg::Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
+        (NamedCurve::P521, HashAlg::Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
     }
 }
 

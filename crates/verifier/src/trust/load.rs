@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use vouchsafe_evidence::pem;
+use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use super::{AnchorIdentity, AnchorMark, FormatTrust, TrustAnchor, TrustDefect, TrustError, TrustFile};
@@ -147,10 +148,12 @@ fn identities(contents: &[u8], encoding: Encoding) -> Result<Vec<AnchorIdentity>
     }
     let mut identities = Vec::new();
     for block in pem::read(contents)? {
-        identities.push(match block.label.as_str() {
-            "CERTIFICATE" => AnchorIdentity::Certificate(CertView::parse(&block.der)?),
-            "PUBLIC KEY" => AnchorIdentity::PublicKey(SpkiView::parse(&block.der)?),
-            other => return Err(TrustDefect::UnknownLabel(other.to_owned())),
+        identities.push(match block.kind() {
+            pem::Kind::Certificate => AnchorIdentity::Certificate(CertView::parse(block.contents())?),
+            pem::Kind::PublicKey => AnchorIdentity::PublicKey(SpkiView::parse(block.contents())?),
+            pem::Kind::CertificationRequest | pem::Kind::Other => {
+                return Err(TrustDefect::UnknownLabel(printable(block.label())));
+            }
         });
     }
     if identities.is_empty() { Err(TrustDefect::Empty) } else { Ok(identities) }

@@ -1,0 +1,128 @@
+//! What each kind of chain demands beyond RFC 5280.
+
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::x509::extensions::KeyUsage;
+use vouchsafe_evidence::x509::Quirk;
+
+use super::certificate::{Deviation, Examined};
+use super::error::PathDefect;
+
+/// The kind of a chain: what its last certificate is for.
+///
+/// One attesting key's certificate serves one family of statements. A restricted key signs any bytes that do
+/// not begin like a TPM structure, so a key whose certificate served two families could forge one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChainProfile {
+    /// The certificate of an attesting key that signs TPMS_ATTEST: purpose 2.23.133.8.3 alone, key usage
+    /// digitalSignature (and nonRepudiation at most), no CA.
+    AkAttest,
+    /// The certificate of an attesting key under which TPM2_CertifyX509 makes certificates: critical purpose
+    /// CertifyX509 alone, a CA with a path length of 0, key usage keyCertSign alone. It is the last
+    /// certificate of the validated path; the one that the TPM made hangs beneath and is judged elsewhere.
+    AkCertifyX509,
+    /// The certificate of an endorsement key: purpose 2.23.133.8.1, key usage keyEncipherment or keyAgreement
+    /// where it is stated, no CA.
+    Ek,
+}
+
+/// Purposes of which an attesting key's certificate holds exactly one. One that holds any never issues.
+const ATTESTING_FAMILIES: [Oid; 3] = [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY];
+
+/// Deviations that EK certificates and CA certificates of TPM vendors are known to show.
+const EK_QUIRKS: [Quirk; 9] = [
+    Quirk::ExplicitDefault,
+    Quirk::ExtensionNotDer,
+    Quirk::GeneralizedTimeBefore2050,
+    Quirk::NegativeOrZeroSerial,
+    Quirk::NonMinimalKeyUsage,
+    Quirk::NonMinimalSerial,
+    Quirk::OaepSpki,
+    Quirk::TrailingPadding,
+    Quirk::UnsortedRdnSet,
+];
+
+impl ChainProfile {
+    /// Certificates that hang beneath the last one of the path and count against path lengths.
+    pub(super) const fn certificates_beneath(self) -> usize {
+        match self {
+            Self::AkAttest | Self::Ek => 0,
+            Self::AkCertifyX509 => 1,
+        }
+    }
+
+    /// Deviations from strict DER that certificates of such a chain may show.
+    pub(super) const fn allowed_quirks(self) -> &'static [Quirk] {
+        match self {
+            Self::AkAttest | Self::AkCertifyX509 => &[],
+            Self::Ek => &EK_QUIRKS,
+        }
+    }
+
+    /// Whether a certificate may issue others in such a chain.
+    ///
+    /// A certificate made for an attesting key, or by a TPM, never may: the TPM can be made to sign a
+    /// certificate for a key in software, and neither path length nor name constraints stop it.
+    pub(super) fn check_issuer(certificate: &Examined) -> Result<(), PathDefect> {
+        let of_attesting_key = ATTESTING_FAMILIES.iter().any(|family| certificate.purposes().contains(family));
+        if of_attesting_key || certificate.has_tpma_object() {
+            return Err(PathDefect::AttestingKeyAsIssuer);
+        }
+        Ok(())
+    }
+
+    /// Whether the last certificate of the path is what this profile says, and what it tolerates of it.
+    pub(super) fn check_last(self, certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+        match self {
+            Self::AkAttest => check_ak_attest(certificate),
+            Self::AkCertifyX509 => check_ak_certify_x509(certificate),
+            Self::Ek => check_ek(certificate),
+        }
+    }
+}
+
+fn check_ak_attest(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+    if certificate.purposes() != [oid::KP_AIK_CERTIFICATE] {
+        return Err(PathDefect::WrongFamily);
+    }
+    if certificate.is_ca() {
+        return Err(PathDefect::IsCa);
+    }
+    let usage = certificate.key_usage().ok_or(PathDefect::KeyUsage)?;
+    let allowed = KeyUsage::DIGITAL_SIGNATURE | KeyUsage::NON_REPUDIATION;
+    if !usage.contains(KeyUsage::DIGITAL_SIGNATURE) || usage.bits() & !allowed != 0 {
+        return Err(PathDefect::KeyUsage);
+    }
+    Ok(Vec::new())
+}
+
+fn check_ak_certify_x509(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+    if certificate.purposes() != [oid::KP_CERTIFY_X509] || !certificate.purposes_are_critical() {
+        return Err(PathDefect::WrongFamily);
+    }
+    if !certificate.is_ca() {
+        return Err(PathDefect::NotCa);
+    }
+    if certificate.path_length() != Some(0) {
+        return Err(PathDefect::PathLength);
+    }
+    match certificate.key_usage() {
+        Some(usage) if usage.bits() == KeyUsage::KEY_CERT_SIGN => Ok(Vec::new()),
+        Some(_) | None => Err(PathDefect::KeyUsage),
+    }
+}
+
+fn check_ek(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+    let purposes = certificate.purposes();
+    let mut foreign = ATTESTING_FAMILIES.iter().chain([&oid::ANY_EXTENDED_KEY_USAGE]);
+    if !purposes.contains(&oid::KP_EK_CERTIFICATE) || foreign.any(|purpose| purposes.contains(purpose)) {
+        return Err(PathDefect::WrongEkPurpose);
+    }
+    if certificate.is_ca() {
+        return Err(PathDefect::IsCa);
+    }
+    match certificate.key_usage() {
+        None => Ok(vec![Deviation::KeyUsageAbsent]),
+        Some(usage) if usage.bits() & (KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT) != 0 => Ok(Vec::new()),
+        Some(_) => Err(PathDefect::KeyUsage),
+    }
+}

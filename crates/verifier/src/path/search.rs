@@ -1,0 +1,307 @@
+//! The search for a path, from the trust anchors down to the certificate in question.
+//!
+//! Going down means that a certificate is considered only once a trusted key is known to have signed it.
+//! Certificates that sign each other without end, but that no anchor signed, therefore cost one check each at
+//! most, where a search upwards would follow every way through them.
+
+use std::sync::Arc;
+
+use vouchsafe_evidence::limits;
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
+
+use super::certificate::{Deviation, Examined};
+use super::error::{PathDefect, PathError};
+use super::names::Constraints;
+use super::policy::PolicyState;
+use super::profile::ChainProfile;
+use crate::Instant;
+use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
+use crate::trust::{FormatTrust, TrustAnchor};
+
+/// How often one certificate is considered at different places of different paths. Honest bundles need one or
+/// two; without a bound, CAs that really certify each other could be walked through in ever new orders.
+const EXPANSIONS: u8 = 16;
+
+/// A certificate that may stand between anchor and last certificate.
+struct Candidate<'a> {
+    certificate: &'a CertView,
+    examined: Result<Arc<Examined>, PathError>,
+    expansions: u8,
+}
+
+/// A trusted issuer, and what holds for everything beneath it.
+#[derive(Clone)]
+struct Issuer<'a> {
+    /// `None` for an anchor that is a bare key.
+    name: Option<&'a NameView>,
+    key: &'a SpkiView,
+    key_identifier: Option<Vec<u8>>,
+    /// CA certificates that may follow; `None`: any number.
+    path_length: Option<u64>,
+    constraints: Vec<Arc<Constraints>>,
+    policy: PolicyState,
+    /// Candidates between the anchor and here, topmost first.
+    between: Vec<usize>,
+}
+
+/// A path that was found.
+pub(super) struct Found<'a> {
+    /// Certificates between anchor and last one, topmost first.
+    pub between: Vec<CertView>,
+    /// Where it begins.
+    pub anchor: &'a TrustAnchor,
+    /// What was tolerated.
+    pub deviations: Vec<Deviation>,
+}
+
+/// One search.
+pub(super) struct Search<'a, 'b> {
+    last: &'a CertView,
+    candidates: Vec<Candidate<'a>>,
+    profile: ChainProfile,
+    at: Instant,
+    budget: &'b mut SignatureBudget,
+    best: PathError,
+}
+
+impl<'a, 'b> Search<'a, 'b> {
+    pub(super) fn new(
+        last: &'a CertView,
+        candidates: Vec<&'a CertView>,
+        profile: ChainProfile,
+        at: Instant,
+        budget: &'b mut SignatureBudget,
+    ) -> Self {
+        let candidates = candidates
+            .into_iter()
+            .map(|certificate| Candidate {
+                certificate,
+                examined: Examined::new(certificate).map(Arc::new),
+                expansions: 0,
+            })
+            .collect();
+        Self { last, candidates, profile, at, budget, best: PathError::of_path(PathDefect::NoPath) }
+    }
+
+    /// Tries every anchor. An anchor that holds the key in question is none for it: what is to be proven
+    /// cannot vouch for itself.
+    pub(super) fn run(mut self, trust: &'a FormatTrust) -> Result<Found<'a>, PathError> {
+        for anchor in trust.anchors().iter().filter(|anchor| !anchor.key().same_key(self.last.spki())) {
+            if !self.is_named(anchor) {
+                continue;
+            }
+            let issuer = match issuer_of_anchor(anchor, self.at) {
+                Ok(issuer) => issuer,
+                Err(error) => {
+                    self.note(error);
+                    continue;
+                }
+            };
+            if let Some((between, deviations)) = self.descend(&issuer)? {
+                let between = between.iter().filter_map(|index| self.candidates.get(*index));
+                let between = between.map(|candidate| candidate.certificate.clone()).collect();
+                return Ok(Found { between, anchor, deviations });
+            }
+        }
+        Err(self.best)
+    }
+
+    /// Whether the last certificate or a candidate names the anchor as its issuer.
+    fn is_named(&self, anchor: &TrustAnchor) -> bool {
+        let Some(name) = anchor.subject() else { return true };
+        let mut issuers = self.candidates.iter().map(|candidate| candidate.certificate.issuer());
+        self.last.issuer().matches(name) || issuers.any(|issuer| issuer.matches(name))
+    }
+
+    fn note(&mut self, error: PathError) {
+        if error.is_more_specific_than(&self.best) {
+            self.best = error;
+        }
+    }
+
+    /// Looks for the last certificate beneath `issuer`. An error ends the whole search; `None` means that there
+    /// is no path this way, for the reason that was noted.
+    #[allow(clippy::type_complexity)]
+    fn descend(&mut self, issuer: &Issuer<'a>) -> Result<Option<(Vec<usize>, Vec<Deviation>)>, PathError> {
+        if self.is_issued(self.last, issuer)? {
+            match self.conclude(issuer) {
+                Ok(deviations) => return Ok(Some((issuer.between.clone(), deviations))),
+                Err(error) => self.note(error),
+            }
+        }
+        for index in self.children(issuer) {
+            let Some(candidate) = self.candidates.get_mut(index) else { continue };
+            if candidate.expansions >= EXPANSIONS {
+                continue;
+            }
+            candidate.expansions += 1;
+            let (certificate, examined) = (candidate.certificate, candidate.examined.clone());
+            if issuer.between.len() + 2 + self.profile.certificates_beneath() >= limits::CHAIN_LENGTH {
+                self.note(PathError::of_path(PathDefect::ChainLength));
+                continue;
+            }
+            if !self.is_issued(certificate, issuer)? {
+                continue;
+            }
+            match examined.and_then(|examined| self.next_issuer(certificate, &examined, issuer, index)) {
+                Ok(next) => {
+                    if let Some(found) = self.descend(&next)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(error) => self.note(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Candidates that name `issuer` as theirs and are not on the path yet, those whose key identifier agrees
+    /// first.
+    fn children(&self, issuer: &Issuer<'a>) -> Vec<usize> {
+        let mut children: Vec<(bool, usize)> = Vec::new();
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            let named = issuer.name.is_none_or(|name| candidate.certificate.issuer().matches(name));
+            if named && !issuer.between.contains(&index) {
+                let authority = candidate.examined.as_ref().ok().and_then(|known| known.authority_key_identifier());
+                let differs = matches!((authority, &issuer.key_identifier), (Some(a), Some(b)) if a != b.as_slice());
+                children.push((differs, index));
+            }
+        }
+        children.sort_unstable();
+        children.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Whether `certificate` names `issuer` and carries its signature; if only the former, the reason is noted.
+    fn is_issued(&mut self, certificate: &CertView, issuer: &Issuer<'a>) -> Result<bool, PathError> {
+        if issuer.name.is_some_and(|name| !certificate.issuer().matches(name)) {
+            return Ok(false);
+        }
+        let defect = match check_signature(certificate, issuer.key, self.budget) {
+            Ok(()) => return Ok(true),
+            Err(PathDefect::SignatureLimit) => return Err(PathError::of_path(PathDefect::SignatureLimit)),
+            // A bare key is tried on everything; that it did not sign something is nothing to report.
+            Err(PathDefect::BadSignature) if issuer.name.is_none() => return Ok(false),
+            Err(defect) => defect,
+        };
+        self.note(PathError::of_certificate(defect, certificate));
+        Ok(false)
+    }
+
+    /// `certificate` as an issuer beneath `above` (RFC 5280, sections 6.1.3 and 6.1.4).
+    fn next_issuer(
+        &self,
+        certificate: &'a CertView,
+        examined: &Examined,
+        above: &Issuer<'a>,
+        index: usize,
+    ) -> Result<Issuer<'a>, PathError> {
+        let fail = |defect| PathError::of_certificate(defect, certificate);
+        examined.check_encoding(self.profile.allowed_quirks()).map_err(fail)?;
+        examined.check_validity(self.at).map_err(fail)?;
+        ChainProfile::check_issuer(examined).map_err(fail)?;
+        examined.check_is_ca().map_err(fail)?;
+        let is_self_issued = certificate.subject().matches(certificate.issuer());
+        if !is_self_issued {
+            check_names(certificate, above).map_err(fail)?;
+        }
+        let policy = above.policy.after(examined.policies(), is_self_issued, false);
+        if policy.is_exhausted() {
+            return Err(fail(PathDefect::Policy));
+        }
+        let path_length = follow(above.path_length, is_self_issued).ok_or_else(|| fail(PathDefect::PathLength))?;
+        let mut constraints = above.constraints.clone();
+        constraints.extend(examined.constraints().cloned());
+        let mut between = above.between.clone();
+        between.push(index);
+        Ok(Issuer {
+            name: Some(certificate.subject()),
+            key: certificate.spki(),
+            key_identifier: examined.subject_key_identifier().map(<[u8]>::to_vec),
+            path_length: smaller(path_length, examined.path_length()),
+            constraints,
+            policy: policy.beneath(examined.policies(), is_self_issued),
+            between,
+        })
+    }
+
+    /// The last certificate beneath `above` (RFC 5280, sections 6.1.3 and 6.1.5), and its profile.
+    fn conclude(&self, above: &Issuer<'a>) -> Result<Vec<Deviation>, PathError> {
+        let fail = |defect| PathError::of_certificate(defect, self.last);
+        let examined = Examined::new(self.last)?;
+        examined.check_encoding(self.profile.allowed_quirks()).map_err(fail)?;
+        examined.check_validity(self.at).map_err(fail)?;
+        let mut deviations = self.profile.check_last(&examined).map_err(fail)?;
+        check_names(self.last, above).map_err(fail)?;
+        let is_self_issued = self.last.subject().matches(self.last.issuer());
+        let policy = above.policy.after(examined.policies(), is_self_issued, true).concluded(examined.policies());
+        if policy.is_exhausted() {
+            return Err(fail(PathDefect::Policy));
+        }
+        if self.profile.certificates_beneath() > 0 && follow(above.path_length, is_self_issued).is_none() {
+            return Err(fail(PathDefect::PathLength));
+        }
+        deviations.extend(self.last.quirks().iter().copied().map(Deviation::Quirk));
+        Ok(deviations)
+    }
+}
+
+/// The anchor as an issuer. What an anchor's certificate says of itself holds (RFC 5937, section 3.2); an
+/// X.509 v1 certificate and a bare key say nothing.
+fn issuer_of_anchor(anchor: &TrustAnchor, at: Instant) -> Result<Issuer<'_>, PathError> {
+    let mut issuer = Issuer {
+        name: anchor.subject(),
+        key: anchor.key(),
+        key_identifier: None,
+        path_length: None,
+        constraints: Vec::new(),
+        policy: PolicyState::new(),
+        between: Vec::new(),
+    };
+    if let Some(certificate) = anchor.certificate() {
+        let fail = |defect| PathError::of_certificate(defect, certificate);
+        let examined = Examined::new(certificate)?;
+        examined.check_validity(at).map_err(fail)?;
+        examined.check_may_be_anchor().map_err(fail)?;
+        ChainProfile::check_issuer(&examined).map_err(fail)?;
+        issuer.path_length = examined.path_length();
+        issuer.constraints.extend(examined.constraints().cloned());
+        issuer.key_identifier = examined.subject_key_identifier().map(<[u8]>::to_vec);
+        issuer.policy = issuer.policy.beneath(examined.policies(), true);
+    }
+    Ok(issuer)
+}
+
+fn check_signature(certificate: &CertView, key: &SpkiView, budget: &mut SignatureBudget) -> Result<(), PathDefect> {
+    if certificate.inner_algorithm().as_der() != certificate.outer_algorithm().as_der() {
+        return Err(PathDefect::AlgorithmMismatch);
+    }
+    let algorithm = SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der())
+        .map_err(|_| PathDefect::WeakAlgorithm)?;
+    verify_signature(budget, key, algorithm, certificate.tbs(), certificate.signature()).map_err(|error| match error {
+        SignatureError::BudgetExhausted { .. } => PathDefect::SignatureLimit,
+        SignatureError::Invalid | SignatureError::KeyMismatch { .. } => PathDefect::BadSignature,
+        SignatureError::WeakAlgorithm { .. } => PathDefect::WeakAlgorithm,
+        SignatureError::WeakKey { .. } => PathDefect::WeakKey,
+    })
+}
+
+fn check_names(certificate: &CertView, above: &Issuer<'_>) -> Result<(), PathDefect> {
+    above.constraints.iter().try_for_each(|constraints| constraints.check(certificate))
+}
+
+/// The path length beneath one more CA certificate; `None` if there may be no such certificate
+/// (RFC 5280, section 6.1.4 l).
+#[allow(clippy::option_option)]
+fn follow(path_length: Option<u64>, is_self_issued: bool) -> Option<Option<u64>> {
+    match path_length {
+        Some(length) if !is_self_issued => length.checked_sub(1).map(Some),
+        unchanged => Some(unchanged),
+    }
+}
+
+fn smaller(own: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (own, other) {
+        (Some(own), Some(other)) => Some(own.min(other)),
+        (own, other) => own.or(other),
+    }
+}
