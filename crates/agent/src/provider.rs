@@ -11,6 +11,9 @@ mod state;
 pub use fault::{Fault, FaultClass, Template};
 pub use state::{MemoryStore, StateStore, StoreFault};
 
+pub use vouchsafe_evidence::statement::FormatId;
+
+use vouchsafe_evidence::oid::Oid;
 use zeroize::Zeroizing;
 
 /// Key types that a provider makes.
@@ -177,10 +180,6 @@ pub enum Stability {
     Stable,
 }
 
-/// Format of a statement, by its registered id (`tpm-certify`, `tpm-certify-x509`, `tpm-quote`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FormatId(pub &'static str);
-
 /// A way to attest that this provider offers on this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mechanism {
@@ -190,8 +189,8 @@ pub struct Mechanism {
     pub version: u32,
     /// How settled they are.
     pub stability: Stability,
-    /// The statement's type in an AttestationStatement, as dotted decimal.
-    pub statement_oid: &'static str,
+    /// The statement's type in an AttestationStatement.
+    pub statement_oid: Oid,
     /// What it attests.
     pub subject: AttestationSubject,
 }
@@ -369,8 +368,8 @@ pub enum PlatformMechanism {
 pub struct Attestation {
     /// Its format.
     pub format: FormatId,
-    /// The statement's type, as dotted decimal.
-    pub statement_oid: &'static str,
+    /// The statement's type.
+    pub statement_oid: Oid,
     /// DER of the statement (the `stmt` of an AttestationStatement).
     pub statement: Vec<u8>,
     /// DER certificates for the bundle: the attesting key's first, then its issuers. May be empty.
