@@ -1,5 +1,8 @@
 //! Recognition of what a presenter hands in: files of any order, told apart by their content.
 
+mod assemble;
+mod classify;
+
 use thiserror::Error;
 
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
@@ -97,6 +100,19 @@ pub enum InputError {
 }
 
 impl Submission {
+    /// The submission that these files are, in whatever order they come.
+    ///
+    /// A file is a certification request (PEM or DER, with text around PEM), a certificate that publishes
+    /// statements or that TPM2_CertifyX509 made, a bundle, a statement, or a part of one: TPMS_ATTEST,
+    /// signature, TPMT_PUBLIC, PCR values. Any number of helping certificates may be among them. `format`
+    /// forces the format of bare evidence.
+    ///
+    /// # Errors
+    /// [`InputError`] if the files are no such thing, exactly one thing, within [`crate::limits`].
+    pub fn recognize(files: &[InputFile<'_>], format: Option<FormatId>) -> Result<Self, InputError> {
+        assemble::assemble(classify::classify(files)?, format)
+    }
+
     /// The submission that a request is. A request without an attestation attribute has no statements.
     ///
     /// # Errors
