@@ -1,0 +1,156 @@
+//! Having evidence judged: for a certificate, or for a server that only wants to know.
+
+use serde_json::{Value, json};
+use vouchsafe_evidence::input::{InputFile, Submission};
+use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Request, Verdict, verify};
+
+use crate::baseline::Baseline;
+use crate::config::is_name;
+use crate::error::{Error, Violation};
+use crate::nonce::{Nonce, Purpose};
+use crate::service::{Caller, Service};
+use crate::store::{DecisionKind, Device, Outcome, Spending, StoreError};
+use crate::text::from_hex;
+
+/// Clause of the violations that the authority itself finds.
+pub(crate) const OWN_CLAUSE: &str = "Vouchsafe DESIGN, Certification side";
+/// How verdicts name a device by its attestation key.
+const AK_DEVICE_PREFIX: &str = "ak:";
+
+/// Evidence to be appraised.
+#[derive(Clone, Debug)]
+pub(crate) struct AppraisalRequest {
+    /// The nonce, minted for appraisals and this account.
+    pub(crate) nonce: Vec<u8>,
+    /// A CSR or the parts of bare evidence, in any order.
+    pub(crate) parts: Vec<Vec<u8>>,
+    /// The device that must have made it: an identifier of verdicts, or a name of the account.
+    pub(crate) device: Option<String>,
+}
+
+/// A verdict with what the authority's own records say about the device.
+#[derive(Debug)]
+pub(crate) struct Appraised {
+    pub(crate) verdict: Verdict,
+    /// The recorded device whose attestation key made the evidence.
+    pub(crate) device: Option<Device>,
+}
+
+impl Service {
+    /// Judges what was handed in. A device with a baseline on record is judged against it.
+    pub(crate) fn judge(
+        &self,
+        files: &[InputFile<'_>],
+        nonce: &Nonce,
+        expected_device: Option<&str>,
+    ) -> Result<Appraised, Error> {
+        let submission = match Submission::recognize(files, None) {
+            Ok(submission) => submission,
+            Err(error) => {
+                let at = Instant::from_unix_seconds(self.now());
+                let verdict = Verdict::on_unusable_input(&error, &self.policy, at);
+                return Ok(Appraised { verdict, device: None });
+            }
+        };
+        let verdict = self.verdict(&submission, nonce, expected_device, ReferenceValues::none())?;
+        // Which device speaks is known only after its signatures were checked; a baseline that was chosen
+        // by anything in the unverified evidence could be another device's.
+        let Some(device) = self.recorded_device(&verdict)? else { return Ok(Appraised { verdict, device: None }) };
+        let Some(baseline) = &device.baseline else { return Ok(Appraised { verdict, device: Some(device) }) };
+        let unreadable = StoreError::Unexpected { column: "baseline" };
+        let references = Baseline::parse(baseline).ok().and_then(|baseline| baseline.references()).ok_or(unreadable)?;
+        let verdict = self.verdict(&submission, nonce, expected_device, references)?;
+        Ok(Appraised { verdict, device: Some(device) })
+    }
+
+    fn verdict(
+        &self,
+        submission: &Submission,
+        nonce: &Nonce,
+        expected_device: Option<&str>,
+        references: ReferenceValues,
+    ) -> Result<Verdict, Error> {
+        let wrong_length = |_| Error::Malformed { field: "nonce", expected: "16 to 64 octets" };
+        let nonce = vouchsafe_verifier::Nonce::new(nonce.octets()).map_err(wrong_length)?;
+        let trust = self.trust_store();
+        let at = Instant::from_unix_seconds(self.now());
+        let request = Request::new(submission, &trust, &self.policy, at).nonce(&nonce).baseline(references);
+        Ok(match expected_device {
+            Some(device) => verify(&request.expected_device(device)),
+            None => verify(&request),
+        })
+    }
+
+    fn recorded_device(&self, verdict: &Verdict) -> Result<Option<Device>, Error> {
+        let Some(device) = verdict.device() else { return Ok(None) };
+        let Some(digest) = device.id.strip_prefix(AK_DEVICE_PREFIX).and_then(from_hex) else { return Ok(None) };
+        let Ok(digest) = digest.try_into() else { return Ok(None) };
+        Ok(self.store.device_of_key(&digest)?)
+    }
+
+    /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.
+    pub(crate) fn appraise(&self, caller: &Caller, request: &AppraisalRequest) -> Result<Value, Error> {
+        let minted = self.mint.recognize(&request.nonce, Purpose::Appraisal, caller.name())?;
+        if self.store.spent(minted.octets())?.is_some() {
+            return Err(Error::NonceSpent);
+        }
+        let nonce = minted.fresh(self.now())?;
+        let (expected_id, expected_name) = match &request.device {
+            None => (None, None),
+            Some(name) if is_name(name) => (None, Some(name.as_str())),
+            Some(id) => (Some(id.as_str()), None),
+        };
+        let names: Vec<String> = (0..request.parts.len()).map(|index| format!("evidence[{index}]")).collect();
+        let files: Vec<InputFile<'_>> =
+            names.iter().zip(&request.parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
+        let appraised = self.judge(&files, &nonce, expected_id)?;
+        let own = expected_name.and_then(|name| other_device(caller.name(), name, appraised.device.as_ref()));
+        let outcome =
+            if appraised.verdict.is_accepted() && own.is_none() { Outcome::Accepted } else { Outcome::Refused };
+        let report = with_own_violation(&appraised.verdict, own)?;
+
+        let request_octets = request.parts.concat();
+        let digest = self.recorder.request_digest(&[&request_octets]);
+        let kept = report.to_string().into_bytes();
+        let decision = self.decision(DecisionKind::Appraisal, caller.name(), outcome, &kept, &request_octets)?;
+        self.store.decide(Spending::new(nonce, digest), decision, Vec::new())?;
+        match caller {
+            Caller::Account(_) => Ok(report),
+            Caller::Anonymous => Ok(for_strangers(&appraised.verdict, outcome)),
+        }
+    }
+}
+
+/// The violation that the evidence is of another device than the one named, if it is.
+fn other_device(account: &str, name: &str, device: Option<&Device>) -> Option<Violation> {
+    let same = device.is_some_and(|device| device.account == account && device.name == name);
+    (!same).then(|| Violation {
+        code: "bind.other-device".to_owned(),
+        message: format!("The evidence was not made by an attestation key enrolled for device {name}."),
+        statement: None,
+        clause: OWN_CLAUSE.to_owned(),
+    })
+}
+
+/// The verdict's report with the authority's own violation added, which rejects.
+fn with_own_violation(verdict: &Verdict, own: Option<Violation>) -> Result<Value, Error> {
+    let mut report = verdict.to_json();
+    let Some(own) = own else { return Ok(report) };
+    let Value::Object(fields) = &mut report else { return Err(Error::Worker) };
+    fields.insert("verdict".to_owned(), json!("rejected"));
+    let reasons = fields.entry("reasons").or_insert_with(|| json!([]));
+    let Value::Array(reasons) = reasons else { return Err(Error::Worker) };
+    reasons.push(serde_json::to_value(own)?);
+    Ok(report)
+}
+
+/// What an anonymous caller learns: the verdict, and failures of authentication.
+fn for_strangers(verdict: &Verdict, outcome: Outcome) -> Value {
+    let reasons: Vec<Reason> = verdict.authentication_reasons().iter().map(Reason::from).collect();
+    json!({
+        "verdict": match outcome { Outcome::Accepted => "accepted", Outcome::Refused => "rejected" },
+        "policy": verdict.policy(),
+        "at": verdict.at().to_string(),
+        "reasons": reasons,
+    })
+}

@@ -1,0 +1,152 @@
+//! Certificates as this authority signs them.
+
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
+};
+use thiserror::Error;
+use vouchsafe_evidence::Malformed;
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::x509::build::{self, CertificateTemplate};
+use vouchsafe_evidence::x509::{NameView, NamedCurve, SpkiView};
+
+use crate::store::CertificateRecord;
+
+/// Octets of a serial number: the most that RFC 5280, section 4.1.2.2, allows.
+const SERIAL_OCTETS: usize = 20;
+/// Octets of a key identifier.
+const KEY_IDENTIFIER_OCTETS: usize = 20;
+/// Clocks of relying parties may be behind by this much.
+const BACKDATED_SECONDS: i64 = 300;
+/// Seconds in a day.
+pub(crate) const DAY_SECONDS: i64 = 86_400;
+
+/// Why a certificate could not be made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// A name or key has a form that cannot be encoded.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The cryptographic library refused an operation.
+    #[error("{0} failed")]
+    Operation(&'static str),
+    /// The signing key is neither P-256 nor P-384 in PKCS#8.
+    #[error("the signing key is not an ECDSA key on P-256 or P-384 in PKCS#8")]
+    UnknownKey,
+}
+
+/// A signing key that lies in a file.
+#[derive(Debug)]
+pub(crate) struct SigningKey {
+    pair: EcdsaKeyPair,
+    algorithm: Oid,
+    spki: SpkiView,
+}
+
+/// A certificate just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Issued {
+    pub(crate) der: Vec<u8>,
+    serial: Vec<u8>,
+    not_after: i64,
+}
+
+/// What differs between the certificates made here; serial number, version and key identifiers do not.
+#[derive(Debug)]
+pub(crate) struct Content<'a> {
+    pub(crate) subject: NameView,
+    pub(crate) spki: &'a SpkiView,
+    pub(crate) now: i64,
+    pub(crate) validity_days: i64,
+    /// Extensions besides the key identifiers.
+    pub(crate) extensions: Vec<Vec<u8>>,
+}
+
+/// By whom a certificate is signed.
+#[derive(Debug)]
+pub(crate) struct IssuerView<'a> {
+    pub(crate) name: &'a NameView,
+    pub(crate) key: &'a SigningKey,
+    /// End of the issuer's own validity, which no certificate outlives.
+    pub(crate) not_after: i64,
+}
+
+impl Issued {
+    pub(crate) fn record(&self) -> CertificateRecord {
+        CertificateRecord { serial: self.serial.clone(), der: self.der.clone(), not_after: self.not_after }
+    }
+}
+
+impl SigningKey {
+    /// A new P-256 key; the PKCS#8 is for its file.
+    pub(crate) fn generate() -> Result<(Self, Vec<u8>), CertificateError> {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+            .map_err(|_| CertificateError::Operation("key generation"))?;
+        let key = Self::from_pkcs8(pkcs8.as_ref())?;
+        Ok((key, pkcs8.as_ref().to_vec()))
+    }
+
+    pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, CertificateError> {
+        let known: [(&'static EcdsaSigningAlgorithm, Oid, NamedCurve); 2] = [
+            (&ECDSA_P256_SHA256_ASN1_SIGNING, oid::ECDSA_WITH_SHA256, NamedCurve::P256),
+            (&ECDSA_P384_SHA384_ASN1_SIGNING, oid::ECDSA_WITH_SHA384, NamedCurve::P384),
+        ];
+        for (signing, algorithm, curve) in known {
+            let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8) else { continue };
+            let (_, point) = pair.public_key().as_ref().split_first().ok_or(CertificateError::UnknownKey)?;
+            let (x, y) = point.split_at_checked(curve.field_octets()).ok_or(CertificateError::UnknownKey)?;
+            let spki = SpkiView::from_ec(curve, x, y)?;
+            return Ok(Self { pair, algorithm, spki });
+        }
+        Err(CertificateError::UnknownKey)
+    }
+
+    pub(crate) const fn spki(&self) -> &SpkiView {
+        &self.spki
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        signature.map(|value| value.as_ref().to_vec()).map_err(|_| CertificateError::Operation("signing"))
+    }
+}
+
+/// Signs a certificate with a random serial number and both key identifiers.
+pub(crate) fn sign(issuer: &IssuerView<'_>, content: Content<'_>) -> Result<Issued, CertificateError> {
+    let serial = random_serial()?;
+    let lifetime = content.validity_days.saturating_mul(DAY_SECONDS);
+    let not_after = content.now.saturating_add(lifetime).min(issuer.not_after);
+    let mut extensions = content.extensions;
+    extensions.push(build::subject_key_identifier(&key_identifier(content.spki)));
+    extensions.push(build::authority_key_identifier(&key_identifier(issuer.key.spki())));
+    let algorithm = build::algorithm_identifier(issuer.key.algorithm);
+    let template = CertificateTemplate {
+        serial: serial.clone(),
+        algorithm: algorithm.clone(),
+        issuer: issuer.name.clone(),
+        not_before: content.now.saturating_sub(BACKDATED_SECONDS),
+        not_after,
+        subject: content.subject,
+        spki: content.spki.clone(),
+        extensions,
+    };
+    let tbs = template.tbs_der();
+    let signature = issuer.key.sign(&tbs)?;
+    Ok(Issued { der: build::assemble(&tbs, &algorithm, &signature), serial, not_after })
+}
+
+/// 20 octets, positive and not zero: 158 random bits.
+fn random_serial() -> Result<Vec<u8>, CertificateError> {
+    let mut serial = vec![0; SERIAL_OCTETS];
+    rand::fill(&mut serial).map_err(|_| CertificateError::Operation("the random source"))?;
+    if let Some(first) = serial.first_mut() {
+        *first = *first & 0x3F | 0x40;
+    }
+    Ok(serial)
+}
+
+/// The first 160 bits of SHA-256 over the SubjectPublicKeyInfo (RFC 7093, section 2, method 4).
+fn key_identifier(spki: &SpkiView) -> Vec<u8> {
+    spki.sha256().into_iter().take(KEY_IDENTIFIER_OCTETS).collect()
+}

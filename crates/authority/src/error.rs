@@ -1,0 +1,138 @@
+//! Why a request was not granted.
+
+use thiserror::Error;
+
+use crate::certificate::CertificateError;
+use crate::config::Capability;
+use crate::credential::CredentialError;
+use crate::nonce::NonceError;
+use crate::record::RecordError;
+use crate::store::StoreError;
+
+/// One violation, as the Verifier found it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Violation {
+    /// Stable code, such as `tpm.key-not-fixed`.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Index of the statement concerned.
+    pub statement: Option<usize>,
+    /// The draft or specification, with its section.
+    pub clause: String,
+}
+
+/// Why a request was not granted. [`crate::http`] alone turns it into a problem document.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The activation failed. One answer for an unknown, foreign or expired challenge and for a wrong
+    /// secret, so that no answer tells right from nearly right.
+    #[error("the challenge was not met")]
+    ActivationFailed,
+    /// The attestation key belongs to another device.
+    #[error("the attestation key belongs to another device")]
+    AttestationKeyConflict,
+    /// The device has another baseline on record.
+    #[error("another baseline is on record for the device")]
+    BaselineConflict,
+    /// The quote that came along as baseline is false.
+    #[error("baseline: {0}")]
+    BaselineRefused(#[from] crate::baseline::BaselineError),
+    /// The request's body is larger than the route takes.
+    #[error("the body exceeds {limit} octets")]
+    BodyTooLarge {
+        /// The route's limit.
+        limit: usize,
+    },
+    /// As many requests are being worked on as this server takes.
+    #[error("the server is busy")]
+    Busy,
+    /// A certificate could not be made.
+    #[error("certificate")]
+    Certificate(#[from] CertificateError),
+    /// No challenge could be made.
+    #[error("challenge")]
+    Credential(#[from] CredentialError),
+    /// The device name is bound to another endorsement key.
+    #[error("the device is bound to another endorsement key")]
+    DeviceConflict,
+    /// The account may not use the device name.
+    #[error("this account may not use the device name")]
+    DeviceNotPermitted,
+    /// The endorsement key is bound to another device name.
+    #[error("the endorsement key is bound to another device")]
+    EkConflict,
+    /// Evidence or request was refused, with every violation.
+    #[error("{} violations", .0.len())]
+    Rejected(Vec<Violation>),
+    /// A field of the request is not what it must be.
+    #[error("{field} must be {expected}")]
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// The body is not JSON of the expected form.
+    #[error("the body is not JSON of the expected form")]
+    MalformedJson(#[from] serde_json::Error),
+    /// The resource does not take the method.
+    #[error("the resource does not take this method")]
+    MethodNotAllowed,
+    /// The nonce cannot be used.
+    #[error(transparent)]
+    Nonce(#[from] NonceError),
+    /// The nonce was spent for another request.
+    #[error("the nonce is spent")]
+    NonceSpent,
+    /// No credentials, or none that are known.
+    #[error("not authenticated")]
+    NotAuthenticated,
+    /// There is no such resource.
+    #[error("no such resource")]
+    NotFound,
+    /// The account lacks the right.
+    #[error("the account may not {0:?}")]
+    NotPermitted(Capability),
+    /// Kept evidence could not be sealed or opened.
+    #[error("record")]
+    Record(#[from] RecordError),
+    /// The store failed.
+    #[error("store")]
+    Store(StoreError),
+    /// The request took too long to arrive.
+    #[error("the request did not arrive in time")]
+    Timeout,
+    /// There is no such profile.
+    #[error("no such profile")]
+    UnknownProfile,
+    /// The content type is not one the route takes.
+    #[error("expected content type {expected}")]
+    UnsupportedMediaType {
+        /// What the route takes.
+        expected: &'static str,
+    },
+    /// The worker that handled the request failed.
+    #[error("the worker failed")]
+    Worker,
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::AkBoundElsewhere => Self::AttestationKeyConflict,
+            StoreError::BaselineRecorded => Self::BaselineConflict,
+            StoreError::DeviceBoundElsewhere => Self::DeviceConflict,
+            StoreError::EkBoundElsewhere => Self::EkConflict,
+            StoreError::NonceSpent => Self::NonceSpent,
+            StoreError::Database(_)
+            | StoreError::Io(_)
+            | StoreError::Schema { .. }
+            | StoreError::SerialTaken
+            | StoreError::Stopped
+            | StoreError::Unexpected { .. } => Self::Store(error),
+        }
+    }
+}

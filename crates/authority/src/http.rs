@@ -1,0 +1,243 @@
+//! The authority on HTTPS.
+//!
+//! One table declares every route: its method, its path, who may call it and how large a body it takes.
+//! One function serves them all, always in this order: authenticate, authorize, check the size, read the
+//! body within its deadline, work. Nothing of a request is read beyond its head before its caller is known.
+
+mod bodies;
+mod listener;
+mod problem;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use tokio::sync::Semaphore;
+
+use crate::config::{Account, Capability, Config};
+use crate::error::Error;
+use crate::record::sha256;
+use crate::service::{Caller, Service};
+
+pub(crate) use listener::{Listener, StopHandle};
+
+/// Octets of the body of a request for a nonce or of an activation.
+const SMALL_BODY_OCTETS: usize = 16 * 1024;
+/// Octets of the body of an enrolment: endorsement certificates, a public area and a quote.
+const ENROLMENT_BODY_OCTETS: usize = 1024 * 1024;
+/// Octets of the body of a certificate request: a CSR of 2 MiB in base64, with room for the JSON around it.
+const CERTIFICATE_BODY_OCTETS: usize = 3 * 1024 * 1024;
+/// Octets of the body of an appraisal: 4 MiB of evidence in base64.
+const APPRAISAL_BODY_OCTETS: usize = 6 * 1024 * 1024;
+/// Time in which the whole body must have arrived.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Requests that are read and worked on at once; the next is told that the server is busy.
+const REQUESTS_AT_ONCE: usize = 64;
+/// Octets of a bearer token, at most.
+const TOKEN_OCTETS_MAX: usize = 512;
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Public,
+    /// Accounts with this right.
+    Account(Capability),
+    /// Every account; the right is checked when it is known what the nonce is for. Anonymous callers where
+    /// anonymous appraisals are configured.
+    Nonce,
+    /// Accounts with the right to appraise; anonymous callers where that is configured.
+    Appraisal,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// A nonce.
+    MintNonce,
+    /// A challenge for an attestation key.
+    OpenChallenge,
+    /// The answer to a challenge.
+    Activate,
+    /// A certificate.
+    Issue,
+    /// A verdict.
+    Appraise,
+    /// The certificates of the authority.
+    Trust,
+}
+
+/// A row of the route table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    pub(crate) method: MethodFilter,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) body_octets: usize,
+    pub(crate) operation: Operation,
+}
+
+const fn post(path: &'static str, access: Access, body_octets: usize, operation: Operation) -> Route {
+    Route { method: MethodFilter::POST, path, access, body_octets, operation }
+}
+
+/// Every route.
+pub(crate) const ROUTES: &[Route] = &[
+    post("/v1/nonces", Access::Nonce, SMALL_BODY_OCTETS, Operation::MintNonce),
+    post(
+        "/v1/attestation-keys",
+        Access::Account(Capability::Enroll),
+        ENROLMENT_BODY_OCTETS,
+        Operation::OpenChallenge,
+    ),
+    post(
+        "/v1/attestation-keys/{id}/activation",
+        Access::Account(Capability::Enroll),
+        SMALL_BODY_OCTETS,
+        Operation::Activate,
+    ),
+    post("/v1/certificates", Access::Account(Capability::Issue), CERTIFICATE_BODY_OCTETS, Operation::Issue),
+    post("/v1/appraisals", Access::Appraisal, APPRAISAL_BODY_OCTETS, Operation::Appraise),
+    Route {
+        method: MethodFilter::GET,
+        path: "/v1/trust",
+        access: Access::Public,
+        body_octets: 0,
+        operation: Operation::Trust,
+    },
+];
+
+/// What every request needs.
+#[derive(Debug)]
+struct Server {
+    service: Arc<Service>,
+    accounts: HashMap<[u8; 32], Arc<Account>>,
+    anonymous_appraisals: bool,
+    at_once: Semaphore,
+    body_deadline: Duration,
+}
+
+/// The routes of `config`, served by `service`.
+pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
+    let accounts = config.accounts.iter().map(|account| (account.token_sha256, Arc::new(account.clone()))).collect();
+    let server = Arc::new(Server {
+        service,
+        accounts,
+        anonymous_appraisals: config.anonymous_appraisals,
+        at_once: Semaphore::new(REQUESTS_AT_ONCE),
+        body_deadline: BODY_DEADLINE,
+    });
+    let mut router = Router::new();
+    for route in ROUTES {
+        let server = Arc::clone(&server);
+        let handler = move |request: Request| async move { server.serve(route, request).await };
+        router = router.route(route.path, on(route.method, handler));
+    }
+    router.fallback(|| async { problem::response(Error::NotFound) }).method_not_allowed_fallback(|| async {
+        problem::response(Error::MethodNotAllowed)
+    })
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, route: &'static Route, request: Request) -> Response {
+        match self.granted(route, request).await {
+            Ok(response) => response,
+            Err(error) => problem::response(error),
+        }
+    }
+
+    async fn granted(self: Arc<Self>, route: &'static Route, request: Request) -> Result<Response, Error> {
+        let (mut parts, body) = request.into_parts();
+        let caller = self.authenticate(&parts.headers)?;
+        self.authorize(route.access, &caller)?;
+        check_declared_length(&parts.headers, route.body_octets)?;
+        let _place = self.at_once.try_acquire().map_err(|_| Error::Busy)?;
+        let id = path_id(route, &mut parts).await?;
+        let body = tokio::time::timeout(self.body_deadline, read_body(body, route.body_octets))
+            .await
+            .map_err(|_| Error::Timeout)??;
+        let call = bodies::Call { operation: route.operation, caller, id, parts, body };
+        let service = Arc::clone(&self.service);
+        // Signatures and the database block; they have threads of their own.
+        tokio::task::spawn_blocking(move || bodies::perform(&service, call)).await.map_err(|_| Error::Worker)?
+    }
+
+    /// The account of the bearer token. A request without one is anonymous; a false one is refused outright.
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = given.next() else { return Ok(Caller::Anonymous) };
+        if given.next().is_some() {
+            return Err(Error::NotAuthenticated);
+        }
+        let token = bearer_token(value).ok_or(Error::NotAuthenticated)?;
+        let account = self.accounts.get(&sha256(token)).ok_or(Error::NotAuthenticated)?;
+        Ok(Caller::Account(Arc::clone(account)))
+    }
+
+    fn authorize(&self, access: Access, caller: &Caller) -> Result<(), Error> {
+        match (access, caller) {
+            (Access::Public, _) | (Access::Nonce, Caller::Account(_)) => Ok(()),
+            (Access::Account(capability), Caller::Account(account)) => permit(account, capability),
+            (Access::Appraisal, Caller::Account(account)) => permit(account, Capability::Appraise),
+            (Access::Nonce | Access::Appraisal, Caller::Anonymous) if self.anonymous_appraisals => Ok(()),
+            (Access::Account(_) | Access::Nonce | Access::Appraisal, Caller::Anonymous) => Err(Error::NotAuthenticated),
+        }
+    }
+}
+
+fn permit(account: &Account, capability: Capability) -> Result<(), Error> {
+    if account.may(capability) { Ok(()) } else { Err(Error::NotPermitted(capability)) }
+}
+
+fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    let fits = (1..=TOKEN_OCTETS_MAX).contains(&token.len());
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && fits).then_some(token)
+}
+
+fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Error> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    let length: Option<usize> = length.to_str().ok().and_then(|text| text.parse().ok());
+    match length {
+        Some(length) if length <= limit => Ok(()),
+        Some(_) => Err(Error::BodyTooLarge { limit }),
+        None => Err(Error::Malformed { field: "Content-Length", expected: "a number" }),
+    }
+}
+
+async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    match axum::body::to_bytes(body, limit).await {
+        Ok(octets) => Ok(octets.into()),
+        // A body without a declared length that grows beyond the limit, or a connection that broke.
+        Err(_) => Err(Error::BodyTooLarge { limit }),
+    }
+}
+
+/// The `{id}` of the path, where the route has one.
+async fn path_id(route: &Route, parts: &mut request::Parts) -> Result<String, Error> {
+    if !route.path.contains("{id}") {
+        return Ok(String::new());
+    }
+    let Path(id) = Path::<String>::from_request_parts(parts, &()).await.map_err(|_| Error::NotFound)?;
+    Ok(id)
+}
+
+/// A JSON response.
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, Error> {
+    with_type(status, "application/json", serde_json::to_vec(value)?)
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Result<Response, Error> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,244 @@
+//! Issuing: an accepted verdict about a request becomes a certificate, once.
+
+use vouchsafe_evidence::input::InputFile;
+use vouchsafe_evidence::limits::CSR_OCTETS;
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
+use vouchsafe_evidence::x509::{NameView, build};
+use vouchsafe_verifier::CertifiableKey;
+
+use crate::appraisal::{Appraised, OWN_CLAUSE};
+use crate::ca::CertificationAuthority;
+use crate::certificate::{CertificateError, Content, Issued, sign};
+use crate::enrolment::refusal_report;
+use crate::error::{Error, Violation};
+use crate::config::Account;
+use crate::nonce::{Nonce, Purpose as NoncePurpose};
+use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
+use crate::service::{Caller, Service, violations};
+use crate::store::{DecisionKind, Digest, Outcome, Spending, Spent};
+
+/// A request for a certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateRequest {
+    /// The CSR, DER or PEM.
+    pub(crate) csr: Vec<u8>,
+    /// The nonce, minted for this profile and account.
+    pub(crate) nonce: Vec<u8>,
+    /// The profile's name.
+    pub(crate) profile: String,
+}
+
+/// A certificate with the chain below the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IssuedChain {
+    /// Leaf first, then the issuing certificates, without the root; DER.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+/// What the subject of the certificate is made of.
+#[derive(Debug)]
+enum SubjectSource {
+    Device(String),
+    Request(NameView),
+}
+
+impl Service {
+    /// Issues a certificate for the key of an accepted request, or tells every violation.
+    ///
+    /// The same request with the same nonce gets the same answer again; the same nonce with anything else
+    /// is refused.
+    pub(crate) fn issue(&self, caller: &Caller, request: &CertificateRequest) -> Result<IssuedChain, Error> {
+        let account = caller.account()?;
+        let profile = self.profile(&request.profile)?;
+        if request.csr.len() > CSR_OCTETS {
+            return Err(Error::BodyTooLarge { limit: CSR_OCTETS });
+        }
+        let purpose = NoncePurpose::Certificate { profile: profile.name() };
+        let minted = self.mint.recognize(&request.nonce, purpose, account.name())?;
+        let octets = *minted.octets();
+        let digest = self.recorder.request_digest(&[profile.name().as_bytes(), &request.csr]);
+        if let Some(spent) = self.store.spent(&octets)? {
+            return self.replay(&spent, &digest);
+        }
+        let nonce = minted.fresh(self.now())?;
+
+        let judged = self.certifiable(account, profile, &request.csr, &nonce);
+        let answered = match judged {
+            Ok((key, subject)) => self.certify_key(account.name(), profile, request, Spending::new(nonce, digest), (key, subject)),
+            Err(error @ Error::Rejected(_)) => {
+                let report = refusal_report(&error);
+                let decision =
+                    self.decision(DecisionKind::Certificate, account.name(), Outcome::Refused, &report, &request.csr)?;
+                match self.store.decide(Spending::new(nonce, digest), decision, Vec::new()) {
+                    Ok(_) => Err(error),
+                    Err(failure) => Err(failure.into()),
+                }
+            }
+            // Nothing was decided about the request: the nonce stays unspent for another attempt.
+            Err(error) => Err(error),
+        };
+        match answered {
+            // Another request with this nonce was faster; it may have been this very one.
+            Err(Error::NonceSpent) => {
+                let spent = self.store.spent(&octets)?.ok_or(Error::NonceSpent)?;
+                self.replay(&spent, &digest)
+            }
+            answered => answered,
+        }
+    }
+
+    fn replay(&self, spent: &Spent, digest: &Digest) -> Result<IssuedChain, Error> {
+        if spent.request != *digest {
+            return Err(Error::NonceSpent);
+        }
+        let mut certificates = self.store.certificates(spent.decision)?;
+        if certificates.is_empty() {
+            #[derive(serde::Deserialize)]
+            struct Refusal {
+                reasons: Vec<Violation>,
+            }
+            let refusal: Refusal = serde_json::from_slice(&self.recorded_report(spent.decision)?)?;
+            return Err(Error::Rejected(refusal.reasons));
+        }
+        certificates.extend(self.hierarchy.issuing().chain_below_root());
+        Ok(IssuedChain { certificates })
+    }
+
+    /// The key of an accepted request, and its subject by the profile's rules.
+    fn certifiable(
+        &self,
+        account: &Account,
+        profile: &Profile,
+        csr: &[u8],
+        nonce: &Nonce,
+    ) -> Result<(CertifiableKey, SubjectSource), Error> {
+        let appraised = self.judge(&[InputFile { name: "csr", bytes: csr }], nonce, None)?;
+        let mut found = violations(appraised.verdict.reasons());
+        found.extend(records_against(account, profile, &appraised));
+        let device = device_name(&appraised);
+        match appraised.verdict.certify() {
+            Ok(key) => {
+                let subject = subject_source(profile, device, &key);
+                found.extend(subject.as_ref().err().cloned());
+                match subject {
+                    Ok(subject) if found.is_empty() => Ok((key, subject)),
+                    Ok(_) | Err(_) => Err(Error::Rejected(found)),
+                }
+            }
+            Err(_) => {
+                if found.is_empty() {
+                    found.push(violation("authority.not-a-csr", "What was sent is not a certification request."));
+                }
+                Err(Error::Rejected(found))
+            }
+        }
+    }
+
+    fn certify_key(
+        &self,
+        account: &str,
+        profile: &Profile,
+        request: &CertificateRequest,
+        spending: Spending,
+        (key, subject): (CertifiableKey, SubjectSource),
+    ) -> Result<IssuedChain, Error> {
+        let report = key.verdict().to_json().to_string().into_bytes();
+        let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
+        let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
+        let issued = issuer.issue(key, profile, &subject)?;
+        self.store.decide(spending, decision, vec![issued.record()])?;
+        let chain = self.hierarchy.issuing().chain_below_root();
+        Ok(IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() })
+    }
+}
+
+/// Signs certificates with the issuing CA's key.
+struct Issuer<'a> {
+    ca: &'a CertificationAuthority,
+    now: i64,
+}
+
+impl Issuer<'_> {
+    /// Issues the certificate of a key that was proven to live in hardware. The proof is used up.
+    ///
+    /// The certificate holds nothing that was attested: subject by the profile's rule, key, purposes.
+    fn issue(&self, key: CertifiableKey, profile: &Profile, subject: &SubjectSource) -> Result<Issued, CertificateError> {
+        let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
+        let extensions = vec![
+            build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
+            build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
+            build::extended_key_usage(false, &purposes),
+        ];
+        let content = Content {
+            subject: subject_name(profile, subject)?,
+            spki: key.spki(),
+            now: self.now,
+            validity_days: profile.validity_days(),
+            extensions,
+        };
+        sign(&self.ca.issuer(), content)
+    }
+}
+
+const fn purpose_oid(purpose: Purpose) -> Oid {
+    match purpose {
+        Purpose::ClientAuth => oid::KP_CLIENT_AUTH,
+        Purpose::CodeSigning => oid::KP_CODE_SIGNING,
+        Purpose::ServerAuth => oid::KP_SERVER_AUTH,
+    }
+}
+
+fn subject_name(profile: &Profile, subject: &SubjectSource) -> Result<NameView, CertificateError> {
+    match subject {
+        SubjectSource::Request(subject) => Ok(subject.clone()),
+        SubjectSource::Device(device) => {
+            let organization = profile.organization().map(|name| (oid::ORGANIZATION_NAME, name));
+            let attributes: Vec<(Oid, &str)> =
+                organization.into_iter().chain([(oid::COMMON_NAME, device.as_str())]).collect();
+            Ok(build::distinguished_name(&attributes)?)
+        }
+    }
+}
+
+/// What the authority's own records have against a request whose evidence names a device.
+fn records_against(account: &Account, profile: &Profile, appraised: &Appraised) -> Option<Violation> {
+    match (&appraised.device, profile.devices()) {
+        (Some(device), _) if device.account != account.name() => {
+            Some(violation("authority.other-account", "The device is enrolled under another account."))
+        }
+        (Some(device), _) if !account.may_use_device(&device.name) => {
+            Some(violation("authority.device-not-permitted", "The account may no longer use the device's name."))
+        }
+        (None, DeviceRule::Enrolled) if appraised.verdict.is_accepted() => Some(violation(
+            "authority.device-not-enrolled",
+            "The evidence was not made by an attestation key that is enrolled here.",
+        )),
+        (Some(_), _) | (None, DeviceRule::Enrolled | DeviceRule::Any) => None,
+    }
+}
+
+/// The recorded name of the device; for one that is not enrolled, the identifier of the verdict.
+fn device_name(appraised: &Appraised) -> Option<String> {
+    match &appraised.device {
+        Some(device) => Some(device.name.clone()),
+        None => appraised.verdict.device().map(|device| device.id.clone()),
+    }
+}
+
+/// The subject by the profile's rule.
+fn subject_source(profile: &Profile, device: Option<String>, key: &CertifiableKey) -> Result<SubjectSource, Violation> {
+    match profile.subject() {
+        SubjectRule::Request if key.requested_subject().is_empty() => {
+            Err(violation("authority.subject-empty", "The profile takes the request's subject, which is empty."))
+        }
+        SubjectRule::Request => Ok(SubjectSource::Request(key.requested_subject().clone())),
+        SubjectRule::Device => device
+            .map(SubjectSource::Device)
+            .ok_or_else(|| violation("authority.device-unnamed", "The evidence names no device to take the subject from.")),
+    }
+}
+
+fn violation(code: &str, message: &str) -> Violation {
+    Violation { code: code.to_owned(), message: message.to_owned(), statement: None, clause: OWN_CLAUSE.to_owned() }
+}

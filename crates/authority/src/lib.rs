@@ -1,0 +1,45 @@
+//! The certification side: nonces, attestation-key enrolment, appraisal and issuance.
+//!
+//! [`Authority::start`] serves HTTPS as `docs` of the project's contract describe it: nonces that cost
+//! nothing until they are spent, AK certificates from roots that serve nothing else, certificates for
+//! keys whose evidence `vouchsafe-verifier` accepted, and verdicts for servers that only want to know.
+//! Every decision is one transaction: the spent nonce, the record and the certificate are there together
+//! or not at all.
+//!
+//! This crate judges no evidence itself, and it holds the signing keys in files for now.
+//!
+//! Read first: [`Config`], [`init`] and [`Authority`].
+
+mod ak_certificate;
+mod appraisal;
+pub mod baseline;
+mod ca;
+mod certificate;
+mod clock;
+pub mod config;
+pub mod credential;
+mod enrolment;
+mod error;
+mod http;
+mod init;
+mod issue;
+pub mod nonce;
+pub mod profile;
+mod record;
+mod secret;
+mod server;
+mod service;
+pub mod store;
+mod text;
+mod tls;
+pub mod trust;
+
+pub use ca::HierarchyError;
+pub use certificate::CertificateError;
+pub use clock::{Clock, SystemClock};
+pub use config::{Config, ConfigError};
+pub use error::{Error, Violation};
+pub use init::{InitError, Initialized, init};
+pub use record::RecordError;
+pub use server::{Authority, Running, StartError};
+pub use tls::TlsError;

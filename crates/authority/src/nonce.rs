@@ -1,0 +1,264 @@
+//! Nonces that cost the server nothing until they are spent.
+//!
+//! A nonce is 32 octets: `time (4, seconds since the epoch, big-endian) || random (12) || MAC (16)`.
+//! The MAC is HMAC-SHA-256, truncated, over the purpose, the account, the time and the random, so that a
+//! nonce works for one purpose, one profile and one account alone. Nothing is stored when one is minted;
+//! spending it is one row in the transaction that uses it.
+
+use aws_lc_rs::{constant_time, hmac, rand};
+use thiserror::Error;
+
+use crate::secret::{KeyUse, StateSecret};
+
+/// Octets of a nonce; within the 16 to 64 that TPMs and verifiers take.
+pub const NONCE_OCTETS: usize = 32;
+const TIME_OCTETS: usize = 4;
+const RANDOM_OCTETS: usize = 12;
+const MAC_OCTETS: usize = 16;
+/// How far ahead of this clock another replica's clock may be, in seconds.
+const SKEW_SECONDS: i64 = 60;
+
+/// What a nonce may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// Enrolling an attestation key.
+    AttestationKey,
+    /// A certificate request under the named profile.
+    Certificate {
+        /// The profile's name.
+        profile: &'a str,
+    },
+    /// An appraisal without a certificate.
+    Appraisal,
+}
+
+impl<'a> Purpose<'a> {
+    const fn parts(self) -> (u8, &'a str) {
+        match self {
+            Self::AttestationKey => (1, ""),
+            Self::Certificate { profile } => (2, profile),
+            Self::Appraisal => (3, ""),
+        }
+    }
+}
+
+/// Why a nonce cannot be used.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NonceError {
+    /// The clock is outside what the time field can say (1970 to 2106).
+    #[error("the clock is outside the range of the nonce's time field")]
+    Clock,
+    /// It was minted too long ago.
+    #[error("nonce minted {age_seconds} s ago; it lives {lifetime_seconds} s")]
+    Expired {
+        /// Seconds since it was minted.
+        age_seconds: i64,
+        /// Seconds a nonce may be used.
+        lifetime_seconds: i64,
+    },
+    /// Its MAC is false: not from here, altered, or meant for another purpose, profile or account.
+    #[error("nonce is not one of this authority for this account and purpose")]
+    Foreign,
+    /// Its length is wrong.
+    #[error("nonce has {found} octets, expected {NONCE_OCTETS}")]
+    Length {
+        /// Octets found.
+        found: usize,
+    },
+    /// The system's random source failed.
+    #[error("the random source failed")]
+    Random,
+}
+
+/// Mints nonces and recognizes its own.
+#[derive(Debug)]
+pub struct Mint {
+    key: hmac::Key,
+    lifetime_seconds: i64,
+}
+
+/// A nonce of this authority, for this account and purpose, of any age, spent or not.
+#[derive(Debug)]
+pub struct MintedNonce {
+    octets: [u8; NONCE_OCTETS],
+    minted_at: i64,
+    lifetime_seconds: i64,
+}
+
+/// A nonce that is authentic and not expired. Not `Clone`: the store consumes it when it is spent.
+#[derive(Debug)]
+pub struct Nonce {
+    octets: [u8; NONCE_OCTETS],
+}
+
+impl Mint {
+    pub(crate) fn new(secret: &StateSecret, lifetime_seconds: i64) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.derive(KeyUse::Nonce).as_ref());
+        Self { key, lifetime_seconds }
+    }
+
+    /// Seconds that a nonce may be used.
+    #[must_use]
+    pub const fn lifetime_seconds(&self) -> i64 {
+        self.lifetime_seconds
+    }
+
+    /// A new nonce for `account` and `purpose`.
+    ///
+    /// # Errors
+    /// [`NonceError::Clock`] and [`NonceError::Random`].
+    pub fn mint(&self, purpose: Purpose<'_>, account: &str, now: i64) -> Result<[u8; NONCE_OCTETS], NonceError> {
+        let time = u32::try_from(now).map_err(|_| NonceError::Clock)?.to_be_bytes();
+        let mut random = [0; RANDOM_OCTETS];
+        rand::fill(&mut random).map_err(|_| NonceError::Random)?;
+        let mac = self.mac(purpose, account, &time, &random);
+        let mut octets = [0; NONCE_OCTETS];
+        for (to, from) in octets.iter_mut().zip(time.iter().chain(&random).chain(mac.iter())) {
+            *to = *from;
+        }
+        Ok(octets)
+    }
+
+    /// Recognizes a nonce as one of its own for this purpose and account; the comparison takes constant time.
+    ///
+    /// # Errors
+    /// [`NonceError::Length`] and [`NonceError::Foreign`].
+    pub fn recognize(&self, octets: &[u8], purpose: Purpose<'_>, account: &str) -> Result<MintedNonce, NonceError> {
+        let wrong_length = NonceError::Length { found: octets.len() };
+        let octets: [u8; NONCE_OCTETS] = octets.try_into().map_err(|_| wrong_length)?;
+        let (time, rest) = octets.split_first_chunk::<TIME_OCTETS>().ok_or(wrong_length)?;
+        let (random, mac) = rest.split_first_chunk::<RANDOM_OCTETS>().ok_or(wrong_length)?;
+        let expected = self.mac(purpose, account, time, random);
+        constant_time::verify_slices_are_equal(&expected, mac).map_err(|_| NonceError::Foreign)?;
+        let minted_at = i64::from(u32::from_be_bytes(*time));
+        Ok(MintedNonce { octets, minted_at, lifetime_seconds: self.lifetime_seconds })
+    }
+
+    fn mac(&self, purpose: Purpose<'_>, account: &str, time: &[u8], random: &[u8]) -> [u8; MAC_OCTETS] {
+        let (tag, profile) = purpose.parts();
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[tag]);
+        for text in [profile, account] {
+            // Lengths first, so that no two pairs of texts read as the same octets.
+            context.update(&text.len().to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        context.update(time);
+        context.update(random);
+        let mut mac = [0; MAC_OCTETS];
+        for (to, from) in mac.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        mac
+    }
+}
+
+impl MintedNonce {
+    /// Its octets, for looking up whether it is spent.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8; NONCE_OCTETS] {
+        &self.octets
+    }
+
+    /// The nonce as one that may be spent now.
+    ///
+    /// # Errors
+    /// [`NonceError::Expired`]; [`NonceError::Clock`] when it was minted in the future.
+    pub fn fresh(self, now: i64) -> Result<Nonce, NonceError> {
+        let age_seconds = now.saturating_sub(self.minted_at);
+        if age_seconds < -SKEW_SECONDS {
+            return Err(NonceError::Clock);
+        }
+        if age_seconds > self.lifetime_seconds {
+            return Err(NonceError::Expired { age_seconds, lifetime_seconds: self.lifetime_seconds });
+        }
+        Ok(Nonce { octets: self.octets })
+    }
+}
+
+impl Nonce {
+    /// Its octets, as evidence must repeat them.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8; NONCE_OCTETS] {
+        &self.octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const NOW: i64 = 1_790_000_000;
+
+    fn mint() -> Mint {
+        Mint::new(&StateSecret::new([7; 32]), 300)
+    }
+
+    #[test]
+    fn ten_thousand_nonces_differ() {
+        let mint = mint();
+        let nonces: HashSet<_> = (0..10_000).map(|_| mint.mint(Purpose::Appraisal, "a", NOW).unwrap()).collect();
+        assert_eq!(nonces.len(), 10_000);
+    }
+
+    #[test]
+    fn a_nonce_lives_its_lifetime_and_no_longer() {
+        let mint = mint();
+        let octets = mint.mint(Purpose::AttestationKey, "a", NOW).unwrap();
+        let recognized = || mint.recognize(&octets, Purpose::AttestationKey, "a").unwrap();
+        assert_eq!(recognized().fresh(NOW + 300).unwrap().octets(), &octets);
+        let expired = NonceError::Expired { age_seconds: 301, lifetime_seconds: 300 };
+        assert_eq!(recognized().fresh(NOW + 301).unwrap_err(), expired);
+        assert_eq!(recognized().fresh(NOW - 61).unwrap_err(), NonceError::Clock);
+        assert!(recognized().fresh(NOW - 60).is_ok());
+    }
+
+    #[test]
+    fn a_nonce_is_bound_to_account_purpose_and_profile() {
+        let mint = mint();
+        let device = Purpose::Certificate { profile: "device" };
+        let octets = mint.mint(device, "a", NOW).unwrap();
+        assert!(mint.recognize(&octets, device, "a").is_ok());
+        for (purpose, account) in [
+            (device, "b"),
+            (Purpose::Certificate { profile: "other" }, "a"),
+            (Purpose::AttestationKey, "a"),
+            (Purpose::Appraisal, "a"),
+        ] {
+            assert_eq!(mint.recognize(&octets, purpose, account).unwrap_err(), NonceError::Foreign);
+        }
+        let moved = mint.mint(Purpose::Certificate { profile: "ab" }, "c", NOW).unwrap();
+        assert!(mint.recognize(&moved, Purpose::Certificate { profile: "a" }, "bc").is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused() {
+        let mint = mint();
+        let octets = mint.mint(Purpose::Appraisal, "a", NOW).unwrap();
+        for bit in 0..NONCE_OCTETS * 8 {
+            let mut altered = octets;
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(mint.recognize(&altered, Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
+        }
+        for altered in [&octets[..31], &[&octets[..], &[0]].concat(), &[]] {
+            let length = NonceError::Length { found: altered.len() };
+            assert_eq!(mint.recognize(altered, Purpose::Appraisal, "a").unwrap_err(), length);
+        }
+    }
+
+    #[test]
+    fn another_secret_mints_other_nonces() {
+        let octets = mint().mint(Purpose::Appraisal, "a", NOW).unwrap();
+        let other = Mint::new(&StateSecret::new([8; 32]), 300);
+        assert_eq!(other.recognize(&octets, Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
+    }
+
+    #[test]
+    fn clocks_outside_the_time_field_are_refused() {
+        assert_eq!(mint().mint(Purpose::Appraisal, "a", -1).unwrap_err(), NonceError::Clock);
+        assert_eq!(mint().mint(Purpose::Appraisal, "a", 1 << 32).unwrap_err(), NonceError::Clock);
+    }
+}

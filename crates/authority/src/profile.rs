@@ -1,0 +1,247 @@
+//! Certificate profiles: what a certificate issued here says, decided before any request is seen.
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Name of the profile that exists without configuration.
+pub const DEFAULT_PROFILE: &str = "device";
+/// Longest validity of a profile, in days.
+const VALIDITY_DAYS_MAX: i64 = 3_650;
+/// Octets of an organization name (RFC 5280, appendix A: ub-organization-name).
+const ORGANIZATION_OCTETS_MAX: usize = 64;
+
+/// Why a profile is refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// Two profiles share the name.
+    #[error("the name appears twice")]
+    DuplicateName,
+    /// An extended key usage appears twice (RFC 5280, section 4.2.1.12).
+    #[error("extended_key_usage names one purpose twice")]
+    DuplicatePurpose,
+    /// No extended key usage: the certificate would be good for every purpose (RFC 5280, section 4.2.1.12).
+    #[error("extended_key_usage is empty; the certificate would be good for every purpose")]
+    NoPurpose,
+    /// The organization is empty or longer than the upper bound (RFC 5280, appendix A).
+    #[error("organization must have 1 to {ORGANIZATION_OCTETS_MAX} octets, without control characters")]
+    Organization,
+    /// An organization is set, yet the subject is the request's (RFC 5280, section 4.1.2.6).
+    #[error("organization has no effect with subject = \"request\"")]
+    OrganizationUnused,
+    /// The validity is outside its range (RFC 5280, section 4.1.2.5).
+    #[error("validity_days is {found}, allowed are 1 to {VALIDITY_DAYS_MAX}")]
+    Validity {
+        /// The value found.
+        found: i64,
+    },
+}
+
+/// A profile as the configuration file writes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileConfig {
+    name: String,
+    #[serde(default)]
+    subject: SubjectRule,
+    organization: Option<String>,
+    #[serde(default = "default_validity_days")]
+    validity_days: i64,
+    #[serde(default = "default_purposes")]
+    extended_key_usage: Vec<Purpose>,
+    #[serde(default)]
+    devices: DeviceRule,
+}
+
+const fn default_validity_days() -> i64 {
+    90
+}
+
+fn default_purposes() -> Vec<Purpose> {
+    vec![Purpose::ClientAuth]
+}
+
+impl Default for ProfileConfig {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT_PROFILE.to_owned(),
+            subject: SubjectRule::default(),
+            organization: None,
+            validity_days: default_validity_days(),
+            extended_key_usage: default_purposes(),
+            devices: DeviceRule::default(),
+        }
+    }
+}
+
+impl ProfileConfig {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Where the subject of a certificate comes from.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectRule {
+    /// commonName is the device's name as recorded here; what the request asks for is ignored.
+    #[default]
+    Device,
+    /// The request's subject, which must not be empty. For accounts that are trusted with names.
+    Request,
+}
+
+/// Which devices may have certificates of the profile.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceRule {
+    /// Those whose attestation key was activated here, under the account that asks.
+    #[default]
+    Enrolled,
+    /// Every device whose evidence is accepted; one that is enrolled here must still be the account's own.
+    Any,
+}
+
+/// A purpose that a certificate may have. The attestation purposes are none: those certificates come from
+/// another root.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// id-kp-clientAuth.
+    ClientAuth,
+    /// id-kp-codeSigning.
+    CodeSigning,
+    /// id-kp-serverAuth.
+    ServerAuth,
+}
+
+/// A checked profile.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    name: String,
+    subject: SubjectRule,
+    organization: Option<String>,
+    validity_days: i64,
+    purposes: Vec<Purpose>,
+    devices: DeviceRule,
+}
+
+impl Profile {
+    /// Checks a profile, each setting against its clause.
+    ///
+    /// # Errors
+    /// Every variant of [`ProfileError`] but [`ProfileError::DuplicateName`].
+    pub fn new(config: ProfileConfig) -> Result<Self, ProfileError> {
+        if !(1..=VALIDITY_DAYS_MAX).contains(&config.validity_days) {
+            return Err(ProfileError::Validity { found: config.validity_days });
+        }
+        if config.extended_key_usage.is_empty() {
+            return Err(ProfileError::NoPurpose);
+        }
+        let distinct = |(index, purpose)| !config.extended_key_usage.iter().skip(index + 1).any(|other| other == purpose);
+        if !config.extended_key_usage.iter().enumerate().all(distinct) {
+            return Err(ProfileError::DuplicatePurpose);
+        }
+        if let Some(organization) = &config.organization {
+            check_organization(organization, config.subject)?;
+        }
+        Ok(Self {
+            name: config.name,
+            subject: config.subject,
+            organization: config.organization,
+            validity_days: config.validity_days,
+            purposes: config.extended_key_usage,
+            devices: config.devices,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the subject comes from.
+    #[must_use]
+    pub const fn subject(&self) -> SubjectRule {
+        self.subject
+    }
+
+    /// organizationName of the subject, if it is to have one.
+    #[must_use]
+    pub fn organization(&self) -> Option<&str> {
+        self.organization.as_deref()
+    }
+
+    /// Days from issue to the end of validity.
+    #[must_use]
+    pub const fn validity_days(&self) -> i64 {
+        self.validity_days
+    }
+
+    /// Extended key usages, at least one.
+    #[must_use]
+    pub fn purposes(&self) -> &[Purpose] {
+        &self.purposes
+    }
+
+    /// Which devices may have certificates.
+    #[must_use]
+    pub const fn devices(&self) -> DeviceRule {
+        self.devices
+    }
+}
+
+fn check_organization(organization: &str, subject: SubjectRule) -> Result<(), ProfileError> {
+    match subject {
+        SubjectRule::Request => return Err(ProfileError::OrganizationUnused),
+        SubjectRule::Device => {}
+    }
+    let fits = (1..=ORGANIZATION_OCTETS_MAX).contains(&organization.len());
+    if fits && vouchsafe_evidence::text::printable(organization) == organization {
+        Ok(())
+    } else {
+        Err(ProfileError::Organization)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(text: &str) -> Result<Profile, ProfileError> {
+        Profile::new(toml::from_str(&format!("name = 'p'\n{text}")).unwrap())
+    }
+
+    #[test]
+    fn the_default_profile_is_narrow() {
+        let profile = Profile::new(ProfileConfig::default()).unwrap();
+        assert_eq!(profile.purposes(), [Purpose::ClientAuth]);
+        assert_eq!((profile.subject(), profile.devices()), (SubjectRule::Device, DeviceRule::Enrolled));
+        assert_eq!(profile.validity_days(), 90);
+    }
+
+    #[test]
+    fn each_setting_is_checked() {
+        assert!(profile("").is_ok());
+        for (text, error) in [
+            ("validity_days = 0", ProfileError::Validity { found: 0 }),
+            ("validity_days = 3651", ProfileError::Validity { found: 3651 }),
+            ("extended_key_usage = []", ProfileError::NoPurpose),
+            ("extended_key_usage = ['client-auth', 'client-auth']", ProfileError::DuplicatePurpose),
+            ("organization = ''", ProfileError::Organization),
+            ("organization = \"a\\u0007\"", ProfileError::Organization),
+            ("organization = 'a'\nsubject = 'request'", ProfileError::OrganizationUnused),
+        ] {
+            assert_eq!(profile(text).unwrap_err(), error, "{text}");
+        }
+    }
+
+    #[test]
+    fn attestation_purposes_cannot_be_configured() {
+        for purpose in ["any", "attestation", "2.23.133.8.3"] {
+            let text = format!("name = 'p'\nextended_key_usage = ['{purpose}']");
+            assert!(toml::from_str::<ProfileConfig>(&text).is_err());
+        }
+    }
+}

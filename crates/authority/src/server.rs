@@ -1,0 +1,208 @@
+//! The running authority.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use vouchsafe_verifier::{Policy, PolicyError};
+
+use crate::ca::{Hierarchy, HierarchyError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{Listener, StopHandle, router};
+use crate::init::{InitError, ca_folder, database_file, read_secret};
+use crate::nonce::Mint;
+use crate::record::{RecordError, Recorder};
+use crate::service::Service;
+use crate::store::{Sqlite, Store, StoreError};
+use crate::tls::{self, TlsError};
+use crate::trust::{Trust, TrustSource, TrustSourceError};
+
+/// Time between two looks at the trust source.
+const TRUST_INTERVAL: Duration = Duration::from_secs(30);
+/// Time between two removals of what has expired.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+/// How long spent nonces are kept beyond their lifetime, in seconds, so that a client that lost the answer
+/// can ask for it again.
+const SPENT_KEPT_SECONDS: i64 = 7 * 86_400;
+/// Octets of a policy file.
+const POLICY_OCTETS: u64 = 1024 * 1024;
+
+/// Why the authority does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The signing keys cannot be loaded.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
+    /// There is no usable installation.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The address cannot be listened on.
+    #[error("{address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The policy is refused.
+    #[error("policy {name}")]
+    Policy {
+        /// Its name or file.
+        name: String,
+        /// Why.
+        #[source]
+        error: PolicyError,
+    },
+    /// The policy is neither a name that is known nor a file that can be read.
+    #[error("no policy of the name and no readable file: {}", path.display())]
+    PolicyFile {
+        /// The path that was tried.
+        path: PathBuf,
+        /// Why it could not be read.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The keys for records cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The database cannot be opened.
+    #[error("{}", path.display())]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: StoreError,
+    },
+    /// TLS cannot be configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The trust store cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustSourceError),
+}
+
+/// The certification side as one server.
+#[derive(Debug)]
+pub struct Authority;
+
+/// An authority that serves; dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    trust: Arc<Trust>,
+    stop: StopHandle,
+    accepting: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+}
+
+impl Authority {
+    /// Opens the installation that [`crate::init`] created and serves it.
+    ///
+    /// `trust_source` is read now and every 30 seconds; [`crate::trust::folder`] reads a folder. Time comes
+    /// from `clock` alone, but for deadlines of connections.
+    ///
+    /// # Errors
+    /// Every variant of [`StartError`].
+    pub async fn start(config: Config, trust_source: TrustSource, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+        let secret = read_secret(&config)?;
+        let path = database_file(&config);
+        let store = Sqlite::open(&path).map_err(|error| StartError::Store { path, error })?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let trust = Arc::new(Trust::load(trust_source)?);
+        let parts = (
+            Mint::new(&secret, config.nonce_lifetime_seconds),
+            Recorder::new(&secret)?,
+            Hierarchy::load(&ca_folder(&config))?,
+        );
+        let tls = tls::server_config(&config, clock.now_unix_seconds())?;
+        let policy = policy(config.policy())?;
+        let service = Service::new(&config, Arc::clone(&store), parts, Arc::clone(&trust), policy, Arc::clone(&clock));
+        let router = router(&config, Arc::new(service));
+        let address = config.listen;
+        let failed = |error| StartError::Listen { address, error };
+        let listener = Listener::bind(address, tls, router).await.map_err(failed)?;
+        let address = listener.address().map_err(failed)?;
+        let (stop, accept) = listener.run();
+        let accepting = tokio::spawn(accept);
+        let upkeep = tokio::spawn(keep_up(Arc::clone(&trust), store, clock, config.nonce_lifetime_seconds));
+        tracing::info!(%address, "the authority listens");
+        Ok(Running { address, trust, stop, accepting, upkeep })
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads the trust source now. On an error the last good store stays in force.
+    ///
+    /// # Errors
+    /// What the source says.
+    pub fn reload_trust(&self) -> Result<(), TrustSourceError> {
+        self.trust.reload()
+    }
+
+    /// Stops accepting, lets requests in flight finish, and ends.
+    pub async fn stop(mut self) {
+        self.stop.stop();
+        if let Err(error) = (&mut self.accepting).await {
+            tracing::error!(%error, "the accept loop failed");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.upkeep.abort();
+    }
+}
+
+fn policy(name: &str) -> Result<Policy, StartError> {
+    if let Some(policy) = Policy::named(name) {
+        return Ok(policy);
+    }
+    let path = PathBuf::from(name);
+    let text = read_bounded(&path).map_err(|error| StartError::PolicyFile { path, error })?;
+    Policy::from_toml(&text).map_err(|error| StartError::Policy { name: name.to_owned(), error })
+}
+
+fn read_bounded(path: &std::path::Path) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > POLICY_OCTETS {
+        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Re-reads the trust source and removes what has expired, until the authority stops.
+async fn keep_up(trust: Arc<Trust>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, nonce_lifetime_seconds: i64) {
+    let mut reload = tokio::time::interval(TRUST_INTERVAL);
+    let mut prune = tokio::time::interval(PRUNE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = reload.tick() => {
+                let trust = Arc::clone(&trust);
+                // The failure is in the log; the last good store stays.
+                let _logged = tokio::task::spawn_blocking(move || trust.reload()).await;
+            }
+            _ = prune.tick() => {
+                let (store, now) = (Arc::clone(&store), clock.now_unix_seconds());
+                let nonces_before = now.saturating_sub(nonce_lifetime_seconds).saturating_sub(SPENT_KEPT_SECONDS);
+                let pruned = tokio::task::spawn_blocking(move || store.prune(now, nonces_before)).await;
+                if let Ok(Err(error)) = pruned {
+                    tracing::error!(%error, "expired rows were not removed");
+                }
+            }
+        }
+    }
+}

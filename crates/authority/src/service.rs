@@ -1,0 +1,179 @@
+//! What the authority does, free of HTTP: each operation takes a caller and a request and may block.
+
+use std::sync::Arc;
+
+use vouchsafe_verifier::{Instant, Policy, TrustStore};
+
+use crate::ca::Hierarchy;
+use crate::clock::Clock;
+use crate::config::{Account, Capability, Config};
+use crate::error::{Error, Violation};
+use crate::nonce::{Mint, NONCE_OCTETS, Purpose};
+use crate::profile::Profile;
+use crate::record::Recorder;
+use crate::store::{Decision, DecisionKind, Outcome, Store};
+use crate::trust::Trust;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// Nobody known.
+    Anonymous,
+    /// The holder of an account's token.
+    Account(Arc<Account>),
+}
+
+impl Caller {
+    /// The account's name; empty for an anonymous caller, which no account can be called.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Account(account) => account.name(),
+        }
+    }
+
+    /// The account, for what only accounts may do.
+    pub(crate) fn account(&self) -> Result<&Account, Error> {
+        match self {
+            Self::Anonymous => Err(Error::NotAuthenticated),
+            Self::Account(account) => Ok(account),
+        }
+    }
+}
+
+/// The parts that the operations share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) mint: Mint,
+    pub(crate) recorder: Recorder,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) policy: Policy,
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) hierarchy: Hierarchy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) challenge_lifetime_seconds: i64,
+    pub(crate) ak_validity_days: i64,
+}
+
+/// What a nonce is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NonceRequest {
+    /// An attestation-key enrolment.
+    AttestationKey,
+    /// A certificate under the named profile.
+    Certificate {
+        /// The profile's name.
+        profile: String,
+    },
+    /// An appraisal.
+    Appraisal,
+}
+
+/// A nonce as handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NonceReply {
+    pub(crate) octets: [u8; NONCE_OCTETS],
+    pub(crate) expires: Instant,
+}
+
+impl Service {
+    pub(crate) fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        parts: (Mint, Recorder, Hierarchy),
+        trust: Arc<Trust>,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (mint, recorder, hierarchy) = parts;
+        Self {
+            store,
+            mint,
+            recorder,
+            trust,
+            policy,
+            profiles: config.profiles.clone(),
+            hierarchy,
+            clock,
+            challenge_lifetime_seconds: config.challenge_lifetime_seconds,
+            ak_validity_days: i64::from(config.ak_validity_days),
+        }
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now_unix_seconds()
+    }
+
+    pub(crate) fn trust_store(&self) -> Arc<TrustStore> {
+        self.trust.current()
+    }
+
+    pub(crate) fn profile(&self, name: &str) -> Result<&Profile, Error> {
+        self.profiles.iter().find(|profile| profile.name() == name).ok_or(Error::UnknownProfile)
+    }
+
+    /// A nonce for what the caller may do.
+    pub(crate) fn mint_nonce(&self, caller: &Caller, request: &NonceRequest) -> Result<NonceReply, Error> {
+        let (purpose, capability) = match request {
+            NonceRequest::AttestationKey => (Purpose::AttestationKey, Capability::Enroll),
+            NonceRequest::Certificate { profile } => {
+                (Purpose::Certificate { profile: self.profile(profile)?.name() }, Capability::Issue)
+            }
+            NonceRequest::Appraisal => (Purpose::Appraisal, Capability::Appraise),
+        };
+        match (caller, request) {
+            (Caller::Account(account), _) if account.may(capability) => {}
+            (Caller::Account(_), _) => return Err(Error::NotPermitted(capability)),
+            (Caller::Anonymous, NonceRequest::Appraisal) => {}
+            (Caller::Anonymous, NonceRequest::AttestationKey | NonceRequest::Certificate { .. }) => {
+                return Err(Error::NotAuthenticated);
+            }
+        }
+        let now = self.now();
+        let octets = self.mint.mint(purpose, caller.name(), now)?;
+        let expires = Instant::from_unix_seconds(now.saturating_add(self.mint.lifetime_seconds()));
+        Ok(NonceReply { octets, expires })
+    }
+
+    /// A decision with its evidence sealed.
+    pub(crate) fn decision(
+        &self,
+        kind: DecisionKind,
+        account: &str,
+        outcome: Outcome,
+        report: &[u8],
+        request: &[u8],
+    ) -> Result<Decision, Error> {
+        let sealed = self.recorder.seal(report, request)?;
+        Ok(Decision {
+            at: self.now(),
+            kind,
+            account: account.to_owned(),
+            outcome,
+            commitment: sealed.commitment,
+            sealed: sealed.octets,
+        })
+    }
+
+    /// The report that was sealed with an earlier decision.
+    pub(crate) fn recorded_report(&self, decision: i64) -> Result<Vec<u8>, Error> {
+        let recorded = self.store.decision(decision)?.ok_or(Error::NonceSpent)?;
+        // Erased evidence: what was decided can no longer be told again.
+        let sealed = self.store.evidence(decision)?.ok_or(Error::NonceSpent)?;
+        Ok(self.recorder.open(&recorded.commitment, sealed)?.report)
+    }
+}
+
+/// The Verifier's violations in the form that is reported and kept.
+pub(crate) fn violations(rejections: &[vouchsafe_verifier::Rejection]) -> Vec<Violation> {
+    rejections
+        .iter()
+        .map(|rejection| Violation {
+            code: rejection.code().to_owned(),
+            message: rejection.message().to_owned(),
+            statement: rejection.statement(),
+            clause: rejection.clause().to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,343 @@
+//! What the authority remembers: spent nonces, challenges, devices, certificates, decisions, evidence.
+//!
+//! [`Store`] is the joint; [`Sqlite`] is the implementation. Every method is one transaction: what it
+//! writes is durable when it returns, and either all of it or nothing is there.
+
+mod schema;
+mod sqlite;
+mod writer;
+
+use thiserror::Error;
+
+use crate::nonce::{NONCE_OCTETS, Nonce};
+
+pub use sqlite::Sqlite;
+
+/// Octets of a challenge's identifier.
+pub const CHALLENGE_ID_OCTETS: usize = 16;
+/// Octets of a SHA-256 digest.
+pub const DIGEST_OCTETS: usize = 32;
+
+/// A SHA-256 digest or an HMAC-SHA-256 value.
+pub type Digest = [u8; DIGEST_OCTETS];
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The attestation key is bound to another device.
+    #[error("the attestation key belongs to another device")]
+    AkBoundElsewhere,
+    /// Another baseline is recorded for the device.
+    #[error("another baseline is recorded for the device")]
+    BaselineRecorded,
+    /// The database failed.
+    #[error("database")]
+    Database(#[from] rusqlite::Error),
+    /// The device name is bound to another endorsement key.
+    #[error("the device name is bound to another endorsement key")]
+    DeviceBoundElsewhere,
+    /// The endorsement key is bound to another device name.
+    #[error("the endorsement key is bound to another device name")]
+    EkBoundElsewhere,
+    /// The folder or file of the database cannot be used.
+    #[error("database file")]
+    Io(#[from] std::io::Error),
+    /// The nonce is spent already.
+    #[error("the nonce is spent")]
+    NonceSpent,
+    /// The database was written by a version with another schema.
+    #[error("database schema {found}, expected {expected}")]
+    Schema {
+        /// Version found.
+        found: i64,
+        /// Version of this program.
+        expected: i64,
+    },
+    /// A certificate with this serial number exists.
+    #[error("the serial number is taken")]
+    SerialTaken,
+    /// The writer has stopped: the program is ending, or its thread failed.
+    #[error("the writer has stopped")]
+    Stopped,
+    /// A column holds a value that this program does not write.
+    #[error("column {column} holds an unexpected value")]
+    Unexpected {
+        /// The column.
+        column: &'static str,
+    },
+}
+
+/// A nonce on its way to being spent, with the request that it is spent for.
+#[derive(Debug)]
+pub struct Spending {
+    nonce: Nonce,
+    request: Digest,
+}
+
+impl Spending {
+    /// Binds the nonce to the keyed digest of the request that uses it.
+    #[must_use]
+    pub const fn new(nonce: Nonce, request: Digest) -> Self {
+        Self { nonce, request }
+    }
+}
+
+/// A nonce that was spent, as the row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Keyed digest of the request that spent it.
+    pub request: Digest,
+    /// Number of the decision made.
+    pub decision: i64,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecisionKind {
+    /// An appraisal without a certificate.
+    Appraisal,
+    /// An attestation-key challenge was asked for.
+    Challenge,
+    /// An attestation key was to be activated.
+    Activation,
+    /// A certificate was asked for.
+    Certificate,
+}
+
+impl DecisionKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Appraisal => "appraisal",
+            Self::Challenge => "challenge",
+            Self::Activation => "activation",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// How it was decided. The record says no more than this in clear; reasons are in the sealed evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Granted.
+    Accepted,
+    /// Refused.
+    Refused,
+}
+
+impl Outcome {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A decision to be recorded.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Seconds since the epoch.
+    pub at: i64,
+    /// What was asked for.
+    pub kind: DecisionKind,
+    /// By whom; empty for an anonymous caller.
+    pub account: String,
+    /// How it was decided.
+    pub outcome: Outcome,
+    /// Salted commitment to request and report; the salt is inside `sealed`.
+    pub commitment: Digest,
+    /// The request, the report and the salt, encrypted.
+    pub sealed: Vec<u8>,
+}
+
+/// A recorded decision, without its evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedDecision {
+    /// Its number.
+    pub id: i64,
+    /// What was asked for.
+    pub kind: String,
+    /// By whom.
+    pub account: String,
+    /// How it was decided.
+    pub accepted: bool,
+    /// The salted commitment.
+    pub commitment: Digest,
+    /// Serial number of the certificate that was issued with it, if one was.
+    pub serials: Vec<Vec<u8>>,
+}
+
+/// A certificate to be recorded.
+#[derive(Clone, Debug)]
+pub struct CertificateRecord {
+    /// Content octets of the serial number.
+    pub serial: Vec<u8>,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// End of validity, seconds since the epoch.
+    pub not_after: i64,
+}
+
+/// A challenge that waits for its one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// Its identifier, random.
+    pub id: [u8; CHALLENGE_ID_OCTETS],
+    /// The account it is bound to.
+    pub account: String,
+    /// The device name it is bound to.
+    pub device: String,
+    /// When it expires, seconds since the epoch.
+    pub expires: i64,
+    /// SHA-256 of the credential; the credential itself is kept nowhere.
+    pub credential_digest: Digest,
+    /// SHA-256 over the endorsement key's parameters.
+    pub ek_digest: Digest,
+    /// The endorsement certificate, DER.
+    pub ek_certificate: Vec<u8>,
+    /// Whether the endorsement root is marked as virtual.
+    pub is_virtual: bool,
+    /// The attestation key's TPMT_PUBLIC, as it was judged.
+    pub ak_public: Vec<u8>,
+    /// The platform baseline to record, in the form of [`crate::baseline::Baseline`].
+    pub baseline: Option<Vec<u8>>,
+}
+
+/// An activated attestation key to be recorded together with its device.
+#[derive(Clone, Debug)]
+pub struct EnrolledKey {
+    /// The account.
+    pub account: String,
+    /// The device name.
+    pub device: String,
+    /// SHA-256 over the endorsement key's parameters.
+    pub ek_digest: Digest,
+    /// The endorsement certificate, DER.
+    pub ek_certificate: Vec<u8>,
+    /// The attestation key's Name.
+    pub ak_name: Vec<u8>,
+    /// SHA-256 of the attestation key's SPKI.
+    pub ak_spki_digest: Digest,
+    /// Its TPMT_PUBLIC.
+    pub ak_public: Vec<u8>,
+    /// The platform baseline, if one came along.
+    pub baseline: Option<Vec<u8>>,
+}
+
+/// A device as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The account that enrolled it.
+    pub account: String,
+    /// Its name in that account.
+    pub name: String,
+    /// SHA-256 over its endorsement key's parameters.
+    pub ek_digest: Digest,
+    /// Its platform baseline, if one was recorded.
+    pub baseline: Option<Vec<u8>>,
+}
+
+/// The authority's memory. Implementations are shared between threads; every method may block.
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// The row of a spent nonce.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], as for every method below.
+    fn spent(&self, nonce: &[u8; NONCE_OCTETS]) -> Result<Option<Spent>, StoreError>;
+
+    /// Spends the nonce and records a decision with the certificates issued, none for a refusal. Returns the decision's number.
+    ///
+    /// # Errors
+    /// [`StoreError::NonceSpent`], [`StoreError::SerialTaken`]; nothing is recorded then.
+    fn decide(
+        &self,
+        spending: Spending,
+        decision: Decision,
+        certificates: Vec<CertificateRecord>,
+    ) -> Result<i64, StoreError>;
+
+    /// Spends the nonce and opens a challenge.
+    ///
+    /// # Errors
+    /// [`StoreError::NonceSpent`]; the binding errors of [`Store::enroll`] when they can be told already.
+    fn open_challenge(&self, spending: Spending, decision: Decision, challenge: Challenge) -> Result<(), StoreError>;
+
+    /// Removes and returns the challenge of this account: the one attempt is used up, whatever follows.
+    /// A challenge of another account is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn take_challenge(
+        &self,
+        id: &[u8; CHALLENGE_ID_OCTETS],
+        account: &str,
+    ) -> Result<Option<Challenge>, StoreError>;
+
+    /// Binds endorsement key, device and attestation key, and records the decision with its certificates.
+    ///
+    /// # Errors
+    /// [`StoreError::DeviceBoundElsewhere`], [`StoreError::EkBoundElsewhere`], [`StoreError::AkBoundElsewhere`],
+    /// [`StoreError::BaselineRecorded`], [`StoreError::SerialTaken`]; nothing is recorded then.
+    fn enroll(
+        &self,
+        key: EnrolledKey,
+        decision: Decision,
+        certificates: Vec<CertificateRecord>,
+    ) -> Result<i64, StoreError>;
+
+    /// Records a decision that spends no nonce, such as a failed activation.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn record(&self, decision: Decision) -> Result<i64, StoreError>;
+
+    /// The device whose attestation key has this SPKI digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn device_of_key(&self, ak_spki_digest: &Digest) -> Result<Option<Device>, StoreError>;
+
+    /// The device of this name in the account.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn device(&self, account: &str, name: &str) -> Result<Option<Device>, StoreError>;
+
+    /// A decision.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn decision(&self, id: i64) -> Result<Option<RecordedDecision>, StoreError>;
+
+    /// The sealed evidence of a decision; nothing once it was erased.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn evidence(&self, decision: i64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The certificates recorded with a decision, DER, in the order of issue.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn certificates(&self, decision: i64) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Erases the evidence of a decision; its commitment stays and can no longer be opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn erase_evidence(&self, decision: i64) -> Result<(), StoreError>;
+
+    /// Forgets the platform baseline of a device, so that its next enrolment records another.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn forget_baseline(&self, account: &str, device: &str) -> Result<(), StoreError>;
+
+    /// Removes challenges that expired before `before`, and spent nonces that were recorded before
+    /// `nonces_before`, which must lie at least one nonce lifetime back.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn prune(&self, before: i64, nonces_before: i64) -> Result<(), StoreError>;
+}

@@ -1,0 +1,98 @@
+//! The tables.
+//!
+//! Large rows lie in rowid tables, so that they are appended; random keys are in narrow indices.
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// Version of the schema, in `user_version`.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    commitment BLOB NOT NULL
+) STRICT;
+CREATE TABLE evidence (
+    decision INTEGER PRIMARY KEY REFERENCES decisions (id),
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE TABLE spent_nonces (
+    nonce BLOB PRIMARY KEY,
+    spent_at INTEGER NOT NULL,
+    request BLOB NOT NULL,
+    decision INTEGER NOT NULL REFERENCES decisions (id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_nonces_at ON spent_nonces (spent_at);
+CREATE TABLE challenges (
+    id BLOB PRIMARY KEY,
+    account TEXT NOT NULL,
+    device TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    credential_digest BLOB NOT NULL,
+    ek_digest BLOB NOT NULL,
+    ek_certificate BLOB NOT NULL,
+    is_virtual INTEGER NOT NULL,
+    ak_public BLOB NOT NULL,
+    baseline BLOB
+) STRICT;
+CREATE TABLE devices (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    ek_digest BLOB NOT NULL UNIQUE,
+    ek_certificate BLOB NOT NULL,
+    baseline BLOB,
+    enrolled_at INTEGER NOT NULL,
+    UNIQUE (account, name)
+) STRICT;
+CREATE TABLE attestation_keys (
+    id INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL REFERENCES devices (id),
+    name BLOB NOT NULL UNIQUE,
+    spki_digest BLOB NOT NULL UNIQUE,
+    public BLOB NOT NULL,
+    activated_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE certificates (
+    id INTEGER PRIMARY KEY,
+    serial BLOB NOT NULL UNIQUE,
+    decision INTEGER NOT NULL REFERENCES decisions (id),
+    not_after INTEGER NOT NULL,
+    der BLOB NOT NULL
+) STRICT;
+CREATE INDEX certificates_of_decision ON certificates (decision);
+";
+
+/// Settings of every connection: a transaction that was reported is on the disk.
+pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // An erased row leaves no octets behind in its page.
+    connection.pragma_update(None, "secure_delete", true)?;
+    Ok(())
+}
+
+/// Creates the tables in a new database and refuses one of another version.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found {
+        VERSION => {}
+        0 => {
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        found => return Err(StoreError::Schema { found, expected: VERSION }),
+    }
+    transaction.commit()?;
+    Ok(())
+}
