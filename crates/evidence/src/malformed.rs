@@ -27,7 +27,6 @@ impl Malformed {
 
 /// What was wrong with the bytes.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reason {
     /// A value is not one that the production allows, such as an unknown algorithm identifier.
     #[error("value {0:#x} is not allowed here")]

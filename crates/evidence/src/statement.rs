@@ -16,7 +16,6 @@ use crate::{Malformed, Reason};
 
 /// A format of evidence, which names a trust folder, a policy section and, for most, a statement type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum FormatId {
     /// TPM2_Certify over a key.
     TpmCertify,
@@ -123,12 +122,15 @@ impl Statement {
     }
 }
 
+/// The contents of two OCTET STRINGs and of a third that may be absent.
+type OctetStrings<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
 /// Reads two OCTET STRINGs and a third that may be absent, which is what both TPMS_ATTEST statements are.
 fn read_octet_strings<'a>(
     stmt: &'a [u8],
     production: &'static str,
     names: [&'static str; 3],
-) -> Result<(&'a [u8], &'a [u8], Option<&'a [u8]>), Malformed> {
+) -> Result<OctetStrings<'a>, Malformed> {
     let element = Element::parse(stmt, production)?;
     if element.tag() != Tag::SEQUENCE {
         return Err(element.error(Reason::Unexpected(production)));

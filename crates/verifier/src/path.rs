@@ -110,13 +110,7 @@ pub fn validate_path(
     let found = Search::new(leaf, candidates, profile, at, budget).run(trust)?;
     let mut chain = vec![leaf.clone()];
     chain.extend(found.between.into_iter().rev());
-    Ok(ValidatedPath {
-        chain,
-        leaf: leaf.clone(),
-        anchor: found.anchor.clone(),
-        profile,
-        deviations: found.deviations,
-    })
+    Ok(ValidatedPath { chain, leaf: leaf.clone(), anchor: found.anchor.clone(), profile, deviations: found.deviations })
 }
 
 /// Certificates that could stand above `leaf`, going by their names alone.
@@ -130,7 +124,8 @@ fn ancestors_by_name<'a>(
 ) -> Result<Vec<&'a CertView>, PathError> {
     let mut rest: Vec<(bool, &CertView)> = Vec::new();
     let offered = pool.iter().map(|certificate| (true, certificate));
-    for (from_pool, certificate) in trust.intermediates().iter().map(|certificate| (false, certificate)).chain(offered) {
+    for (from_pool, certificate) in trust.intermediates().iter().map(|certificate| (false, certificate)).chain(offered)
+    {
         let known = certificate == leaf || rest.iter().any(|(_, other)| *other == certificate);
         if !known && !repeats_anchor(certificate, trust) {
             rest.push((from_pool, certificate));

@@ -2,6 +2,8 @@
 
 use aws_lc_rs::digest;
 
+use crate::x509::NamedCurve;
+
 /// TPM_ALG_RSA.
 pub const RSA: u16 = 0x0001;
 /// TPM_ALG_SHA1.
@@ -147,6 +149,16 @@ pub enum Curve {
     P384,
     /// TPM_ECC_NIST_P521.
     P521,
+}
+
+impl From<Curve> for NamedCurve {
+    fn from(curve: Curve) -> Self {
+        match curve {
+            Curve::P256 => Self::P256,
+            Curve::P384 => Self::P384,
+            Curve::P521 => Self::P521,
+        }
+    }
 }
 
 impl Curve {

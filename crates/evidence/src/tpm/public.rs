@@ -3,6 +3,7 @@
 use super::alg;
 use super::marshal::{Reader, Writer};
 use super::{Curve, HashAlg, Name, ObjectAttributes};
+use crate::x509::{NamedCurve, SpkiView};
 use crate::limits::{RSA_BITS_MAX, RSA_BITS_MIN, TPM_DIGEST_OCTETS, TPM_STRUCTURE_OCTETS};
 use crate::{Malformed, Reason};
 
@@ -230,6 +231,21 @@ impl TpmtPublic {
     #[must_use]
     pub fn name(&self) -> Option<Name> {
         Name::of(self)
+    }
+
+    /// The public key as certificates carry it; `None` for objects that are no asymmetric keys, and for key
+    /// material that no certificate could carry.
+    #[must_use]
+    pub fn spki(&self) -> Option<SpkiView> {
+        match &self.parameters {
+            PublicParameters::Rsa { modulus, .. } => {
+                let exponent = self.rsa_exponent()?.to_be_bytes();
+                let significant: Vec<u8> = exponent.into_iter().skip_while(|octet| *octet == 0).collect();
+                SpkiView::from_rsa(modulus, &significant).ok()
+            }
+            PublicParameters::Ecc { curve, x, y, .. } => SpkiView::from_ec(NamedCurve::from(*curve), x, y).ok(),
+            PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => None,
+        }
     }
 
     /// The hash of the signing scheme fixed for the key; `None` where the caller may choose or the object does not sign.

@@ -35,7 +35,7 @@ pub enum Quirk {
     OaepSpki,
     /// Padding follows the certificate ([`CertView::parse_padded`] alone).
     TrailingPadding,
-    /// The members of an RDN are out of order.
+    /// The members of a SET, such as an RDN, are out of order.
     UnsortedRdnSet,
 }
 
@@ -517,7 +517,7 @@ impl<'a> Parser<'a> {
         let Ok(element) = Element::parse(value, "extnValue") else {
             return self.note(Quirk::ExtensionNotDer);
         };
-        if element.check_strict().is_err() {
+        if self.check(&element).is_err() {
             return self.note(Quirk::ExtensionNotDer);
         }
         match oid {

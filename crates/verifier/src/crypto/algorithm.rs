@@ -167,7 +167,8 @@ fn pss(hash: HashAlg, null: &[u8]) -> Option<Vec<u8>> {
     };
     let digest = sequence(&[&tlv(0x06, &[&SHA2_OID, &[arc]]), null]);
     let mask = sequence(&[&tlv(0x06, &[&RSA_PKCS1_OID, &[MGF1_ARC]]), &digest]);
-    let parameters = sequence(&[&tlv(0xA0, &[&digest]), &tlv(0xA1, &[&mask]), &tlv(0xA2, &[&[0x02, 0x01, salt_octets]])]);
+    let parameters =
+        sequence(&[&tlv(0xA0, &[&digest]), &tlv(0xA1, &[&mask]), &tlv(0xA2, &[&[0x02, 0x01, salt_octets]])]);
     Some(sequence(&[&tlv(0x06, &[&RSA_PKCS1_OID, &[PSS_ARC]]), &parameters]))
 }
 

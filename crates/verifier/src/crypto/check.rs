@@ -87,8 +87,9 @@ pub fn verify_signature(
             let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
             budget.answer(&identity, || UnparsedPublicKey::new(verification, point).verify(message, signature).is_ok())
         }
-        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => budget
-            .answer(&identity, || UnparsedPublicKey::new(&lc::ED25519, point.as_slice()).verify(message, signature).is_ok()),
+        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => budget.answer(&identity, || {
+            UnparsedPublicKey::new(&lc::ED25519, point.as_slice()).verify(message, signature).is_ok()
+        }),
         (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
         | (
             PublicKey::Ec { .. },

@@ -77,7 +77,8 @@ impl Examined {
         }
         let constraints = value(oid::NAME_CONSTRAINTS)?.map(NameConstraints::parse).transpose()?;
         // Key identifiers are hints: one that cannot be read is one that is not there.
-        let authority = value(oid::AUTHORITY_KEY_IDENTIFIER)?.and_then(|value| AuthorityKeyIdentifier::parse(value).ok());
+        let authority =
+            value(oid::AUTHORITY_KEY_IDENTIFIER)?.and_then(|value| AuthorityKeyIdentifier::parse(value).ok());
         let subject = value(oid::SUBJECT_KEY_IDENTIFIER)?.and_then(|value| subject_key_identifier(value).ok());
         Ok(Self {
             version: certificate.version(),

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use thiserror::Error;
+use vouchsafe_evidence::Malformed;
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid::Oid;
 use vouchsafe_evidence::x509::{CertView, Quirk};
-use vouchsafe_evidence::Malformed;
 
 use crate::Instant;
 
@@ -107,11 +107,7 @@ impl PathError {
             "RFC 5280, section 6.1.3(a)(1)",
             "The signature of a certificate was not made by the key of its issuer.",
         ),
-        (
-            "chain.duplicate-extension",
-            "RFC 5280, section 4.2",
-            "A certificate holds an extension more than once.",
-        ),
+        ("chain.duplicate-extension", "RFC 5280, section 4.2", "A certificate holds an extension more than once."),
         ("chain.expired", "RFC 5280, section 6.1.3(a)(2)", "The validity of a certificate has ended."),
         ("chain.is-a-ca", "RFC 5280, section 4.2.1.9", "The certificate of an end entity is a CA's."),
         (
@@ -171,18 +167,10 @@ impl PathError {
             "TCG EK Credential Profile, Extended Key Usage",
             "The certificate is not marked as the certificate of an endorsement key.",
         ),
-        (
-            "limit.certificates",
-            PATH_VALIDATION,
-            "More certificates are offered for one path than may be used.",
-        ),
+        ("limit.certificates", PATH_VALIDATION, "More certificates are offered for one path than may be used."),
         ("limit.chain-length", PATH_VALIDATION, "The certification path is longer than a path may be."),
         ("limit.signature-checks", PATH_VALIDATION, "The request needs more signature checks than it may cost."),
-        (
-            "trust.no-anchor",
-            "RFC 5280, section 6.1.1(d)",
-            "The trust store holds no anchor for this format.",
-        ),
+        ("trust.no-anchor", "RFC 5280, section 6.1.1(d)", "The trust store holds no anchor for this format."),
     ];
 
     /// A defect of the path as a whole.
@@ -242,6 +230,11 @@ impl PathError {
     #[must_use]
     pub fn message(&self) -> String {
         self.to_string()
+    }
+
+    /// Whichever of the two says more about the evidence.
+    pub(crate) fn more_specific(self, other: Self) -> Self {
+        if other.is_more_specific_than(&self) { other } else { self }
     }
 
     /// Whether this reason says more about the evidence than `other`.

@@ -39,7 +39,9 @@ impl PolicyExtensions {
         for extension in certificate.extensions() {
             let value = extension.value();
             match extension.oid() {
-                oid::CERTIFICATE_POLICIES => read.policies = Some(CertificatePolicies::parse(value)?.policies().iter().copied().collect()),
+                oid::CERTIFICATE_POLICIES => {
+                    read.policies = Some(CertificatePolicies::parse(value)?.policies().iter().copied().collect())
+                }
                 oid::POLICY_MAPPINGS => read.mappings = mappings(value)?,
                 oid::POLICY_CONSTRAINTS => {
                     let constraints = PolicyConstraints::parse(value)?;

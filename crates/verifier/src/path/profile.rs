@@ -1,8 +1,8 @@
 //! What each kind of chain demands beyond RFC 5280.
 
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::Quirk;
+use vouchsafe_evidence::x509::extensions::KeyUsage;
 
 use super::certificate::{Deviation, Examined};
 use super::error::PathDefect;

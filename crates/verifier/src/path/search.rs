@@ -36,13 +36,19 @@ struct Issuer<'a> {
     name: Option<&'a NameView>,
     key: &'a SpkiView,
     key_identifier: Option<Vec<u8>>,
-    /// CA certificates that may follow; `None`: any number.
-    path_length: Option<u64>,
+    /// CA certificates that may follow.
+    path_length: u64,
     constraints: Vec<Arc<Constraints>>,
     policy: PolicyState,
     /// Candidates between the anchor and here, topmost first.
     between: Vec<usize>,
 }
+
+/// No limit on the CA certificates that may follow.
+const UNLIMITED: u64 = u64::MAX;
+
+/// Candidates between anchor and last certificate, topmost first, and what was tolerated of the latter.
+type Way = (Vec<usize>, Vec<Deviation>);
 
 /// A path that was found.
 pub(super) struct Found<'a> {
@@ -121,8 +127,7 @@ impl<'a, 'b> Search<'a, 'b> {
 
     /// Looks for the last certificate beneath `issuer`. An error ends the whole search; `None` means that there
     /// is no path this way, for the reason that was noted.
-    #[allow(clippy::type_complexity)]
-    fn descend(&mut self, issuer: &Issuer<'a>) -> Result<Option<(Vec<usize>, Vec<Deviation>)>, PathError> {
+    fn descend(&mut self, issuer: &Issuer<'a>) -> Result<Option<Way>, PathError> {
         if self.is_issued(self.last, issuer)? {
             match self.conclude(issuer) {
                 Ok(deviations) => return Ok(Some((issuer.between.clone(), deviations))),
@@ -217,7 +222,7 @@ impl<'a, 'b> Search<'a, 'b> {
             name: Some(certificate.subject()),
             key: certificate.spki(),
             key_identifier: examined.subject_key_identifier().map(<[u8]>::to_vec),
-            path_length: smaller(path_length, examined.path_length()),
+            path_length: path_length.min(examined.path_length().unwrap_or(UNLIMITED)),
             constraints,
             policy: policy.beneath(examined.policies(), is_self_issued),
             between,
@@ -252,7 +257,7 @@ fn issuer_of_anchor(anchor: &TrustAnchor, at: Instant) -> Result<Issuer<'_>, Pat
         name: anchor.subject(),
         key: anchor.key(),
         key_identifier: None,
-        path_length: None,
+        path_length: UNLIMITED,
         constraints: Vec::new(),
         policy: PolicyState::new(),
         between: Vec::new(),
@@ -263,7 +268,7 @@ fn issuer_of_anchor(anchor: &TrustAnchor, at: Instant) -> Result<Issuer<'_>, Pat
         examined.check_validity(at).map_err(fail)?;
         examined.check_may_be_anchor().map_err(fail)?;
         ChainProfile::check_issuer(&examined).map_err(fail)?;
-        issuer.path_length = examined.path_length();
+        issuer.path_length = examined.path_length().unwrap_or(UNLIMITED);
         issuer.constraints.extend(examined.constraints().cloned());
         issuer.key_identifier = examined.subject_key_identifier().map(<[u8]>::to_vec);
         issuer.policy = issuer.policy.beneath(examined.policies(), true);
@@ -275,8 +280,8 @@ fn check_signature(certificate: &CertView, key: &SpkiView, budget: &mut Signatur
     if certificate.inner_algorithm().as_der() != certificate.outer_algorithm().as_der() {
         return Err(PathDefect::AlgorithmMismatch);
     }
-    let algorithm = SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der())
-        .map_err(|_| PathDefect::WeakAlgorithm)?;
+    let algorithm =
+        SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der()).map_err(|_| PathDefect::WeakAlgorithm)?;
     verify_signature(budget, key, algorithm, certificate.tbs(), certificate.signature()).map_err(|error| match error {
         SignatureError::BudgetExhausted { .. } => PathDefect::SignatureLimit,
         SignatureError::Invalid | SignatureError::KeyMismatch { .. } => PathDefect::BadSignature,
@@ -289,19 +294,8 @@ fn check_names(certificate: &CertView, above: &Issuer<'_>) -> Result<(), PathDef
     above.constraints.iter().try_for_each(|constraints| constraints.check(certificate))
 }
 
-/// The path length beneath one more CA certificate; `None` if there may be no such certificate
+/// The CA certificates that may follow one more CA certificate; `None` if it may not itself be there
 /// (RFC 5280, section 6.1.4 l).
-#[allow(clippy::option_option)]
-fn follow(path_length: Option<u64>, is_self_issued: bool) -> Option<Option<u64>> {
-    match path_length {
-        Some(length) if !is_self_issued => length.checked_sub(1).map(Some),
-        unchanged => Some(unchanged),
-    }
-}
-
-fn smaller(own: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (own, other) {
-        (Some(own), Some(other)) => Some(own.min(other)),
-        (own, other) => own.or(other),
-    }
+const fn follow(path_length: u64, is_self_issued: bool) -> Option<u64> {
+    if is_self_issued { Some(path_length) } else { path_length.checked_sub(1) }
 }

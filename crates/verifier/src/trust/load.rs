@@ -25,6 +25,9 @@ enum Encoding {
     PemOrDer,
 }
 
+/// Marks by format and stem, each with its file.
+type Marks<'a> = BTreeMap<(&'a str, &'a str), (&'a str, AnchorMark)>;
+
 /// Whether a path names something that is not part of the store: dot files and READMEs.
 pub(super) fn is_ignored(path: &str) -> bool {
     let hidden = path.split('/').any(|part| part.starts_with('.'));
@@ -59,13 +62,14 @@ pub(super) fn formats(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Stri
     Ok(formats)
 }
 
-/// The marks by format and stem, each with its file; every one has an anchor file beside it.
-fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<(&str, &str), (&str, AnchorMark)>, TrustError> {
+/// The marks, every one of which has an anchor file beside it.
+fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
     let mut marks = BTreeMap::new();
     for (path, contents) in files {
         let fail = |defect| TrustError { file: path.clone(), defect };
         if let Place::Mark { format, stem } = place(path).map_err(fail)? {
-            let marks_anchor = ["pem", "crt", "der"].iter().any(|end| files.contains_key(&format!("{format}/{stem}.{end}")));
+            let marks_anchor =
+                ["pem", "crt", "der"].iter().any(|end| files.contains_key(&format!("{format}/{stem}.{end}")));
             if !marks_anchor {
                 return Err(fail(TrustDefect::MarkOrphan));
             }

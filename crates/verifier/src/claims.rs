@@ -1,0 +1,66 @@
+//! What evidence says, in one vocabulary for all formats (DESIGN, "Claims").
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// On whose word a claim rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// An attestation key certificate says it.
+    Endorsed,
+    /// An attestation key that host software drives signed it.
+    HostAsserted,
+    /// The vendor promises it for the format; nothing signed says it.
+    Implied,
+    /// It is in the signed evidence.
+    Signed,
+}
+
+/// One claim.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Claim {
+    /// Its value, in the form that CONTRACT.md gives.
+    pub value: Value,
+    /// On whose word.
+    pub source: Source,
+    /// The statement that carries it, counted from zero.
+    pub statement: usize,
+}
+
+/// Claims about one subject, by name. A claim that nobody makes is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Claims(BTreeMap<&'static str, Claim>);
+
+impl Claims {
+    /// No claims.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Records a claim.
+    pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>, source: Source, statement: usize) {
+        self.0.insert(name, Claim { value: value.into(), source, statement });
+    }
+
+    /// The claim of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Claim> {
+        self.0.get(name)
+    }
+
+    /// Every claim, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Claim)> {
+        self.0.iter().map(|(name, claim)| (*name, claim))
+    }
+
+    /// Whether nothing is claimed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

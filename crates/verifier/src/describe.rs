@@ -1,0 +1,276 @@
+//! What was authenticated, put into the one vocabulary of claims (DESIGN, "Claims").
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use vouchsafe_evidence::bundle::BundleDefect;
+use vouchsafe_evidence::input::InputError;
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::text::printable;
+use vouchsafe_evidence::tpm::{HashAlg, ObjectAttributes, PublicParameters, TpmsAttest};
+use vouchsafe_evidence::x509::CsrDefect;
+use vouchsafe_evidence::x509::extensions::{self, CertificatePolicies, SubjectAltName};
+use vouchsafe_evidence::{Malformed, Reason};
+
+use crate::authenticate::{AkCertificate, AttestedKey, Authenticated};
+use crate::claims::{Claims, Source};
+use crate::hex;
+use crate::policy::ReferenceValues;
+use crate::rejection::{Code, Rejection, codes};
+
+fn base64(octets: &[u8]) -> String {
+    STANDARD.encode(octets)
+}
+
+/// A platform configuration register as a quote reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// Its bank.
+    pub bank: HashAlg,
+    /// Its number.
+    pub index: u8,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The claims about the key of an authenticated key statement.
+pub(crate) fn key(statement: &Authenticated) -> Claims {
+    let mut claims = Claims::new();
+    let Some(key) = statement.key() else { return claims };
+    let at = statement.index();
+    let has = |bit| key.attributes.contains(bit);
+    let fixed = has(ObjectAttributes::FIXED_TPM | ObjectAttributes::FIXED_PARENT);
+    let generated = has(ObjectAttributes::SENSITIVE_DATA_ORIGIN);
+    let duplicable = has(ObjectAttributes::ENCRYPTED_DUPLICATION);
+    claims.put("spki", base64(key.spki.as_der()), Source::Signed, at);
+    claims.put("origin", if generated { "generated" } else { "imported" }, Source::Signed, at);
+    claims.put("local", generated, Source::Signed, at);
+    claims.put("extractable", !fixed || duplicable, Source::Signed, at);
+    // fixedTPM cannot be set later, so a key that has it and was generated here was never elsewhere.
+    claims.put("never_extractable", fixed && generated && !duplicable, Source::Signed, at);
+    claims.put("device_bound", key.is_device_bound(), Source::Signed, at);
+    // Every TPM keeps private parts encrypted outside; no structure says so.
+    claims.put("sensitive", true, Source::Implied, at);
+    claims.put("user_auth", has(ObjectAttributes::USER_WITH_AUTH), Source::Signed, at);
+    claims.put("purposes", purposes(key), Source::Signed, at);
+    claims.put("tpm_attributes", attribute_names(key.attributes), Source::Signed, at);
+    let attributes = if key.is_extension_only() { "extension-only" } else { "name" };
+    claims.put("attributes", attributes, Source::Signed, at);
+    if let Some(public) = &key.public {
+        let policy = public.auth_policy();
+        claims.put("auth_policy", (!policy.is_empty()).then(|| hex::encode(policy)), Source::Signed, at);
+    }
+    if let Some(qualified_name) = &key.qualified_name {
+        claims.put("parent", json!({"fixed": has(ObjectAttributes::FIXED_PARENT), "qualified_name": hex::encode(qualified_name.as_bytes())}), Source::Signed, at);
+    }
+    claims
+}
+
+fn attribute_names(attributes: ObjectAttributes) -> Vec<&'static str> {
+    attributes.names().collect()
+}
+
+/// What the key may be used for, in the words of PKCS #11.
+fn purposes(key: &AttestedKey) -> Vec<&'static str> {
+    let agreement = key.public.as_ref().is_some_and(|public| match public.parameters() {
+        PublicParameters::Ecc { .. } => true,
+        PublicParameters::Rsa { .. } | PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => false,
+    });
+    let mut purposes = Vec::new();
+    if key.attributes.contains(ObjectAttributes::SIGN) {
+        purposes.push("sign");
+    }
+    if key.attributes.contains(ObjectAttributes::DECRYPT) {
+        purposes.push(if agreement { "derive" } else { "decrypt" });
+    }
+    purposes
+}
+
+/// The claims about the platform of an authenticated platform statement.
+pub(crate) fn platform(statement: &Authenticated, references: &[&ReferenceValues]) -> Claims {
+    let mut claims = Claims::new();
+    let Some(platform) = statement.platform() else { return claims };
+    let at = statement.index();
+    module(&mut claims, statement.signer().root(), at);
+    clock(&mut claims, &platform.attest, at);
+    let values = registers(Some(statement));
+    let registers: Vec<Value> = platform
+        .registers
+        .iter()
+        .map(|(bank, index)| {
+            let value = values.iter().find(|register| (register.bank, register.index) == (*bank, *index));
+            let reference = references.iter().find_map(|references| references.value(*bank, *index));
+            let matches = reference.is_some() && reference == value.map(|register| register.value.as_slice());
+            json!({
+                "bank": bank.label(),
+                "index": index,
+                "value": value.map(|register| hex::encode(&register.value)),
+                "status": if matches { "matches-reference" } else { "recorded" },
+            })
+        })
+        .collect();
+    claims.put("measured_boot", json!({ "registers": registers }), Source::Signed, at);
+    claims
+}
+
+/// The values of a quote's registers; none where the statement carries none.
+pub(crate) fn registers(statement: Option<&Authenticated>) -> Vec<Register> {
+    let Some(platform) = statement.and_then(Authenticated::platform) else { return Vec::new() };
+    let values = platform.values.iter().flatten();
+    platform
+        .registers
+        .iter()
+        .zip(values)
+        .map(|((bank, index), value)| Register { bank: *bank, index: *index, value: value.clone() })
+        .collect()
+}
+
+fn clock(claims: &mut Claims, attest: &TpmsAttest, at: usize) {
+    claims.put("fw_version", hex::encode(&attest.firmware_version().to_be_bytes()), Source::Signed, at);
+    claims.put("boot_count", attest.clock_info().reset_count, Source::Signed, at);
+}
+
+/// What an AK certificate says of the module: copied there from the EK certificate.
+fn module(claims: &mut Claims, certificate: &AkCertificate, at: usize) {
+    let kind = if certificate.is_virtual() { "virtual" } else { "physical" };
+    claims.put("kind", kind, Source::Endorsed, at);
+    let names = extension(certificate, oid::SUBJECT_ALT_NAME).and_then(|value| SubjectAltName::parse(value).ok());
+    let Some(names) = names else { return };
+    let attributes = [("vendor", oid::TPM_MANUFACTURER), ("model", oid::TPM_MODEL), ("hw_version", oid::TPM_VERSION)];
+    for (claim, attribute) in attributes {
+        if let Ok(Some(text)) = names.tpm_attribute(attribute) {
+            claims.put(claim, printable(&text), Source::Endorsed, at);
+        }
+    }
+}
+
+fn extension(certificate: &AkCertificate, oid: Oid) -> Option<&[u8]> {
+    certificate.view().extension(oid).ok().flatten().map(|extension| extension.value())
+}
+
+/// Bootstrap methods by the policy that an AK certificate names (DESIGN, "AK certificates").
+const BOOTSTRAP: [(Oid, &str); 4] = [
+    (oid::BOOTSTRAP_MANUFACTURER, "manufacturer"),
+    (oid::BOOTSTRAP_INVENTORY, "inventory"),
+    (oid::BOOTSTRAP_CEREMONY, "ceremony"),
+    (oid::BOOTSTRAP_FIRST_USE, "first-use"),
+];
+
+/// The claims about the attestation key behind a statement.
+pub(crate) fn attesting_key(statement: &Authenticated) -> Claims {
+    let mut claims = Claims::new();
+    let at = statement.index();
+    let root = statement.signer().root();
+    claims.put("spki", base64(statement.signer().spki().as_der()), Source::Signed, at);
+    let policies = extension(root, oid::CERTIFICATE_POLICIES).and_then(|value| CertificatePolicies::parse(value).ok());
+    let policies = policies.as_ref().map(CertificatePolicies::policies).unwrap_or_default();
+    if let Some((_, method)) = BOOTSTRAP.iter().find(|(oid, _)| policies.contains(oid)) {
+        claims.put("bootstrap", *method, Source::Endorsed, at);
+    }
+    if policies.contains(&oid::ENVIRONMENT_HOST) {
+        claims.put("environment", "host", Source::Endorsed, at);
+    } else if policies.contains(&oid::ENVIRONMENT_MODULE) {
+        claims.put("environment", "module", Source::Endorsed, at);
+    } else {
+        claims.put("environment", "module", Source::Implied, at);
+    }
+    if let Some(name) = root.name() {
+        claims.put("name", hex::encode(name.as_bytes()), Source::Endorsed, at);
+    }
+    let attributes = extension(root, oid::TPMA_OBJECT).and_then(|value| extensions::tpma_object(value).ok());
+    if let Some(bits) = attributes {
+        claims.put("attributes", attribute_names(ObjectAttributes::from_bits(bits)), Source::Endorsed, at);
+    }
+    claims
+}
+
+/// Whether a violation of the binding is about the key itself, rather than about what stands beside it.
+pub(crate) fn is_about_key(rejection: &Rejection) -> bool {
+    [codes::BIND_KEY_MISMATCH, codes::BIND_CSR_KEY_IS_AK, codes::BIND_EXPECTED_KEY]
+        .iter()
+        .any(|code| code.id == rejection.code())
+}
+
+/// The refusal of input that is no submission.
+pub(crate) fn input_rejection(error: &InputError) -> Rejection {
+    let message = format!("The input cannot be used: {}.", printable(&error.to_string()));
+    let code = match error {
+        InputError::Ambiguous { .. } => codes::INPUT_AMBIGUOUS,
+        InputError::Bundle(defect) => return bundle_rejection(defect),
+        InputError::Csr(defect) => return csr_rejection(defect),
+        InputError::Empty | InputError::Unrecognized { .. } | InputError::UnsupportedFormat(_) => {
+            codes::INPUT_UNRECOGNIZED
+        }
+        InputError::FormatWithCsr => codes::INPUT_UNRECOGNIZED,
+        InputError::Incomplete { part, .. } if *part == "tpmTPublic" => codes::TPM_PUBLIC_MISSING,
+        InputError::Incomplete { .. } => codes::INPUT_INCOMPLETE,
+        InputError::Malformed { malformed, .. } => {
+            return malformed_rejection(malformed, codes::INPUT_UNRECOGNIZED, message);
+        }
+        InputError::OverLimit { .. } => codes::LIMIT_INPUT,
+    };
+    Rejection::new(code, message)
+}
+
+/// The refusal of a request that does not carry one bundle.
+pub(crate) fn csr_rejection(defect: &CsrDefect) -> Rejection {
+    let code = match defect {
+        CsrDefect::Bundle(defect) => return bundle_rejection(defect),
+        CsrDefect::Malformed(malformed) => {
+            let message = format!("The certification request is malformed: {malformed}.");
+            return malformed_rejection(malformed, codes::CSR_MALFORMED, message);
+        }
+        CsrDefect::SeveralAttributes { .. } => codes::CSR_SEVERAL_ATTRIBUTES,
+        CsrDefect::ValueCount { .. } => codes::CSR_SEVERAL_BUNDLES,
+    };
+    Rejection::new(code, format!("{} ({defect})", code.meaning))
+}
+
+fn bundle_rejection(defect: &BundleDefect) -> Rejection {
+    match defect {
+        BundleDefect::Empty => Rejection::plain(codes::CSR_EMPTY_BUNDLE),
+        BundleDefect::LegacyStatement { statement } => {
+            Rejection::plain(codes::CSR_LEGACY_STATEMENT).in_statement(*statement)
+        }
+        BundleDefect::Malformed(malformed) => {
+            let message = format!("The attestation bundle is malformed: {malformed}.");
+            malformed_rejection(malformed, codes::CSR_MALFORMED_BUNDLE, message)
+        }
+    }
+}
+
+/// The refusal of malformed bytes: by the bound that they exceed, or else as `otherwise`.
+fn malformed_rejection(malformed: &Malformed, otherwise: Code, message: String) -> Rejection {
+    let code = match malformed.reason {
+        Reason::OverLimit { what, .. } => match what {
+            "statements" => codes::LIMIT_STATEMENTS,
+            "certificates" => codes::LIMIT_CERTIFICATES,
+            "nesting" => codes::LIMIT_NESTING,
+            "request octets" => codes::LIMIT_CSR,
+            "RSA modulus bits" => codes::LIMIT_RSA,
+            _ => otherwise,
+        },
+        Reason::BadValue(_)
+        | Reason::Duplicate(_)
+        | Reason::Missing(_)
+        | Reason::NotDer(_)
+        | Reason::Trailing(_)
+        | Reason::Truncated(_)
+        | Reason::Unexpected(_) => otherwise,
+    };
+    Rejection::new(code, message)
+}
+
+/// What reports call the format of input that is no submission.
+pub(crate) fn format_of_error(error: &InputError) -> &'static str {
+    match error {
+        InputError::Csr(_) | InputError::FormatWithCsr => "csr",
+        InputError::Incomplete { format, .. } | InputError::UnsupportedFormat(format) => format.id(),
+        InputError::Ambiguous { .. }
+        | InputError::Bundle(_)
+        | InputError::Empty
+        | InputError::Malformed { .. }
+        | InputError::OverLimit { .. }
+        | InputError::Unrecognized { .. } => "unknown",
+    }
+}

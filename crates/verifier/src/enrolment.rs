@@ -1,0 +1,267 @@
+//! Enrolling an attestation key: which endorsement keys are a vendor's, and which attestation keys can only attest.
+//!
+//! ActivateCredential proves that an object of some Name is loaded beside an endorsement key, and nothing more:
+//! software keys have Names too. So everything depends on the attributes that the Name commits to, and the whole
+//! attribute word is compared with the masks below (DESIGN, "The attesting key").
+
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, EkTemplate, PLAIN_AK_ATTRIBUTES};
+use vouchsafe_evidence::tpm::{
+    Curve, EccScheme, HashAlg, Name, ObjectAttributes, PublicParameters, RsaScheme, Symmetric, TpmtPublic,
+};
+use vouchsafe_evidence::x509::extensions::SubjectAltName;
+use vouchsafe_evidence::x509::{CertView, NamedCurve, PublicKey, SpkiView};
+
+use crate::crypto::SignatureBudget;
+use crate::path::{ChainProfile, PathError, ValidatedPath, validate_path};
+use crate::rejection::{Rejection, codes};
+use crate::time::Instant;
+use crate::trust::TrustStore;
+
+/// Trust folder of EK certificates.
+const TPM_EK: &str = "tpm-ek";
+/// RSA sizes of endorsement keys whose template is known, in bits.
+const EK_RSA_BITS: usize = 2048;
+
+/// How credentials for an endorsement key are protected. It follows from the kind of key by the TCG templates
+/// and is never taken from the client (A24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EkParameters {
+    /// The hash of the key's Name.
+    pub name_alg: HashAlg,
+    /// Bits of the AES key.
+    pub aes_bits: u16,
+}
+
+/// An endorsement key whose certificate has a path to a vendor's root.
+///
+/// Only [`authenticate_ek`] makes one.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedEk {
+    path: ValidatedPath,
+    parameters: EkParameters,
+}
+
+impl AuthenticatedEk {
+    /// The endorsement key.
+    #[must_use]
+    pub fn spki(&self) -> &SpkiView {
+        self.path.leaf().spki()
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> &CertView {
+        self.path.leaf()
+    }
+
+    /// How credentials for it are protected.
+    #[must_use]
+    pub const fn parameters(&self) -> EkParameters {
+        self.parameters
+    }
+
+    /// Whether the root is marked as one of software or virtual TPMs.
+    #[must_use]
+    pub const fn is_virtual(&self) -> bool {
+        self.path.anchor().is_virtual()
+    }
+
+    /// The TCG attributes manufacturer, model and version of its alternative name, each the DER of one
+    /// AttributeTypeAndValue; empty where the certificate has none.
+    #[must_use]
+    pub fn model(&self) -> Vec<Vec<u8>> {
+        let extension = self.certificate().extension(oid::SUBJECT_ALT_NAME).ok().flatten();
+        extension
+            .and_then(|extension| SubjectAltName::parse(extension.value()).ok())
+            .map(|names| names.tpm_attributes_der())
+            .unwrap_or_default()
+    }
+}
+
+/// Finds among `certificates`, which came in any order, the endorsement key with a path to an anchor of the
+/// folder `tpm-ek`.
+///
+/// # Errors
+/// `ek.*`, `trust.no-anchor` or `chain.*`, the most specific reason of all certificates.
+pub fn authenticate_ek(
+    certificates: &[CertView],
+    trust: &TrustStore,
+    at: Instant,
+) -> Result<AuthenticatedEk, Rejection> {
+    let mut budget = SignatureBudget::new();
+    let mut failure: Option<PathError> = None;
+    for certificate in certificates {
+        let trust = trust.format(TPM_EK);
+        match validate_path(certificate, certificates, trust, ChainProfile::Ek, at, &mut budget) {
+            Ok(path) => {
+                let parameters = parameters(path.leaf().spki()).ok_or_else(|| Rejection::plain(codes::EK_TEMPLATE))?;
+                return Ok(AuthenticatedEk { path, parameters });
+            }
+            Err(error) => {
+                failure = Some(match failure {
+                    Some(before) => before.more_specific(error),
+                    None => error,
+                });
+            }
+        }
+    }
+    Err(failure.map_or_else(|| Rejection::plain(codes::EK_MISSING), Rejection::from))
+}
+
+/// The parameters of the template that makes keys of this kind.
+fn parameters(spki: &SpkiView) -> Option<EkParameters> {
+    let template = match spki.key() {
+        PublicKey::Rsa { modulus, .. } if modulus.len() * 8 == EK_RSA_BITS => EkTemplate::L1,
+        PublicKey::Ec { curve: NamedCurve::P256, .. } => EkTemplate::L2,
+        PublicKey::Ec { curve: NamedCurve::P384, .. } => EkTemplate::H3,
+        PublicKey::Rsa { .. }
+        | PublicKey::Ec { curve: NamedCurve::P521, .. }
+        | PublicKey::Ed25519(_)
+        | PublicKey::Unknown { .. } => return None,
+    };
+    Some(EkParameters { name_alg: template.name_alg(), aes_bits: template.aes_bits() })
+}
+
+/// A family of statements that an attestation key may sign. Each has an AK certificate of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// TPMS_ATTEST: TPM2_Certify and TPM2_Quote.
+    Attest,
+    /// Certificates by TPM2_CertifyX509.
+    CertifyX509,
+}
+
+/// An attestation key that can only attest, by its own public area. That this public area is in a TPM is for
+/// ActivateCredential over its Name to show.
+///
+/// Only [`qualify_ak`] makes one.
+#[derive(Clone, Debug)]
+pub struct QualifiedAk {
+    public: TpmtPublic,
+    name: Name,
+    spki: SpkiView,
+    families: &'static [Family],
+}
+
+impl QualifiedAk {
+    /// Its public area, from the very bytes that were qualified.
+    #[must_use]
+    pub const fn public(&self) -> &TpmtPublic {
+        &self.public
+    }
+
+    /// Its Name, computed from those bytes.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its public key.
+    #[must_use]
+    pub const fn spki(&self) -> &SpkiView {
+        &self.spki
+    }
+
+    /// The families of statements that it is safe for.
+    #[must_use]
+    pub const fn families(&self) -> &[Family] {
+        self.families
+    }
+}
+
+/// The bit that may be either way: it decides how guesses at the authValue count, not what the key may sign.
+const INDIFFERENT: u32 = ObjectAttributes::NO_DA;
+
+/// Judges whether a key with this public area can be made to sign anything but attestations.
+///
+/// - fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, restricted and sign set; decrypt,
+///   encryptedDuplication, adminWithPolicy and every reserved bit clear. x509sign decides the families.
+/// - nameAlg SHA-256 or better, no authorization policy, symmetric NULL.
+/// - ECC P-256 or P-384, or RSA 2048 to 4096 with exponent 65537; a fixed scheme with SHA-256 or better.
+///
+/// # Errors
+/// Every violation, not only the first.
+pub fn qualify_ak(public: &[u8]) -> Result<QualifiedAk, Vec<Rejection>> {
+    let public = TpmtPublic::parse(public).map_err(|e| {
+        vec![Rejection::new(
+            codes::AK_PUBLIC_MALFORMED,
+            format!("The attestation key's public area is malformed: {e}."),
+        )]
+    })?;
+    let mut violations = Vec::new();
+    let families = families(public.attributes());
+    if families.is_none() {
+        violations.push(Rejection::new(
+            codes::AK_ATTRIBUTES,
+            format!(
+                "The attestation key has attributes {:?}; wanted are {:?} or {:?}.",
+                public.attributes(),
+                ObjectAttributes::from_bits(AK_ATTRIBUTES),
+                ObjectAttributes::from_bits(PLAIN_AK_ATTRIBUTES)
+            ),
+        ));
+    }
+    let name = public.name_alg().filter(|alg| alg.is_strong()).and_then(|_| public.name());
+    if name.is_none() {
+        violations.push(Rejection::plain(codes::AK_NAME_ALGORITHM));
+    }
+    if !public.auth_policy().is_empty() {
+        violations.push(Rejection::plain(codes::AK_POLICY));
+    }
+    violations.extend(check_parameters(public.parameters(), public.rsa_exponent()));
+    let spki = public.spki();
+    if spki.is_none() {
+        violations.push(Rejection::plain(codes::AK_KEY_TYPE));
+    }
+    match (name, spki, families) {
+        (Some(name), Some(spki), Some(families)) if violations.is_empty() => {
+            Ok(QualifiedAk { public, name, spki, families })
+        }
+        _ => Err(violations),
+    }
+}
+
+/// The families that the whole attribute word allows; `None` where it is of no attestation key.
+fn families(attributes: ObjectAttributes) -> Option<&'static [Family]> {
+    match attributes.bits() & !INDIFFERENT {
+        AK_ATTRIBUTES => Some(&[Family::Attest, Family::CertifyX509]),
+        // Without x509sign a restricted key can be made to sign a certificate of the client's choice (A7).
+        PLAIN_AK_ATTRIBUTES => Some(&[Family::Attest]),
+        _ => None,
+    }
+}
+
+fn check_parameters(parameters: &PublicParameters, exponent: Option<u32>) -> Vec<Rejection> {
+    let (symmetric, scheme, known_size) = match parameters {
+        PublicParameters::Rsa { symmetric, scheme, key_bits, .. } => {
+            let hash = match scheme {
+                RsaScheme::Rsassa(hash) | RsaScheme::Rsapss(hash) => Some(*hash),
+                RsaScheme::Null | RsaScheme::Rsaes | RsaScheme::Oaep(_) => None,
+            };
+            let known_size = matches!(key_bits, 2048 | 3072 | 4096) && exponent == Some(65_537);
+            (*symmetric, hash, known_size)
+        }
+        PublicParameters::Ecc { symmetric, scheme, curve, .. } => {
+            let hash = match scheme {
+                EccScheme::Ecdsa(hash) => Some(*hash),
+                EccScheme::Null | EccScheme::Ecdh(_) => None,
+            };
+            (*symmetric, hash, matches!(curve, Curve::P256 | Curve::P384))
+        }
+        PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => {
+            return vec![Rejection::plain(codes::AK_KEY_TYPE)];
+        }
+    };
+    let mut violations = Vec::new();
+    if !known_size {
+        violations.push(Rejection::plain(codes::AK_KEY_TYPE));
+    }
+    if symmetric != Symmetric::Null {
+        violations.push(Rejection::plain(codes::AK_SYMMETRIC));
+    }
+    if !scheme.is_some_and(HashAlg::is_strong) {
+        violations.push(Rejection::plain(codes::AK_SCHEME));
+    }
+    violations
+}

@@ -1,0 +1,141 @@
+//! One request to the Verifier, and its answer.
+
+use vouchsafe_evidence::bundle::CertChoice;
+use vouchsafe_evidence::input::Submission;
+use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
+use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
+
+use crate::Nonce;
+use crate::appraise::appraise;
+use crate::authenticate::{Authentication, Context, authenticate};
+use crate::bind::{Expectation, bind};
+use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
+use crate::policy::{Policy, ReferenceValues};
+use crate::rejection::{Rejection, codes};
+use crate::time::Instant;
+use crate::trust::TrustStore;
+use crate::verdict::{Findings, Verdict};
+
+/// What is to be verified, against what, for when.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    submission: &'a Submission,
+    trust: &'a TrustStore,
+    policy: &'a Policy,
+    at: Instant,
+    nonce: Option<&'a Nonce>,
+    expected_key: Option<&'a SpkiView>,
+    expected_device: Option<&'a str>,
+    baseline: ReferenceValues,
+}
+
+impl<'a> Request<'a> {
+    /// Asks whether `submission` holds at `at`, for these anchors and this policy.
+    #[must_use]
+    pub const fn new(submission: &'a Submission, trust: &'a TrustStore, policy: &'a Policy, at: Instant) -> Self {
+        Self {
+            submission,
+            trust,
+            policy,
+            at,
+            nonce: None,
+            expected_key: None,
+            expected_device: None,
+            baseline: ReferenceValues::none(),
+        }
+    }
+
+    /// Demands that every statement answers this nonce.
+    #[must_use]
+    pub const fn nonce(mut self, nonce: &'a Nonce) -> Self {
+        self.nonce = Some(nonce);
+        self
+    }
+
+    /// Demands that the evidence is about this key.
+    #[must_use]
+    pub const fn expected_key(mut self, key: &'a SpkiView) -> Self {
+        self.expected_key = Some(key);
+        self
+    }
+
+    /// Demands that the evidence comes from this device (CONTRACT, "Device").
+    #[must_use]
+    pub const fn expected_device(mut self, id: &'a str) -> Self {
+        self.expected_device = Some(id);
+        self
+    }
+
+    /// Compares PCR values with those recorded when the device's attestation key was enrolled.
+    #[must_use]
+    pub fn baseline(mut self, values: ReferenceValues) -> Self {
+        self.baseline = values;
+        self
+    }
+}
+
+/// Verifies one submission: authenticate, bind, appraise, conclude.
+///
+/// Never panics and never fails: whatever is wrong is a reason in the verdict. The work is bounded by
+/// [`vouchsafe_evidence::limits`].
+pub fn verify(request: &Request<'_>) -> Verdict {
+    let submission = request.submission;
+    let mut request_failures = Vec::new();
+    let mut budget = SignatureBudget::new();
+    if let Some(csr) = submission.csr() {
+        request_failures.extend(check_request(csr, &mut budget).err());
+        if submission.statements().is_empty() {
+            request_failures.push(Rejection::plain(codes::CSR_NO_ATTESTATION));
+        }
+    }
+    let certificates: Vec<CertView> =
+        submission.certs().iter().filter_map(CertChoice::certificate).take(CERTIFICATES_PARSED).cloned().collect();
+    let mut context =
+        Context { trust: request.trust, at: request.at, nonce: request.nonce, certificates: &certificates, budget };
+    let authentication = authenticate(submission.statements(), request.policy.platform(), &mut context);
+    let expectation = Expectation {
+        csr_key: submission.subject_key(),
+        expected_key: request.expected_key,
+        device: request.expected_device,
+        nonce: request.nonce.is_some(),
+    };
+    let binding = if has_nothing_to_bind(&authentication, &request_failures) {
+        crate::bind::Binding::default()
+    } else {
+        bind(&authentication, &certificates, &expectation)
+    };
+    let appraisal = appraise(&authentication, &binding, request.policy, &request.baseline, request.nonce.is_some());
+    Verdict::conclude(Findings {
+        submission,
+        policy: request.policy,
+        at: request.at,
+        request_failures,
+        authentication,
+        binding,
+        appraisal,
+        baseline: &request.baseline,
+    })
+}
+
+/// A request without any statement has said so; that it binds nothing would only repeat it.
+fn has_nothing_to_bind(authentication: &Authentication, request_failures: &[Rejection]) -> bool {
+    authentication.statements.is_empty()
+        && request_failures.iter().any(|failure| failure.code() == codes::CSR_NO_ATTESTATION.id)
+}
+
+/// Whether the request is strict DER and signed by the key it carries, over its original bytes (RFC 2986, 4.2).
+fn check_request(csr: &CsrView, budget: &mut SignatureBudget) -> Result<(), Rejection> {
+    if !csr.is_strict_der() {
+        return Err(Rejection::new(codes::CSR_MALFORMED, "The certification request is not strict DER."));
+    }
+    let algorithm = SignatureAlgorithm::from_der(csr.algorithm().as_der())
+        .map_err(|_| Rejection::plain(codes::CSR_WEAK_SIGNATURE))?;
+    verify_signature(budget, csr.spki(), algorithm, csr.info(), csr.signature()).map_err(|error| {
+        let code = match error {
+            SignatureError::BudgetExhausted { .. } => codes::LIMIT_SIGNATURE_CHECKS,
+            SignatureError::Invalid | SignatureError::KeyMismatch { .. } => codes::CSR_BAD_SIGNATURE,
+            SignatureError::WeakAlgorithm { .. } | SignatureError::WeakKey { .. } => codes::CSR_WEAK_SIGNATURE,
+        };
+        Rejection::new(code, format!("{} ({error})", code.meaning))
+    })
+}

@@ -1,0 +1,391 @@
+//! Verdicts: what the Verifier says, and the one way from there to a certificate.
+
+use vouchsafe_evidence::input::{InputError, Submission};
+use vouchsafe_evidence::x509::{CsrView, NameView, SpkiView};
+
+use crate::appraise::Appraisal;
+use crate::authenticate::{Authenticated, Authentication, Skipped};
+use crate::bind::{Binding, Device, Edge, is_key_format};
+use crate::claims::Claims;
+use crate::describe::{self, Register};
+use crate::policy::{PlatformDemand, Policy, ReferenceValues};
+use crate::rejection::Rejection;
+use crate::time::Instant;
+
+/// The outcome for one subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was said about it.
+    Absent,
+    /// What was said is true and suffices.
+    Accepted,
+    /// What was said is false, unbound or does not suffice.
+    Rejected,
+}
+
+impl Outcome {
+    /// Its word in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// How fresh evidence is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Freshness {
+    /// It may be of any age.
+    None,
+    /// The attested key answered a challenge; the evidence itself is undated.
+    ProofOfPossession,
+    /// It answers the nonce that was given.
+    Nonce,
+}
+
+impl Freshness {
+    /// Its word in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ProofOfPossession => "proof-of-possession",
+            Self::Nonce => "nonce",
+        }
+    }
+}
+
+/// One subject's outcome, reasons and claims.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What was found wrong with it.
+    pub reasons: Vec<Rejection>,
+    /// What is said about it.
+    pub claims: Claims,
+}
+
+/// What the Verifier says about one submission. Only [`crate::verify`] makes one.
+#[must_use = "a verdict that nobody reads protects nobody"]
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    accepted: bool,
+    policy: String,
+    format: &'static str,
+    at: Instant,
+    device: Option<Device>,
+    key: Section,
+    platform: Section,
+    attesting_key: Claims,
+    binding: Outcome,
+    edges: Vec<Edge>,
+    freshness: Vec<Freshness>,
+    skipped: Vec<Skipped>,
+    reasons: Vec<Rejection>,
+    anonymous_reasons: usize,
+    subject: Option<SpkiView>,
+    csr: Option<CsrView>,
+    registers: Vec<Register>,
+}
+
+/// A key that may be certified: the accepted subject of a certification request.
+///
+/// Only [`Verdict::certify`] makes one, and whoever issues consumes it, so that one verdict is worth one
+/// certificate.
+#[derive(Debug)]
+pub struct CertifiableKey {
+    csr: CsrView,
+    verdict: Verdict,
+}
+
+impl CertifiableKey {
+    /// The key to be certified.
+    #[must_use]
+    pub fn spki(&self) -> &SpkiView {
+        self.csr.spki()
+    }
+
+    /// The subject that the request asks for: a wish, not a claim.
+    #[must_use]
+    pub fn requested_subject(&self) -> &NameView {
+        self.csr.subject()
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn csr(&self) -> &CsrView {
+        &self.csr
+    }
+
+    /// The verdict that this rests on.
+    #[must_use = "it is the record of why the key may be certified"]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+}
+
+/// What a verdict is made of.
+pub(crate) struct Findings<'a> {
+    pub submission: &'a Submission,
+    pub policy: &'a Policy,
+    pub at: Instant,
+    pub request_failures: Vec<Rejection>,
+    pub authentication: Authentication,
+    pub binding: Binding,
+    pub appraisal: Appraisal,
+    pub baseline: &'a ReferenceValues,
+}
+
+impl Verdict {
+    /// Decides. This is the only place where anything is ever accepted: no failure of any kind, a key statement
+    /// about the key, everything bound, and of the platform what policy asks.
+    pub(crate) fn conclude(findings: Findings<'_>) -> Self {
+        let Findings { submission, policy, at, request_failures, authentication, binding, appraisal, baseline } =
+            findings;
+        let key = key_section(&authentication, &binding, &appraisal);
+        let platform = platform_section(&authentication, &binding, &appraisal, &[policy.references(), baseline]);
+        let bound = match (binding.violations.is_empty(), binding.keys.is_empty()) {
+            (false, _) => Outcome::Rejected,
+            (true, false) => Outcome::Accepted,
+            (true, true) => Outcome::Absent,
+        };
+        let platform_suffices = match (policy.platform(), platform.outcome) {
+            (PlatformDemand::Required | PlatformDemand::Optional, Outcome::Accepted) => true,
+            (PlatformDemand::Optional | PlatformDemand::Ignored, Outcome::Absent) => true,
+            (PlatformDemand::Required, Outcome::Absent)
+            | (PlatformDemand::Ignored, Outcome::Accepted)
+            | (_, Outcome::Rejected) => false,
+        };
+        let mut reasons = request_failures;
+        reasons.extend(authentication.failures.iter().map(|(_, failure)| failure.clone()));
+        let anonymous_reasons = reasons.len();
+        reasons.extend(binding.violations.iter().cloned());
+        reasons.extend(appraisal.key);
+        reasons.extend(appraisal.platform);
+        let accepted =
+            reasons.is_empty() && key.outcome == Outcome::Accepted && bound == Outcome::Accepted && platform_suffices;
+        let signer = binding.keys.first().and_then(|place| authentication.statements.get(*place));
+        Self {
+            accepted,
+            policy: policy.name().to_owned(),
+            format: submission.label(),
+            at,
+            device: binding.device,
+            key,
+            attesting_key: signer.map(describe::attesting_key).unwrap_or_default(),
+            registers: describe::registers(binding.platform.and_then(|place| authentication.statements.get(place))),
+            platform,
+            binding: bound,
+            edges: binding.edges,
+            freshness: freshness(submission, &authentication),
+            skipped: authentication.skipped,
+            reasons,
+            anonymous_reasons,
+            subject: binding.subject,
+            csr: submission.csr().cloned(),
+        }
+    }
+
+    /// The verdict on input that is no submission at all.
+    pub fn on_unusable_input(error: &InputError, policy: &Policy, at: Instant) -> Self {
+        let absent = || Section { outcome: Outcome::Absent, reasons: Vec::new(), claims: Claims::new() };
+        Self {
+            accepted: false,
+            policy: policy.name().to_owned(),
+            format: describe::format_of_error(error),
+            at,
+            device: None,
+            key: absent(),
+            platform: absent(),
+            attesting_key: Claims::new(),
+            binding: Outcome::Absent,
+            edges: Vec::new(),
+            freshness: Vec::new(),
+            skipped: Vec::new(),
+            reasons: vec![describe::input_rejection(error)],
+            anonymous_reasons: 1,
+            subject: None,
+            csr: None,
+            registers: Vec::new(),
+        }
+    }
+
+    /// The key that may be certified, if this accepts a certification request; else the verdict back.
+    ///
+    /// # Errors
+    /// The verdict itself, when it rejects or is not about a certification request.
+    pub fn certify(self) -> Result<CertifiableKey, Box<Self>> {
+        match (&self.csr, self.accepted) {
+            (Some(csr), true) => Ok(CertifiableKey { csr: csr.clone(), verdict: self }),
+            (Some(_), false) | (None, _) => Err(Box::new(self)),
+        }
+    }
+
+    /// Whether everything holds.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// Every violation: of the request, of authentication, of binding, of policy.
+    #[must_use]
+    pub fn reasons(&self) -> &[Rejection] {
+        &self.reasons
+    }
+
+    /// The violations that anyone may be told: what failed to authenticate. The others could tell a stranger
+    /// what a device's policy or state is.
+    #[must_use]
+    pub fn authentication_reasons(&self) -> &[Rejection] {
+        self.reasons.get(..self.anonymous_reasons).unwrap_or_default()
+    }
+
+    /// Name of the policy that was applied.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// The format: `csr`, or the format id of bare evidence.
+    #[must_use]
+    pub const fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// The time for which the verdict was given.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// The module that attested the key.
+    #[must_use]
+    pub const fn device(&self) -> Option<&Device> {
+        self.device.as_ref()
+    }
+
+    /// The key's part.
+    #[must_use]
+    pub const fn key(&self) -> &Section {
+        &self.key
+    }
+
+    /// The platform's part.
+    #[must_use]
+    pub const fn platform(&self) -> &Section {
+        &self.platform
+    }
+
+    /// What is said about the attestation key of the key statement.
+    #[must_use]
+    pub const fn attesting_key(&self) -> &Claims {
+        &self.attesting_key
+    }
+
+    /// Whether all statements speak of one key and one device.
+    #[must_use]
+    pub const fn binding(&self) -> Outcome {
+        self.binding
+    }
+
+    /// The edges of the binding graph.
+    #[must_use]
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// Freshness of each statement, in the order of the bundle.
+    #[must_use]
+    pub fn freshness_by_statement(&self) -> &[Freshness] {
+        &self.freshness
+    }
+
+    /// Freshness of the whole: that of its weakest statement.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        let read = self
+            .freshness
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.skipped.iter().all(|skipped| skipped.statement != *index));
+        read.map(|(_, freshness)| *freshness).min().unwrap_or(Freshness::None)
+    }
+
+    /// Statements that were passed over.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// The key that all this is about, where that is known.
+    #[must_use]
+    pub const fn subject(&self) -> Option<&SpkiView> {
+        self.subject.as_ref()
+    }
+
+    /// The PCR values of the bound platform statement, as recorded.
+    #[must_use]
+    pub fn registers(&self) -> &[Register] {
+        &self.registers
+    }
+}
+
+fn failures(authentication: &Authentication, of_key: bool) -> Vec<Rejection> {
+    authentication
+        .failures
+        .iter()
+        .filter(|(format, _)| is_key_format(*format) == of_key)
+        .map(|(_, failure)| failure.clone())
+        .collect()
+}
+
+fn key_section(authentication: &Authentication, binding: &Binding, appraisal: &Appraisal) -> Section {
+    let mut reasons = failures(authentication, true);
+    let any = !reasons.is_empty() || authentication.statements.iter().any(|statement| statement.key().is_some());
+    let about_key = |rejection: &&Rejection| describe::is_about_key(rejection);
+    reasons.extend(binding.violations.iter().filter(about_key).cloned());
+    reasons.extend(appraisal.key.iter().cloned());
+    let statement = binding.keys.first().and_then(|place| authentication.statements.get(*place));
+    let outcome = match (any, reasons.is_empty() && statement.is_some()) {
+        (_, true) => Outcome::Accepted,
+        (true, false) => Outcome::Rejected,
+        (false, false) => Outcome::Absent,
+    };
+    Section { outcome, reasons, claims: statement.map(describe::key).unwrap_or_default() }
+}
+
+fn platform_section(
+    authentication: &Authentication,
+    binding: &Binding,
+    appraisal: &Appraisal,
+    references: &[&ReferenceValues],
+) -> Section {
+    let mut reasons = failures(authentication, false);
+    reasons.extend(appraisal.platform.iter().cloned());
+    let statement = binding.platform.and_then(|place| authentication.statements.get(place));
+    let unbound =
+        authentication.statements.iter().any(|statement| statement.platform().is_some()) && statement.is_none();
+    let outcome = match (statement, reasons.is_empty()) {
+        (Some(_), true) => Outcome::Accepted,
+        (None, true) if !unbound => Outcome::Absent,
+        (Some(_) | None, _) => Outcome::Rejected,
+    };
+    let claims = statement.map(|statement| describe::platform(statement, references)).unwrap_or_default();
+    Section { outcome, reasons, claims }
+}
+
+fn freshness(submission: &Submission, authentication: &Authentication) -> Vec<Freshness> {
+    (0..submission.statements().len())
+        .map(|index| {
+            let answered = authentication
+                .statements
+                .iter()
+                .any(|found| found.index() == index && Authenticated::answers_nonce(found));
+            if answered { Freshness::Nonce } else { Freshness::None }
+        })
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! Certification paths: every rule with a chain that breaks it and a twin that does not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+mod pki;
+mod rules;
