@@ -1,5 +1,21 @@
-//! agent
+//! The device's side: keys in hardware, attested on request, behind a Unix socket.
+//!
+//! The agent **presents** what the hardware attests. It makes no judgment of evidence: a device never
+//! judges itself. [`Agent::start`] serves the Parsec wire protocol with the extension of
+//! `proto/vouchsafe.proto`; [`client::Client`] is the other end. [`provider`] has the traits that hardware
+//! implements, [`tpm`] the TPM 2.0 client beneath the one provider that is there today.
+//!
+//! Read first: [`provider::KeyProvider`], [`provider::Attester`] and [`Agent`].
 
+pub mod client;
+pub mod config;
+pub mod grants;
+pub mod names;
 pub mod provider;
+pub mod service;
+pub mod store;
 pub mod swtpm;
 pub mod tpm;
+pub mod wire;
+
+pub use service::{Agent, StartFault};

@@ -1,0 +1,194 @@
+//! What a client may do beyond using its own keys.
+//!
+//! Attesting with the machine's attesting keys, attesting the platform and taking part in enrollment lend
+//! out the machine's identity, so they need a grant. Root, the user who runs the agent (who holds the
+//! module anyway) and the members of the socket's administrator group have every grant; `[[grants]]` in the
+//! configuration gives single ones to others. Groups are those of the local group database; members that
+//! only a directory service knows are granted by `uid`.
+
+mod accounts;
+
+use crate::service::Peer;
+pub use accounts::Accounts;
+
+/// Something that needs a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Capability {
+    /// `attest`: have one's own keys attested by the machine's attesting keys.
+    Attest,
+    /// `attest-platform`: have the platform attested.
+    AttestPlatform,
+    /// `activate-credential`: enroll attesting keys: see the endorsement, answer challenges, make machine's
+    /// attesting keys and install their certificates.
+    ActivateCredential,
+}
+
+impl Capability {
+    /// Every capability.
+    pub const ALL: [Capability; 3] =
+        [Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Capability::Attest => "attest",
+            Capability::AttestPlatform => "attest-platform",
+            Capability::ActivateCredential => "activate-credential",
+        }
+    }
+
+    /// The capability of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Capability> {
+        Capability::ALL.into_iter().find(|capability| capability.name() == name)
+    }
+}
+
+/// To whom a grant is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grantee {
+    /// A user by number.
+    Uid(u32),
+    /// A user by name.
+    User(String),
+    /// The members of a group, by its name.
+    Group(String),
+}
+
+/// One `[[grants]]` entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRule {
+    /// To whom.
+    pub grantee: Grantee,
+    /// What.
+    pub may: Vec<Capability>,
+}
+
+/// The grants of a running agent.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    rules: Vec<GrantRule>,
+    admin_group: String,
+    agent_uid: Option<u32>,
+    accounts: Accounts,
+}
+
+impl Grants {
+    /// Grants by these rules. `agent_uid` is the user who runs the agent, who has every grant.
+    #[must_use]
+    pub fn new(
+        rules: Vec<GrantRule>,
+        admin_group: &str,
+        agent_uid: Option<u32>,
+        accounts: Accounts,
+    ) -> Grants {
+        Grants { rules, admin_group: admin_group.to_owned(), agent_uid, accounts }
+    }
+
+    /// Whether a client may do this.
+    #[must_use]
+    pub fn allow(&self, peer: Peer, capability: Capability) -> bool {
+        peer.uid == 0
+            || self.agent_uid == Some(peer.uid)
+            || self.accounts.is_member(peer, &self.admin_group)
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule.may.contains(&capability) && self.is_grantee(peer, &rule.grantee))
+    }
+
+    /// Whether a client may do any of what needs a grant.
+    #[must_use]
+    pub fn allow_any(&self, peer: Peer) -> bool {
+        Capability::ALL.into_iter().any(|capability| self.allow(peer, capability))
+    }
+
+    fn is_grantee(&self, peer: Peer, grantee: &Grantee) -> bool {
+        match grantee {
+            Grantee::Uid(uid) => *uid == peer.uid,
+            Grantee::User(name) => self.accounts.uid(name) == Some(peer.uid),
+            Grantee::Group(name) => self.accounts.is_member(peer, name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Accounts, Capability, GrantRule, Grantee, Grants};
+    use crate::service::Peer;
+
+    const ALICE: Peer = Peer { uid: 1001, gid: 1001 };
+    const BOB: Peer = Peer { uid: 1002, gid: 50 };
+    const CAROL: Peer = Peer { uid: 1003, gid: 1003 };
+
+    fn grants(rules: Vec<GrantRule>, agent_uid: Option<u32>) -> Grants {
+        let directory = tempfile::tempdir().unwrap();
+        let passwd = directory.path().join("passwd");
+        let group = directory.path().join("group");
+        std::fs::write(
+            &passwd,
+            "root:x:0:0::/:\nalice:x:1001:1001::/:\nbob:x:1002:50::/:\ncarol:x:1003:1003::/:\nbroken\n",
+        )
+        .unwrap();
+        std::fs::write(&group, "ci:x:50:\nvouchsafe:x:60:dave,alice\nbuild:x:70:carol\n").unwrap();
+        let grants = Grants::new(rules, "vouchsafe", agent_uid, Accounts::new(&passwd, &group));
+        // The databases are read before the folder goes.
+        assert!(grants.allow(ALICE, Capability::Attest));
+        grants
+    }
+
+    fn rule(grantee: Grantee, may: &[Capability]) -> GrantRule {
+        GrantRule { grantee, may: may.to_vec() }
+    }
+
+    #[test]
+    fn without_rules_root_and_the_admin_group_alone() {
+        let grants = grants(vec![], None);
+        for capability in Capability::ALL {
+            assert!(grants.allow(Peer { uid: 0, gid: 0 }, capability));
+            assert!(grants.allow(ALICE, capability));
+            assert!(!grants.allow(BOB, capability));
+            assert!(!grants.allow(CAROL, capability));
+        }
+        assert!(!grants.allow_any(BOB));
+    }
+
+    #[test]
+    fn the_user_who_runs_the_agent() {
+        assert!(grants(vec![], Some(1003)).allow(CAROL, Capability::ActivateCredential));
+        assert!(!grants(vec![], Some(1003)).allow(BOB, Capability::ActivateCredential));
+    }
+
+    #[test]
+    fn a_rule_grants_what_it_says_to_whom_it_says() {
+        let by_uid = grants(vec![rule(Grantee::Uid(1002), &[Capability::Attest])], None);
+        assert!(by_uid.allow(BOB, Capability::Attest));
+        assert!(by_uid.allow_any(BOB));
+        assert!(!by_uid.allow(BOB, Capability::AttestPlatform));
+        assert!(!by_uid.allow(BOB, Capability::ActivateCredential));
+        assert!(!by_uid.allow(CAROL, Capability::Attest));
+
+        let by_name = grants(
+            vec![rule(Grantee::User("carol".to_owned()), &[Capability::AttestPlatform])],
+            None,
+        );
+        assert!(by_name.allow(CAROL, Capability::AttestPlatform));
+        assert!(!by_name.allow(BOB, Capability::AttestPlatform));
+        assert!(!by_name.allow(CAROL, Capability::Attest));
+    }
+
+    #[test]
+    fn groups_are_primary_or_listed() {
+        let primary = grants(vec![rule(Grantee::Group("ci".to_owned()), &[Capability::Attest])], None);
+        assert!(primary.allow(BOB, Capability::Attest));
+        assert!(!primary.allow(CAROL, Capability::Attest));
+        let listed = grants(vec![rule(Grantee::Group("build".to_owned()), &[Capability::Attest])], None);
+        assert!(listed.allow(CAROL, Capability::Attest));
+        assert!(!listed.allow(BOB, Capability::Attest));
+        let absent = grants(vec![rule(Grantee::Group("nobody".to_owned()), &[Capability::Attest])], None);
+        assert!(!absent.allow(BOB, Capability::Attest));
+        let misspelt = grants(vec![rule(Grantee::User("bobb".to_owned()), &[Capability::Attest])], None);
+        assert!(!misspelt.allow(BOB, Capability::Attest));
+    }
+}

@@ -1,0 +1,155 @@
+//! The service: clients on a Unix socket, providers behind it.
+//!
+//! One thread accepts and frames (event-driven, no polling), one more per provider does what blocks. A
+//! client is whoever the kernel says is at the other end when it connects (SO_PEERCRED, read once).
+//! Connections may carry one request or many, one at a time. What one user can take up is bounded: when
+//! it opens more connections than it may have, its longest idle one is closed; when it has more requests
+//! waiting than it may have, the next is answered `PsaErrorInsufficientMemory` at once; requests of several
+//! users are taken in turns. A request that is not answered in time gets `PsaErrorCommunicationFailure`.
+
+mod admission;
+mod attestation;
+mod certificate_template;
+mod connection;
+mod discovery;
+mod dispatch;
+mod enrollment;
+mod frame;
+mod key_attributes;
+mod keys;
+mod listener;
+mod peer;
+mod queue;
+mod refusal;
+mod slot;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::grants::{Accounts, Grants};
+use crate::store::{Store, StoreError};
+use admission::Admission;
+use dispatch::Service;
+use listener::Listener;
+use worker::Worker;
+
+pub use listener::SocketFault;
+pub use peer::Peer;
+pub use slot::{Provider, ProviderSlot};
+
+/// Threads that accept, frame and answer what no provider is needed for.
+const ASYNC_THREADS: usize = 2;
+
+/// Why an agent cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartFault {
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketFault),
+    /// The state cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread, a runtime or a signal handler cannot be made.
+    #[error("cannot start {what}: {source}")]
+    System {
+        /// Which one.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running agent. Dropping it stops it as [`Agent::stop`] does.
+#[derive(Debug)]
+pub struct Agent {
+    socket: PathBuf,
+    shutdown: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Starts an agent with these providers, the default one first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartFault`].
+    pub fn start_with(config: Config, slots: Vec<ProviderSlot>) -> Result<Agent, StartFault> {
+        let store = Store::open(&config.state)?;
+        let accounts = Accounts::system();
+        let listener = Listener::bind(&config.socket, &accounts)?;
+        let agent_uid = rustix::process::geteuid().as_raw();
+        let grants =
+            Grants::new(config.grants, config.socket.group.name(), Some(agent_uid), accounts);
+        let mut workers = Vec::new();
+        for slot in slots {
+            let worker = Worker::start(slot, &store, config.limits)
+                .map_err(|source| StartFault::System { what: "a provider's thread", source })?;
+            workers.push(worker);
+        }
+        let service = Service::new(store, grants, config.limits, workers);
+        Agent::run(listener, service, Admission::new(config.limits), config.socket.path)
+    }
+
+    fn run(
+        listener: Listener,
+        service: Service,
+        admission: Admission,
+        socket: PathBuf,
+    ) -> Result<Agent, StartFault> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(ASYNC_THREADS)
+            .thread_name("agent")
+            .enable_all()
+            .build()
+            .map_err(|source| StartFault::System { what: "the event loop", source })?;
+        let (listener, file) = {
+            let _context = runtime.enter();
+            listener.into_async()?
+        };
+        let (shutdown, watch) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("agent-main".to_owned())
+            .spawn(move || {
+                let service = Arc::new(service);
+                runtime.block_on(connection::accept(listener, file, service, admission, watch));
+            })
+            .map_err(|source| StartFault::System { what: "the main thread", source })?;
+        Ok(Agent { socket, shutdown, thread: Some(thread) })
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Stops: no more requests are taken, those being answered are finished (for at most
+    /// [`connection::GRACE`]), and the socket file is removed.
+    pub fn stop(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        // Without a receiver the accept loop is over already.
+        let _ = self.shutdown.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the agent's main thread panicked");
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+

@@ -1,0 +1,156 @@
+//! Making attesting keys and having them certified.
+
+use tracing::info;
+use vouchsafe_evidence::x509::CertView;
+
+use super::attestation::{machine_key_info, own_key_info};
+use super::dispatch::Call;
+use super::keys::{check_name, create};
+use super::refusal::Refusal;
+use super::slot::Provider;
+use crate::config::key_kind;
+use crate::grants::Capability;
+use crate::provider::{
+    Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template,
+};
+use crate::store::StoredKey;
+use crate::wire::message::{
+    ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation,
+    CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain,
+    InstallCertificatesOperation, InstallCertificatesResult,
+};
+
+/// Most certificates of one family: the longest chain that is verified.
+const MAX_CHAIN: usize = 8;
+
+/// DescribeEndorsement.
+pub(super) fn describe(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: &DescribeEndorsementOperation,
+) -> Result<DescribeEndorsementResult, Refusal> {
+    call.demand(Capability::ActivateCredential)?;
+    let endorsement = provider.endorsement(&operation.attesting_key)?;
+    Ok(DescribeEndorsementResult {
+        certificates: endorsement.certificates,
+        chain: endorsement.chain,
+        attesting_key: endorsement.attesting_key,
+        public: endorsement.public,
+        name: endorsement.name,
+    })
+}
+
+/// ActivateCredential.
+pub(super) fn activate(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: &ActivateCredentialOperation,
+) -> Result<ActivateCredentialResult, Refusal> {
+    call.demand(Capability::ActivateCredential)?;
+    let activation = Activation {
+        attesting_key: &operation.attesting_key,
+        credential: &operation.credential,
+        secret: &operation.secret,
+    };
+    let activated = provider.activate(activation);
+    info!(target: "audit", uid = call.peer.uid, attesting_key = ?operation.attesting_key,
+        opened = activated.is_ok(), "credential answered");
+    Ok(ActivateCredentialResult { credential: activated?.to_vec() })
+}
+
+/// InstallCertificates.
+pub(super) fn install(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: InstallCertificatesOperation,
+) -> Result<InstallCertificatesResult, Refusal> {
+    let chains =
+        operation.certificates.into_iter().map(family_certificates).collect::<Result<Vec<_>, _>>()?;
+    let own = match operation.attesting_key.as_str() {
+        "" => None,
+        name => call.own_attesting_key(name)?,
+    };
+    match own {
+        Some(key) => install_own(call, provider, &key, &chains)?,
+        None => {
+            call.demand(Capability::ActivateCredential)?;
+            for chain in chains {
+                provider.install_certificates(&operation.attesting_key, chain)?;
+            }
+        }
+    }
+    info!(target: "audit", uid = call.peer.uid, attesting_key = ?operation.attesting_key,
+        "certificates installed");
+    Ok(InstallCertificatesResult {})
+}
+
+fn install_own(
+    call: &Call,
+    provider: &mut dyn Provider,
+    key: &StoredKey,
+    chains: &[FamilyCertificates],
+) -> Result<(), Refusal> {
+    let public = provider.export_public(&key.blob)?;
+    for chain in chains {
+        let parsed = chain
+            .certificates
+            .iter()
+            .map(|certificate| CertView::parse(certificate))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| Fault::Template(Template::NotDer("certificate")))?;
+        let leaf = parsed.first().ok_or(Fault::CertificateMismatch)?;
+        if leaf.spki().as_der() != public.spki {
+            return Err(Fault::CertificateMismatch.into());
+        }
+    }
+    for chain in chains {
+        if !call.shared.store.replace_certificates(&key.id, chain)? {
+            return Err(Refusal::KeyUnknown { name: key.id.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn family_certificates(chain: FamilyChain) -> Result<FamilyCertificates, Refusal> {
+    let family = Family::from_name(&chain.family).ok_or(Refusal::Invalid {
+        field: "certificates.family",
+        found: chain.family,
+        expected: "attest or certify-x509",
+    })?;
+    let count = chain.certificates.len();
+    if !(1..=MAX_CHAIN).contains(&count) {
+        let found = format!("{count} certificates");
+        return Err(Refusal::Invalid { field: "certificates", found, expected: "1 to 8 of each family" });
+    }
+    Ok(FamilyCertificates { family, certificates: chain.certificates })
+}
+
+/// CreateAttestingKey.
+pub(super) fn create_attesting_key(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: CreateAttestingKeyOperation,
+) -> Result<CreateAttestingKeyResult, Refusal> {
+    let kind = match operation.algorithm.as_str() {
+        "" => KeyKind::EcP256,
+        name => key_kind(name).ok_or_else(|| Refusal::Invalid {
+            field: "algorithm",
+            found: name.to_owned(),
+            expected: "ecc-p256, ecc-p384, rsa-2048 or rsa-3072",
+        })?,
+    };
+    let info = if operation.for_machine {
+        call.demand(Capability::ActivateCredential)?;
+        check_name(&operation.name)?;
+        let key = provider.create_attesting_key(&operation.name, kind)?;
+        info!(target: "audit", uid = call.peer.uid, key = ?key.name, "machine's attesting key made");
+        machine_key_info(key)
+    } else {
+        let spec = KeySpec { kind, purpose: KeyPurpose::Attest };
+        let blob = create(call, provider, operation.name.clone(), spec, Vec::new())?;
+        let id = call.key_id(operation.name);
+        let key = StoredKey { id, purpose: spec.purpose, attributes: Vec::new(), blob };
+        own_key_info(call, provider, &key)?
+    };
+    Ok(CreateAttestingKeyResult { key: Some(info) })
+}

@@ -1,0 +1,141 @@
+//! Requests and responses on a connection.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+
+use crate::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader, ResponseHeader};
+use crate::wire::{MAX_AUTH_OCTETS, Opcode, ProviderId, Status};
+
+/// Bodies up to this are read as they come, in octets; larger ones take turns.
+const SMALL_BODY_OCTETS: usize = 64 * 1024;
+
+/// Large bodies that are in memory at one time, so that all connections together cannot fill it.
+const LARGE_BODIES: usize = 16;
+
+/// Room made for a body before any of it has come, in octets.
+const FIRST_ROOM_OCTETS: usize = 1024;
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Its header.
+    pub(super) header: RequestHeader,
+    /// Its body, as long as the header says.
+    pub(super) body: Vec<u8>,
+    /// The authentication field; zeros if there is none.
+    pub(super) auth: [u8; MAX_AUTH_OCTETS],
+}
+
+/// A response.
+#[derive(Debug)]
+pub(super) struct Response {
+    /// The provider that answers.
+    pub(super) provider: ProviderId,
+    /// The operation that was asked.
+    pub(super) opcode: u32,
+    /// How it went.
+    pub(super) status: Status,
+    /// The result, or an error detail.
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    /// The answer to something that is no request: as Parsec does, in the name of Core's Ping.
+    pub(super) fn refusing(status: Status) -> Response {
+        Response { provider: ProviderId::CORE, opcode: Opcode::Ping.number(), status, body: Vec::new() }
+    }
+
+    /// The response on the wire. A body that is too long becomes `ResponseTooLarge`.
+    fn to_octets(&self) -> Vec<u8> {
+        let header = |body_octets, status| {
+            ResponseHeader { provider: self.provider, body_octets, opcode: self.opcode, status }.to_octets()
+        };
+        match header(self.body.len(), self.status) {
+            Some(octets) => [octets.as_slice(), &self.body].concat(),
+            None => header(0, Status::ResponseTooLarge).map(|octets| octets.to_vec()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Why no request came.
+#[derive(Debug)]
+pub(super) enum FrameFault {
+    /// The connection failed or ended inside a request.
+    Connection,
+    /// The header is not one that is read further.
+    Refused(Refusal),
+}
+
+impl From<io::Error> for FrameFault {
+    fn from(_: io::Error) -> FrameFault {
+        FrameFault::Connection
+    }
+}
+
+/// The beginning of a header.
+pub(super) struct Beginning {
+    octets: [u8; HEADER_OCTETS],
+    filled: usize,
+}
+
+/// Waits for the beginning of a request; `None` when the client has closed the connection.
+///
+/// Cancelling loses nothing that was read.
+pub(super) async fn begin(stream: &mut UnixStream) -> io::Result<Option<Beginning>> {
+    let mut octets = [0; HEADER_OCTETS];
+    let filled = stream.read(&mut octets).await?;
+    Ok((filled > 0).then_some(Beginning { octets, filled }))
+}
+
+/// Reads requests; bounds the memory that their bodies take together.
+#[derive(Debug)]
+pub(super) struct FrameReader {
+    large_bodies: Semaphore,
+}
+
+impl FrameReader {
+    /// A reader for all connections of a service.
+    pub(super) fn new() -> FrameReader {
+        FrameReader { large_bodies: Semaphore::new(LARGE_BODIES) }
+    }
+
+    /// Reads the rest of a request.
+    pub(super) async fn read(
+        &self,
+        stream: &mut UnixStream,
+        beginning: Beginning,
+    ) -> Result<Request, FrameFault> {
+        let Beginning { mut octets, filled } = beginning;
+        if let Some(rest) = octets.get_mut(filled..) {
+            stream.read_exact(rest).await?;
+        }
+        let header = RequestHeader::parse(&octets).map_err(FrameFault::Refused)?;
+        let _room = match header.body_octets {
+            0..=SMALL_BODY_OCTETS => None,
+            // Never closed, so always granted in the end.
+            _ => self.large_bodies.acquire().await.ok(),
+        };
+        let mut body = Vec::with_capacity(header.body_octets.min(FIRST_ROOM_OCTETS));
+        let limit = u64::try_from(header.body_octets).map_err(|_| FrameFault::Connection)?;
+        (&mut *stream).take(limit).read_to_end(&mut body).await?;
+        if body.len() != header.body_octets {
+            return Err(FrameFault::Connection);
+        }
+        let mut auth = [0; MAX_AUTH_OCTETS];
+        match header.auth_type {
+            AuthType::None => {}
+            AuthType::UnixPeerCredentials => {
+                stream.read_exact(&mut auth).await?;
+            }
+        }
+        Ok(Request { header, body, auth })
+    }
+}
+
+/// Writes a response.
+pub(super) async fn write(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
+    stream.write_all(&response.to_octets()).await
+}

@@ -1,0 +1,261 @@
+//! The socket file.
+
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::config::{AdminGroup, SocketConfig};
+use crate::grants::Accounts;
+
+/// Longest path of a Unix socket on Linux, in octets.
+const MAX_PATH_OCTETS: usize = 107;
+
+/// Why a socket cannot be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SocketFault {
+    /// An agent serves there already.
+    #[error("an agent serves at {} already; stop it or choose another path with --socket", path.display())]
+    Served {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The configured group is not there.
+    #[error("there is no group {name:?}; make it (groupadd --system {name}) or change socket.group")]
+    GroupUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else has the socket's name.
+    #[error("{} is there and no socket; remove it or choose another path with --socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path is longer than a socket's may be.
+    #[error("the path {} has {found} octets, a socket's may have {limit}", path.display())]
+    PathLength {
+        /// The path.
+        path: PathBuf,
+        /// Its octets.
+        found: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+}
+
+/// A socket that listens at its path, with its mode and group.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: UnixListener,
+    file: SocketFile,
+}
+
+impl Listener {
+    /// Listens at the configured path; a socket that nobody serves any more is replaced.
+    ///
+    /// The socket gets its mode and group under another name first, so that nobody can connect before.
+    pub(super) fn bind(config: &SocketConfig, accounts: &Accounts) -> Result<Listener, SocketFault> {
+        let path = config.path.as_path();
+        let group = group(config, accounts)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)
+            .map_err(io_fault("create", directory))?;
+        check_length(path)?;
+        check_vacant(path)?;
+        let draft = directory.join(format!(".{}", std::process::id()));
+        check_length(&draft)?;
+        remove_if_there(&draft).map_err(io_fault("replace", &draft))?;
+        let socket = UnixListener::bind(&draft).map_err(io_fault("listen at", &draft))?;
+        match publish(&draft, path, config, group) {
+            Ok(file) => Ok(Listener { socket, file }),
+            Err(fault) => {
+                // What is reported is why it could not be published.
+                let _ = std::fs::remove_file(&draft);
+                Err(fault)
+            }
+        }
+    }
+
+    /// The socket for the event loop of the current runtime, and its file.
+    pub(super) fn into_async(self) -> Result<(tokio::net::UnixListener, SocketFile), SocketFault> {
+        let fault = |source| SocketFault::Io { action: "listen at", path: self.file.path.clone(), source };
+        self.socket.set_nonblocking(true).map_err(fault)?;
+        let listener = tokio::net::UnixListener::from_std(self.socket).map_err(fault)?;
+        Ok((listener, self.file))
+    }
+}
+
+/// The group that is to own the socket, if it is there.
+fn group(config: &SocketConfig, accounts: &Accounts) -> Result<Option<u32>, SocketFault> {
+    let gid = accounts.gid(config.group.name());
+    match (&config.group, gid) {
+        (AdminGroup::Named(name), None) => Err(SocketFault::GroupUnknown { name: name.clone() }),
+        (AdminGroup::Default, None) => {
+            tracing::info!("there is no group {:?}: only root and the agent's own user are administrators",
+                config.group.name());
+            Ok(None)
+        }
+        (AdminGroup::Named(_) | AdminGroup::Default, Some(gid)) => Ok(Some(gid)),
+    }
+}
+
+fn publish(
+    draft: &Path,
+    path: &Path,
+    config: &SocketConfig,
+    group: Option<u32>,
+) -> Result<SocketFile, SocketFault> {
+    if let Err(source) = chown(draft, None, group) {
+        match config.group {
+            AdminGroup::Named(_) => return Err(io_fault("set the group of", draft)(source)),
+            AdminGroup::Default => tracing::info!(%source, "the socket keeps the agent's own group"),
+        }
+    }
+    std::fs::set_permissions(draft, Permissions::from_mode(config.mode))
+        .map_err(io_fault("set the mode of", draft))?;
+    let metadata = std::fs::symlink_metadata(draft).map_err(io_fault("look at", draft))?;
+    std::fs::rename(draft, path).map_err(io_fault("create", path))?;
+    Ok(SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+}
+
+fn check_length(path: &Path) -> Result<(), SocketFault> {
+    let found = path.as_os_str().len();
+    if found > MAX_PATH_OCTETS {
+        return Err(SocketFault::PathLength { path: path.to_owned(), found, limit: MAX_PATH_OCTETS });
+    }
+    Ok(())
+}
+
+/// Refuses a path that something other than an abandoned socket has.
+fn check_vacant(path: &Path) -> Result<(), SocketFault> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketFault::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io_fault("look at", path)(source)),
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        Ok(_) => Err(SocketFault::Served { path: path.to_owned() }),
+        Err(source) => Err(io_fault("connect to", path)(source)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn io_fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SocketFault {
+    move |source| SocketFault::Io { action, path: path.to_owned(), source }
+}
+
+/// The file of a socket that this process made.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Removes the file, unless another socket has taken its name.
+    pub(super) fn remove(&self) {
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the socket file stays behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::{Listener, SocketFault};
+    use crate::config::{AdminGroup, SocketConfig};
+    use crate::grants::Accounts;
+
+    fn config(path: &Path) -> SocketConfig {
+        SocketConfig { path: path.to_owned(), mode: 0o640, group: AdminGroup::Default }
+    }
+
+    fn bind(config: &SocketConfig) -> Result<Listener, SocketFault> {
+        Listener::bind(config, &Accounts::system())
+    }
+
+    #[test]
+    fn a_socket_has_its_mode_and_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/agent.sock");
+        let listener = bind(&config(&path)).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        let names: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(names.len(), 1, "no draft stays behind");
+        listener.file.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_abandoned_socket_is_replaced_and_a_served_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = bind(&config(&path)).unwrap();
+        let refused = bind(&config(&path)).unwrap_err();
+        assert!(matches!(refused, SocketFault::Served { .. }), "{refused}");
+        drop(listener);
+    }
+
+    #[test]
+    fn only_its_own_file_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = bind(&config(&path)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        listener.file.remove();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let refused = bind(&config(&file)).unwrap_err();
+        assert!(matches!(refused, SocketFault::NotASocket { .. }), "{refused}");
+        let long = directory.path().join("x".repeat(100));
+        let refused = bind(&config(&long)).unwrap_err();
+        assert!(matches!(refused, SocketFault::PathLength { .. }), "{refused}");
+        let group = AdminGroup::Named("no-such-group".to_owned());
+        let unknown = SocketConfig { group, ..config(&directory.path().join("s")) };
+        let refused = bind(&unknown).unwrap_err();
+        assert!(matches!(refused, SocketFault::GroupUnknown { .. }), "{refused}");
+    }
+}

@@ -1,0 +1,58 @@
+//! Who is at the other end.
+
+use std::io;
+
+/// The uid that a kernel shows for users that have none in this namespace, unless configured otherwise.
+const USUAL_OVERFLOW_UID: u32 = 65534;
+
+/// Where a kernel says which uid it shows for users that have none in this namespace.
+const OVERFLOW_UID_PATH: &str = "/proc/sys/kernel/overflowuid";
+
+/// A client, as the kernel knew it when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its Unix user.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+}
+
+impl Peer {
+    /// The peer of a connection.
+    pub(super) fn of(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+        let credentials = stream.peer_cred()?;
+        Ok(Peer { uid: credentials.uid(), gid: credentials.gid() })
+    }
+}
+
+/// Tells users from those whom the kernel cannot name: different users of other namespaces share one uid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OverflowUid {
+    configured: u32,
+}
+
+impl OverflowUid {
+    /// The kernel's overflow uid.
+    pub(super) fn of_kernel() -> OverflowUid {
+        let text = std::fs::read_to_string(OVERFLOW_UID_PATH).unwrap_or_default();
+        OverflowUid { configured: text.trim().parse().unwrap_or(USUAL_OVERFLOW_UID) }
+    }
+
+    /// Whether this uid says nothing about who the peer is.
+    pub(super) fn is(self, uid: u32) -> bool {
+        uid == self.configured || uid == USUAL_OVERFLOW_UID
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OverflowUid;
+
+    #[test]
+    fn the_overflow_uid_is_nobody() {
+        assert!(OverflowUid::of_kernel().is(65534));
+        assert!(!OverflowUid::of_kernel().is(0));
+        let configured = OverflowUid { configured: 4711 };
+        assert!(configured.is(4711) && configured.is(65534) && !configured.is(1000));
+    }
+}

@@ -1,0 +1,411 @@
+//! What the agent remembers: clients' keys and the providers' state, in one SQLite database.
+//!
+//! Every write is durable when its call returns (WAL, `synchronous = FULL`). The database is
+//! `agent.sqlite` in the state directory, mode 0600; one agent at a time holds the directory.
+
+mod directory;
+mod schema;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use thiserror::Error;
+
+use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, StateStore, StoreFault};
+use crate::wire::ProviderId;
+use directory::Lock;
+pub use directory::DirectoryFault;
+
+/// Largest key blob stored, in octets.
+pub const MAX_KEY_BLOB_OCTETS: usize = 64 * 1024;
+
+/// Why the key store failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryFault),
+    /// The client has as many keys as it may have.
+    #[error("{limit} keys are stored for uid {uid}, which is its limit")]
+    KeyLimit {
+        /// The client.
+        uid: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// A blob is larger than is stored.
+    #[error("a key blob of {found} octets, the limit is {limit}")]
+    KeyBlobLength {
+        /// Its octets.
+        found: usize,
+        /// The limit in octets.
+        limit: usize,
+    },
+    /// A stored value is not of its kind.
+    #[error("the stored {column} {found:?} is not one that this version knows")]
+    Damaged {
+        /// The column.
+        column: &'static str,
+        /// What is stored.
+        found: String,
+    },
+    /// The database was written by a newer version.
+    #[error("the database has schema {found}, this version knows {supported}")]
+    NewerSchema {
+        /// The database's schema.
+        found: u32,
+        /// The newest one known here.
+        supported: u32,
+    },
+    /// SQLite failed.
+    #[error("the key database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl StoreError {
+    /// Whether room is what is missing.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::KeyLimit { .. } | StoreError::KeyBlobLength { .. } => true,
+            StoreError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            StoreError::Directory(_) | StoreError::Damaged { .. } | StoreError::NewerSchema { .. } => false,
+        }
+    }
+}
+
+/// Which key: clients have name spaces of their own, and so has each provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyId {
+    /// The client's Unix uid.
+    pub uid: u32,
+    /// The provider that holds the key.
+    pub provider: ProviderId,
+    /// The client's name for it.
+    pub name: String,
+}
+
+/// A stored key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// Which key.
+    pub id: KeyId,
+    /// What it was made for.
+    pub purpose: KeyPurpose,
+    /// The protobuf `KeyAttributes` of a signing key; empty for an attesting key.
+    pub attributes: Vec<u8>,
+    /// The provider's blob.
+    pub blob: KeyBlob,
+}
+
+/// What became of a key that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Insertion {
+    /// It is stored.
+    Stored,
+    /// A key of that name is there and was left as it is.
+    NameTaken,
+}
+
+/// The database; clones share one connection.
+#[derive(Clone, Debug)]
+pub struct Store {
+    connection: Arc<Mutex<Connection>>,
+    _lock: Arc<Lock>,
+}
+
+impl Store {
+    /// Opens the database in a state directory, both of which are made if absent (modes 0700 and 0600).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Directory`] if the directory cannot be used or another agent holds it,
+    /// [`StoreError::NewerSchema`], [`StoreError::Sqlite`].
+    pub fn open(state_directory: &Path) -> Result<Store, StoreError> {
+        let lock = directory::lock(state_directory)?;
+        let database = state_directory.join("agent.sqlite");
+        let file = directory::private_file(&database)?;
+        let mut connection = Connection::open(file)?;
+        schema::prepare(&mut connection)?;
+        Ok(Store { connection: Arc::new(Mutex::new(connection)), _lock: Arc::new(lock) })
+    }
+
+    /// Stores a key unless one of that name is there. Atomic: of several callers with one name exactly one
+    /// sees [`Insertion::Stored`], and its key is the one that is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::KeyLimit`] if the client already has `limit` keys, [`StoreError::KeyBlobLength`],
+    /// [`StoreError::Sqlite`].
+    pub fn insert_key(&self, key: &StoredKey, limit: u32) -> Result<Insertion, StoreError> {
+        let found = key.blob.as_bytes().len();
+        if found > MAX_KEY_BLOB_OCTETS {
+            return Err(StoreError::KeyBlobLength { found, limit: MAX_KEY_BLOB_OCTETS });
+        }
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let inserted = transaction.execute(
+            "INSERT INTO keys (uid, provider, name, purpose, attributes, blob, created)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (uid, provider, name) DO NOTHING",
+            params![
+                key.id.uid,
+                key.id.provider.0,
+                key.id.name,
+                purpose_name(key.purpose),
+                key.attributes,
+                key.blob.as_bytes(),
+                unix_seconds(),
+            ],
+        )?;
+        if inserted == 0 {
+            return Ok(Insertion::NameTaken);
+        }
+        let count: u32 =
+            transaction
+                .query_row("SELECT count(*) FROM keys WHERE uid = ?1", [key.id.uid], |row| row.get(0))?;
+        if count > limit {
+            // Dropping the transaction takes the row back.
+            return Err(StoreError::KeyLimit { uid: key.id.uid, limit });
+        }
+        transaction.commit()?;
+        Ok(Insertion::Stored)
+    }
+
+    /// The key of that id.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sqlite`], [`StoreError::Damaged`].
+    pub fn key(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
+        self.connection()
+            .prepare_cached(
+                "SELECT uid, provider, name, purpose, attributes, blob FROM keys
+                 WHERE uid = ?1 AND provider = ?2 AND name = ?3",
+            )?
+            .query_row(params![id.uid, id.provider.0, id.name], RawKey::from_row)
+            .optional()?
+            .map(RawKey::check)
+            .transpose()
+    }
+
+    /// All keys of a client, by provider and name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sqlite`], [`StoreError::Damaged`].
+    pub fn keys(&self, uid: u32) -> Result<Vec<StoredKey>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT uid, provider, name, purpose, attributes, blob FROM keys
+             WHERE uid = ?1 ORDER BY provider, name",
+        )?;
+        let rows = statement.query_map([uid], RawKey::from_row)?;
+        rows.map(|row| row.map_err(StoreError::from).and_then(RawKey::check)).collect()
+    }
+
+    /// Forgets a key and its certificates; true if it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sqlite`].
+    pub fn remove_key(&self, id: &KeyId) -> Result<bool, StoreError> {
+        let removed = self.connection().execute(
+            "DELETE FROM keys WHERE uid = ?1 AND provider = ?2 AND name = ?3",
+            params![id.uid, id.provider.0, id.name],
+        )?;
+        Ok(removed > 0)
+    }
+
+    /// Keeps the certificates of a client's own attesting key, replacing those of the same family; false
+    /// if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sqlite`].
+    pub fn replace_certificates(
+        &self,
+        id: &KeyId,
+        certificates: &FamilyCertificates,
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let key: Option<i64> = transaction
+            .query_row(
+                "SELECT id FROM keys WHERE uid = ?1 AND provider = ?2 AND name = ?3",
+                params![id.uid, id.provider.0, id.name],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(key) = key else { return Ok(false) };
+        let family = certificates.family.as_str();
+        transaction
+            .execute("DELETE FROM certificates WHERE key = ?1 AND family = ?2", params![key, family])?;
+        for (position, certificate) in (0_u32..).zip(&certificates.certificates) {
+            transaction.execute(
+                "INSERT INTO certificates (key, family, position, der) VALUES (?1, ?2, ?3, ?4)",
+                params![key, family, position, certificate],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// The certificates of a client's own attesting key, by family; none if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sqlite`].
+    pub fn certificates(&self, id: &KeyId) -> Result<Vec<FamilyCertificates>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT der FROM certificates JOIN keys ON keys.id = certificates.key
+             WHERE uid = ?1 AND provider = ?2 AND name = ?3 AND family = ?4 ORDER BY position",
+        )?;
+        let mut families = Vec::new();
+        for family in Family::ALL {
+            let rows = statement
+                .query_map(params![id.uid, id.provider.0, id.name, family.as_str()], |row| row.get(0))?;
+            let certificates = rows.collect::<Result<Vec<Vec<u8>>, _>>()?;
+            if !certificates.is_empty() {
+                families.push(FamilyCertificates { family, certificates });
+            }
+        }
+        Ok(families)
+    }
+
+    /// The state of one provider, apart from that of all others.
+    #[must_use]
+    pub fn provider_state(&self, provider: ProviderId) -> ProviderState {
+        ProviderState { store: self.clone(), provider }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic while the lock was held leaves an open transaction at worst, which its guard rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One provider's part of the state table.
+#[derive(Clone, Debug)]
+pub struct ProviderState {
+    store: Store,
+    provider: ProviderId,
+}
+
+impl StateStore for ProviderState {
+    fn load(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.store
+            .connection()
+            .query_row(
+                "SELECT value FROM state WHERE provider = ?1 AND kind = ?2 AND name = ?3",
+                params![self.provider.0, kind, name],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(fault)
+    }
+
+    fn store_if_absent(&self, kind: &str, name: &str, value: &[u8]) -> Result<bool, StoreFault> {
+        self.store
+            .connection()
+            .execute(
+                "INSERT INTO state (provider, kind, name, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (provider, kind, name) DO NOTHING",
+                params![self.provider.0, kind, name, value],
+            )
+            .map(|inserted| inserted > 0)
+            .map_err(fault)
+    }
+
+    fn replace(&self, kind: &str, name: &str, value: &[u8]) -> Result<(), StoreFault> {
+        self.store
+            .connection()
+            .execute(
+                "INSERT INTO state (provider, kind, name, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (provider, kind, name) DO UPDATE SET value = excluded.value",
+                params![self.provider.0, kind, name, value],
+            )
+            .map(|_| ())
+            .map_err(fault)
+    }
+
+    fn remove(&self, kind: &str, name: &str) -> Result<(), StoreFault> {
+        self.store
+            .connection()
+            .execute(
+                "DELETE FROM state WHERE provider = ?1 AND kind = ?2 AND name = ?3",
+                params![self.provider.0, kind, name],
+            )
+            .map(|_| ())
+            .map_err(fault)
+    }
+
+    fn names(&self, kind: &str) -> Result<Vec<String>, StoreFault> {
+        let connection = self.store.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT name FROM state WHERE provider = ?1 AND kind = ?2 ORDER BY name")
+            .map_err(fault)?;
+        let rows =
+            statement.query_map(params![self.provider.0, kind], |row| row.get(0)).map_err(fault)?;
+        rows.collect::<Result<Vec<String>, _>>().map_err(fault)
+    }
+}
+
+fn fault(error: rusqlite::Error) -> StoreFault {
+    StoreFault(error.to_string())
+}
+
+/// A row of the table, before its values are known to be of their kinds.
+struct RawKey {
+    id: KeyId,
+    purpose: String,
+    attributes: Vec<u8>,
+    blob: Vec<u8>,
+}
+
+impl RawKey {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<RawKey> {
+        Ok(RawKey {
+            id: KeyId { uid: row.get(0)?, provider: ProviderId(row.get(1)?), name: row.get(2)? },
+            purpose: row.get(3)?,
+            attributes: row.get(4)?,
+            blob: row.get(5)?,
+        })
+    }
+
+    fn check(self) -> Result<StoredKey, StoreError> {
+        let purpose = match self.purpose.as_str() {
+            "sign" => KeyPurpose::Sign,
+            "attest" => KeyPurpose::Attest,
+            _ => return Err(StoreError::Damaged { column: "purpose", found: self.purpose }),
+        };
+        Ok(StoredKey {
+            id: self.id,
+            purpose,
+            attributes: self.attributes,
+            blob: KeyBlob::from_bytes(self.blob),
+        })
+    }
+}
+
+const fn purpose_name(purpose: KeyPurpose) -> &'static str {
+    match purpose {
+        KeyPurpose::Sign => "sign",
+        KeyPurpose::Attest => "attest",
+    }
+}
+
+fn unix_seconds() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

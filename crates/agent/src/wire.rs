@@ -1,0 +1,42 @@
+//! The Parsec wire protocol 1.0 and the extension of this service.
+//!
+//! One request is a [`header::RequestHeader`] of 36 octets, a protobuf body and an authentication field;
+//! one response is a [`header::ResponseHeader`] and a body. All integers of the header are little-endian.
+//! Parsec names its statuses and operations; so do [`Status`] and [`Opcode`]. Operations from
+//! [`Opcode::FIRST_EXTENSION`] up are of this project; their messages are in `proto/vouchsafe.proto`.
+
+pub mod header;
+pub mod message;
+mod opcode;
+mod status;
+
+pub use opcode::{Opcode, Route};
+pub use status::Status;
+
+/// Largest request body read, in octets (the limit of Parsec's shipped configuration).
+pub const MAX_BODY_OCTETS: usize = 1024 * 1024;
+
+/// Largest response body sent or accepted, in octets.
+pub const MAX_RESPONSE_OCTETS: usize = 1024 * 1024;
+
+/// Largest authentication field read, in octets: what `UnixPeerCredentials` needs. The field's width would
+/// allow 64 KiB; no authenticator of this service takes more.
+pub const MAX_AUTH_OCTETS: usize = 4;
+
+/// The provider id of a Parsec header.
+///
+/// Parsec assigned 0 to 5; this service offers [`ProviderId::CORE`] and [`ProviderId::TPM`] and leaves
+/// [`ProviderId::PKCS11`] for its next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderId(pub u8);
+
+impl ProviderId {
+    /// The service itself: discovery and listing.
+    pub const CORE: ProviderId = ProviderId(0);
+    /// Keys in a PKCS#11 token.
+    pub const PKCS11: ProviderId = ProviderId(2);
+    /// Keys in a TPM 2.0.
+    pub const TPM: ProviderId = ProviderId(3);
+    /// The highest id that Parsec has assigned.
+    pub const LAST_ASSIGNED: ProviderId = ProviderId(5);
+}
