@@ -1,0 +1,60 @@
+//! The fuzz targets' properties, over every vector: the corpus as an ordinary test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+#[path = "../../../fuzz/src/checks.rs"]
+mod checks;
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors"), &mut found);
+    assert!(found.len() > 100, "the vectors moved");
+    found.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Every parser holds for every seed, for each of its truncations to a power of two, and with a bit flipped.
+#[test]
+fn parsers_hold_over_the_corpus() {
+    for seed in seeds() {
+        let mut variants = vec![seed.clone()];
+        variants.extend((0..12).map(|power| seed.iter().copied().take(1 << power).collect()));
+        for place in [0, 1, seed.len() / 2, seed.len().saturating_sub(1)] {
+            let mut flipped = seed.clone();
+            if let Some(octet) = flipped.get_mut(place) {
+                *octet ^= 1;
+            }
+            variants.push(flipped);
+        }
+        for variant in variants {
+            checks::attest(&variant);
+            checks::bundle(&variant);
+            checks::certificate(&variant);
+            checks::creation(&variant);
+            checks::csr(&variant);
+            checks::input(&variant);
+            checks::public(&variant);
+            checks::signature(&variant);
+        }
+    }
+}
+
+/// No single flipped bit of an accepted request leaves it accepted, nor does an octet put in or taken out.
+#[test]
+fn every_octet_of_an_accepted_request_counts() {
+    for offset in 0..u16::try_from(checks::accepted_len()).unwrap() {
+        let [high, low] = offset.to_be_bytes();
+        checks::verify(&[high, low, 0, 1 << (offset % 8)]);
+        if offset % 16 == 0 {
+            checks::verify(&[high, low, 2, 0]);
+            checks::verify(&[high, low, 3, 0]);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The rules of the architecture that no compiler keeps: who may depend on whom, and what the sources may say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The packages that `name` is built with, however far down; packages for its tests left out.
+fn closure(metadata: &Value, name: &str) -> BTreeSet<String> {
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    let edges: BTreeMap<&str, Vec<&str>> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| {
+            let normal = node["deps"].as_array().unwrap().iter().filter(|dependency| {
+                dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null())
+            });
+            (node["id"].as_str().unwrap(), normal.map(|dependency| dependency["pkg"].as_str().unwrap()).collect())
+        })
+        .collect();
+    let start = names.iter().find(|(_, found)| **found == name).map(|(id, _)| *id).unwrap();
+    let mut open = vec![start];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        for below in &edges[id] {
+            if seen.insert(names[below].to_owned()) {
+                open.push(below);
+            }
+        }
+    }
+    seen
+}
+
+fn refuse(metadata: &Value, package: &str, forbidden: &[&str]) {
+    let found = closure(metadata, package);
+    for name in forbidden {
+        assert!(!found.contains(*name), "{package} depends on {name}");
+    }
+}
+
+#[test]
+fn the_workspace_is_the_five_crates() {
+    let metadata = metadata();
+    let members: BTreeSet<String> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| {
+            let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["id"] == *id).unwrap();
+            package["name"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let wanted =
+        ["vouchsafe", "vouchsafe-agent", "vouchsafe-authority", "vouchsafe-evidence", "vouchsafe-verifier"];
+    assert_eq!(members, wanted.into_iter().map(str::to_owned).collect());
+}
+
+#[test]
+fn evidence_and_the_verifier_do_no_io() {
+    let metadata = metadata();
+    let io = ["tokio", "mio", "socket2", "hyper", "axum", "rustls", "rusqlite", "ureq", "rustix", "getrandom", "vouchsafe-agent", "vouchsafe-authority"];
+    refuse(&metadata, "vouchsafe-evidence", &io);
+    refuse(&metadata, "vouchsafe-evidence", &["vouchsafe-verifier"]);
+    refuse(&metadata, "vouchsafe-verifier", &io);
+}
+
+#[test]
+fn a_device_never_judges_itself_and_the_authority_drives_no_device() {
+    let metadata = metadata();
+    refuse(&metadata, "vouchsafe-agent", &["vouchsafe-verifier", "vouchsafe-authority"]);
+    refuse(&metadata, "vouchsafe-authority", &["vouchsafe-agent"]);
+}
+
+/// What is really compiled into `package`: unlike the metadata, without packages behind features that are off.
+fn linked(package: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--package", package])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_second_cryptography_and_no_openssl_is_linked() {
+    for package in ["vouchsafe", "vouchsafe-agent", "vouchsafe-authority"] {
+        let linked = linked(package);
+        assert!(linked.contains("aws-lc-rs"), "the tree of {package} was not read");
+        for name in ["openssl-sys", "native-tls", "ring", "rsa", "tss-esapi-sys", "p256", "p384"] {
+            assert!(!linked.contains(name), "{package} is built with {name}");
+        }
+    }
+}
+
+fn rust_sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            rust_sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_verifier_names_no_file_network_clock_or_randomness() {
+    let mut sources = Vec::new();
+    rust_sources(&root().join("crates/verifier/src"), &mut sources);
+    assert!(sources.len() > 20, "the sources moved");
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        for word in ["std::fs", "std::net", "SystemTime", "std::env", "std::thread", "async fn", "SystemRandom", "rand::"] {
+            assert!(!text.contains(word), "{} says {word}", source.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_verifier_concludes_and_certifies() {
+    let mut sources = Vec::new();
+    rust_sources(&root().join("crates"), &mut sources);
+    let mentions = |needle: &str| -> Vec<String> {
+        let mut places: Vec<String> = sources
+            .iter()
+            .filter(|path| !path.ends_with("architecture.rs"))
+            .filter(|path| std::fs::read_to_string(path).unwrap().contains(needle))
+            .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
+            .collect();
+        places.sort();
+        places
+    };
+    assert_eq!(mentions("Ok(CertifiableKey {"), ["crates/verifier/src/verdict.rs"]);
+    assert_eq!(mentions("Verdict::conclude("), ["crates/verifier/src/request.rs"]);
+    assert_eq!(mentions("Ok(Authenticated {"), ["crates/verifier/src/authenticate.rs"]);
+}
+
+#[test]
+fn sources_stay_short_and_name_no_registry_host() {
+    let mut sources = Vec::new();
+    rust_sources(&root().join("crates"), &mut sources);
+    rust_sources(&root().join("fuzz"), &mut sources);
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        assert!(text.lines().count() <= 700, "{} has over 700 lines", source.display());
+        let host = ["crates", ".io"].concat();
+        assert!(!text.contains(&host), "{} names a registry host", source.display());
+    }
+}

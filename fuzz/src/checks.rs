@@ -1,0 +1,136 @@
+//! What must hold for any bytes. The fuzz targets call these; an ordinary test runs them over the vectors.
+
+#![allow(dead_code, reason = "each fuzz target calls one of them")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::OnceLock;
+
+use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
+use vouchsafe_evidence::input::{InputFile, Submission};
+use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
+use vouchsafe_evidence::x509::{CertView, CsrView};
+use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify as verify_request};
+
+/// A TPMS_ATTEST that parses re-encodes to the same bytes.
+pub fn attest(data: &[u8]) {
+    if let Ok(attest) = TpmsAttest::parse(data) {
+        assert_eq!(attest.to_bytes(), data);
+    }
+}
+
+/// A bundle that parses re-encodes to the same bytes, unless it holds a certificate that cannot be read.
+pub fn bundle(data: &[u8]) {
+    if let Ok(bundle) = AttestationBundle::parse(data) {
+        let readable = bundle.certs().iter().all(|choice| !matches!(choice, CertChoice::Unparsed(_)));
+        if readable {
+            assert_eq!(bundle.to_der(), data);
+        }
+        for statement in bundle.statements() {
+            let _ = statement.parse();
+        }
+    }
+}
+
+/// A certificate that parses is exactly its bytes, and everything in it can be asked for.
+pub fn certificate(data: &[u8]) {
+    if let Ok(certificate) = CertView::parse(data) {
+        assert_eq!(certificate.as_der(), data);
+        let _ = (certificate.subject().to_display(), certificate.issuer().to_display());
+        let _ = (certificate.not_before(), certificate.not_after(), certificate.spki().sha256());
+        for extension in certificate.extensions() {
+            let _ = certificate.extension(extension.oid());
+        }
+    }
+    let _ = CertView::parse_padded(data);
+}
+
+/// Creation data that parses keeps its bytes.
+pub fn creation(data: &[u8]) {
+    if let Ok(creation) = CreationData::parse(data) {
+        assert_eq!(creation.as_bytes(), data);
+    }
+}
+
+/// A request that parses is exactly its bytes.
+pub fn csr(data: &[u8]) {
+    if let Ok(csr) = CsrView::parse(data) {
+        assert_eq!(csr.as_der(), data);
+        let _ = csr.attestation_bundle();
+        let _ = csr.subject().to_display();
+    }
+}
+
+/// A public area that parses re-encodes to the same bytes.
+pub fn public(data: &[u8]) {
+    if let Ok(public) = TpmtPublic::parse(data) {
+        assert_eq!(public.to_bytes(), data);
+        let _ = (public.name(), public.spki());
+    }
+}
+
+/// A signature that parses re-encodes to the same bytes.
+pub fn signature(data: &[u8]) {
+    if let Ok(signature) = TpmtSignature::parse(data) {
+        assert_eq!(signature.to_bytes(), data);
+    }
+}
+
+/// Whatever comes in, without an anchor nothing is accepted, and every refusal has a reason.
+pub fn input(data: &[u8]) {
+    let trust = TrustStore::from_files([]).unwrap();
+    let verdict = judge(data, &trust);
+    assert!(!verdict.is_accepted());
+    assert!(!verdict.reasons().is_empty());
+    let _ = verdict.to_json();
+}
+
+fn judge(data: &[u8], trust: &TrustStore) -> Verdict {
+    static POLICY: OnceLock<Policy> = OnceLock::new();
+    let policy = POLICY.get_or_init(|| Policy::named("default").unwrap());
+    let at = Instant::from_rfc3339(ACCEPTED_AT).unwrap();
+    match Submission::recognize(&[InputFile { name: "input", bytes: data }], None) {
+        Ok(submission) => verify_request(&Request::new(&submission, trust, policy, at)),
+        Err(error) => Verdict::on_unusable_input(&error, policy, at),
+    }
+}
+
+/// An accepted request: a key certified by an attesting key, and a quote by the same one.
+const ACCEPTED: &[u8] = include_bytes!("../../vectors/csr/two-objects/csr.der");
+/// The anchor of its attesting key's certificates.
+const ANCHOR: &[u8] = include_bytes!("../../vectors/trust/roots/tpm-certify/root.pem");
+/// A time at which it is accepted.
+const ACCEPTED_AT: &str = "2026-12-01T00:00:00Z";
+
+fn trusted() -> &'static TrustStore {
+    static TRUST: OnceLock<TrustStore> = OnceLock::new();
+    TRUST.get_or_init(|| {
+        let folders = ["tpm-certify", "tpm-quote", "tpm-certify-x509"];
+        TrustStore::from_files(folders.map(|folder| (format!("{folder}/root.pem"), ANCHOR.to_vec()))).unwrap()
+    })
+}
+
+/// Octets of the accepted request.
+pub fn accepted_len() -> usize {
+    ACCEPTED.len()
+}
+
+/// The accepted request, changed as `data` says, is never accepted: all of it is signed.
+///
+/// `data` is a list of edits of four octets: two of offset, one of the kind of edit, one of its value.
+pub fn verify(data: &[u8]) {
+    assert!(judge(ACCEPTED, trusted()).is_accepted(), "the unchanged request is refused");
+    let mut bytes = ACCEPTED.to_vec();
+    for edit in data.chunks_exact(4).take(16) {
+        let offset = usize::from(u16::from_be_bytes([edit[0], edit[1]])) % bytes.len().max(1);
+        match edit[2] % 4 {
+            0 => bytes[offset] ^= edit[3],
+            1 => bytes[offset] = edit[3],
+            2 => bytes.insert(offset, edit[3]),
+            _ => {
+                bytes.remove(offset);
+            }
+        }
+    }
+    let verdict = judge(&bytes, trusted());
+    assert_eq!(verdict.is_accepted(), bytes == ACCEPTED, "a changed request is accepted");
+}
