@@ -180,7 +180,12 @@ impl PathError {
 
     /// A defect of `certificate`.
     pub(super) fn of_certificate(defect: PathDefect, certificate: &CertView) -> Self {
-        Self { defect, subject: Some(certificate.subject().to_display()) }
+        let subject = if certificate.subject().is_empty() {
+            format!("a certificate without subject, issued by {}", certificate.issuer().to_display())
+        } else {
+            certificate.subject().to_display()
+        };
+        Self { defect, subject: Some(subject) }
     }
 
     /// What is wrong.

@@ -155,3 +155,116 @@ fn mappings(value: &[u8]) -> Result<Vec<(Oid, Oid)>, Malformed> {
     }
     if mappings.is_empty() { Err(empty) } else { Ok(mappings) }
 }
+
+#[cfg(test)]
+mod tests {
+    use vouchsafe_evidence::oid::{self, Oid};
+
+    use super::{PolicyExtensions, PolicyState, mappings};
+
+    const A: Oid = oid::ENVIRONMENT_MODULE;
+    const B: Oid = oid::ENVIRONMENT_HOST;
+    const ANY: Oid = oid::ANY_POLICY;
+
+    fn policies(policies: &[Oid]) -> PolicyExtensions {
+        PolicyExtensions { policies: Some(policies.iter().copied().collect()), ..PolicyExtensions::default() }
+    }
+
+    fn explicit(count: u64, extensions: PolicyExtensions) -> PolicyExtensions {
+        PolicyExtensions { require_explicit: Some(count), ..extensions }
+    }
+
+    fn inhibit_any(count: u64, extensions: PolicyExtensions) -> PolicyExtensions {
+        PolicyExtensions { inhibit_any: Some(count), ..extensions }
+    }
+
+    fn inhibit_mapping(count: u64, extensions: PolicyExtensions) -> PolicyExtensions {
+        PolicyExtensions { inhibit_mapping: Some(count), ..extensions }
+    }
+
+    fn mapped(from: Oid, to: Oid, extensions: PolicyExtensions) -> PolicyExtensions {
+        PolicyExtensions { mappings: vec![(from, to)], ..extensions }
+    }
+
+    /// Whether a path of these CAs, each with whether it is self-issued, and this last certificate is valid.
+    fn is_valid(cas: &[(PolicyExtensions, bool)], last: &PolicyExtensions) -> bool {
+        let mut state = PolicyState::new();
+        for (extensions, is_self_issued) in cas {
+            let after = state.after(extensions, *is_self_issued, false);
+            if after.is_exhausted() {
+                return false;
+            }
+            state = after.beneath(extensions, *is_self_issued);
+        }
+        !state.after(last, false, true).concluded(last).is_exhausted()
+    }
+
+    #[test]
+    fn a_demanded_policy_must_be_left_at_the_end() {
+        let none = PolicyExtensions::default;
+        let demand = |extensions| explicit(0, extensions);
+        for (index, (cas, last, valid)) in [
+            // Nobody demands anything.
+            (vec![(none(), false)], none(), true),
+            (vec![(policies(&[A]), false)], policies(&[B]), true),
+            // Somebody does.
+            (vec![(demand(policies(&[A])), false)], policies(&[A]), true),
+            (vec![(demand(policies(&[A])), false)], policies(&[B]), false),
+            (vec![(demand(policies(&[A])), false)], none(), false),
+            (vec![(demand(none()), false)], policies(&[A]), false),
+            (vec![(demand(policies(&[A, B])), false)], policies(&[B]), true),
+            (vec![(policies(&[A]), false), (demand(policies(&[B])), false)], policies(&[B]), false),
+            // The last certificate itself, and a demand that begins later.
+            (vec![(none(), false)], explicit(0, none()), false),
+            (vec![(policies(&[A]), false)], explicit(0, policies(&[A])), true),
+            (vec![(policies(&[A]), false)], explicit(1, policies(&[B])), true),
+            (vec![(explicit(1, policies(&[A])), false)], policies(&[B]), false),
+            (vec![(explicit(2, policies(&[A])), false)], policies(&[B]), true),
+            (vec![(explicit(2, policies(&[A])), false), (none(), false)], policies(&[B]), false),
+            (vec![(explicit(2, policies(&[A])), false), (policies(&[A]), true)], policies(&[B]), true),
+            (vec![(explicit(2, policies(&[A])), false), (policies(&[A]), false)], policies(&[B]), false),
+            (vec![(explicit(0, policies(&[A])), false), (explicit(9, policies(&[A])), false)], policies(&[B]), false),
+            // anyPolicy, and that it ends.
+            (vec![(demand(policies(&[ANY])), false)], policies(&[A]), true),
+            (vec![(demand(policies(&[A])), false)], policies(&[ANY]), true),
+            (vec![(demand(inhibit_any(0, policies(&[A]))), false)], policies(&[ANY]), false),
+            (vec![(demand(inhibit_any(0, policies(&[A]))), false)], policies(&[ANY, A]), true),
+            (vec![(demand(inhibit_any(1, policies(&[A]))), false)], policies(&[ANY]), true),
+            (vec![(demand(inhibit_any(1, policies(&[A]))), false), (policies(&[A]), false)], policies(&[ANY]), false),
+            (vec![(demand(inhibit_any(0, policies(&[A]))), false), (policies(&[ANY]), true)], policies(&[A]), true),
+            (vec![(demand(inhibit_any(0, policies(&[A]))), false), (policies(&[ANY]), false)], policies(&[A]), false),
+            // Mappings, and that they end.
+            (vec![(demand(mapped(A, B, policies(&[A]))), false)], policies(&[B]), true),
+            (vec![(demand(mapped(A, B, policies(&[A]))), false)], policies(&[A]), false),
+            (vec![(demand(mapped(A, B, policies(&[ANY]))), false)], policies(&[B]), true),
+            (vec![(demand(mapped(B, A, policies(&[A]))), false)], policies(&[A]), true),
+            (
+                vec![(demand(inhibit_mapping(0, policies(&[A]))), false), (mapped(A, B, policies(&[A])), false)],
+                policies(&[B]),
+                false,
+            ),
+            (
+                vec![(demand(inhibit_mapping(1, policies(&[A]))), false), (mapped(A, B, policies(&[A])), true)],
+                policies(&[B]),
+                true,
+            ),
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert_eq!(is_valid(cas, last), *valid, "case {index}");
+        }
+    }
+
+    #[test]
+    fn mappings_are_pairs_without_any_policy() {
+        let pair = [0x30, 0x0A, 0x06, 0x03, 0x55, 0x04, 0x03, 0x06, 0x03, 0x55, 0x04, 0x04];
+        let list = [&[0x30, 0x0C][..], &pair].concat();
+        assert_eq!(mappings(&list).unwrap(), [(oid::COMMON_NAME, oid::SURNAME)]);
+        let any = [0x30, 0x0D, 0x30, 0x0B, 0x06, 0x04, 0x55, 0x1D, 0x20, 0x00, 0x06, 0x03, 0x55, 0x04, 0x04];
+        assert!(mappings(&any).is_err());
+        assert!(mappings(&[0x30, 0x00]).is_err());
+        assert!(mappings(&[&list[..], &[0x05, 0x00]].concat()).is_err());
+        assert!(mappings(&[0x30, 0x07, 0x30, 0x05, 0x06, 0x03, 0x55, 0x04, 0x03]).is_err());
+    }
+}

@@ -8,5 +8,9 @@
     missing_docs
 )]
 
+mod crypto;
+mod field;
 mod pki;
 mod rules;
+mod search;
+mod store;
