@@ -4,9 +4,9 @@ use thiserror::Error;
 
 use crate::oid::Oid;
 use crate::statement::{FormatId, Statement};
+use crate::x509::CertView;
 use crate::x509::build::DerWriter;
 use crate::x509::der::{Element, Reader, Tag};
-use crate::x509::CertView;
 use crate::{Malformed, Reason, limits};
 
 const PRODUCTION: &str = "AttestationBundle";
@@ -118,10 +118,7 @@ impl AttestationBundle {
     ///
     /// # Errors
     /// [`BundleDefect::Empty`] without a statement, [`Reason::OverLimit`] beyond the limits.
-    pub fn new(
-        statements: Vec<AttestationStatement>,
-        certificates: Vec<CertView>,
-    ) -> Result<Self, BundleDefect> {
+    pub fn new(statements: Vec<AttestationStatement>, certificates: Vec<CertView>) -> Result<Self, BundleDefect> {
         let over = |what, limit| Malformed::new(PRODUCTION, 0, Reason::OverLimit { what, limit });
         if statements.is_empty() {
             return Err(BundleDefect::Empty);

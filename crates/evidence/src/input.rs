@@ -5,10 +5,10 @@ mod classify;
 
 use thiserror::Error;
 
+use crate::Malformed;
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
 use crate::statement::FormatId;
 use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
-use crate::Malformed;
 
 /// One file, or one value of an interface: what it is called, and its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +118,7 @@ impl Submission {
     /// # Errors
     /// [`InputError::Csr`] if the attestation attribute is not what it must be.
     pub fn from_csr(csr: CsrView) -> Result<Self, InputError> {
-        let (statements, certs) =
-            csr.attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
+        let (statements, certs) = csr.attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
         Ok(Self { form: Form::Csr(csr), format: None, statements, certs })
     }
 

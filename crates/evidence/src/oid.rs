@@ -53,9 +53,7 @@ impl Oid {
             if at_start && *octet == 0x80 {
                 return Err(Reason::NotDer("padded arc in an object identifier"));
             }
-            arc = arc
-                .checked_mul(128)
-                .ok_or(Reason::OverLimit { what: "bits of an arc", limit: 128 })?
+            arc = arc.checked_mul(128).ok_or(Reason::OverLimit { what: "bits of an arc", limit: 128 })?
                 | u128::from(octet & 0x7F);
             at_start = octet & 0x80 == 0;
             if at_start {

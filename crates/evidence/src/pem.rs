@@ -130,11 +130,7 @@ pub fn encode(label: &str, contents: &[u8]) -> String {
 }
 
 fn push_group(text: &mut String, group: &[u8]) {
-    let bits = group
-        .iter()
-        .chain([0, 0].iter())
-        .take(3)
-        .fold(0_u32, |bits, octet| (bits << 8) | u32::from(*octet));
+    let bits = group.iter().chain([0, 0].iter()).take(3).fold(0_u32, |bits, octet| (bits << 8) | u32::from(*octet));
     for position in 0..4_usize {
         if position > group.len() {
             text.push('=');
@@ -199,7 +195,10 @@ mod tests {
             assert_eq!(blocks.len(), 1);
             assert_eq!((blocks[0].label(), blocks[0].contents()), ("X", contents.as_slice()));
         }
-        assert_eq!(encode("X", b"any carnal pleasur"), "-----BEGIN X-----\nYW55IGNhcm5hbCBwbGVhc3Vy\n-----END X-----\n");
+        assert_eq!(
+            encode("X", b"any carnal pleasur"),
+            "-----BEGIN X-----\nYW55IGNhcm5hbCBwbGVhc3Vy\n-----END X-----\n"
+        );
     }
 
     #[test]
@@ -212,7 +211,9 @@ mod tests {
 
     #[test]
     fn blocks_that_are_not_strict_are_refused() {
-        for inside in ["YQ=", "YQ", "YR==", "YWF=", "Y Q=", "Y-_=", "=YQ=", "YQ==YQ==", "Proc-Type: 4,ENCRYPTED\n\nYQ=="] {
+        for inside in
+            ["YQ=", "YQ", "YR==", "YWF=", "Y Q=", "Y-_=", "=YQ=", "YQ==YQ==", "Proc-Type: 4,ENCRYPTED\n\nYQ=="]
+        {
             let text = format!("-----BEGIN A-----\n{inside}\n-----END A-----\n");
             assert!(read(text.as_bytes()).is_err(), "{inside}");
         }

@@ -145,10 +145,7 @@ fn read_octet_strings<'a>(
     Ok((first, second, third))
 }
 
-fn read_optional_octet_string<'a>(
-    fields: &mut Reader<'a>,
-    what: &'static str,
-) -> Result<Option<&'a [u8]>, Malformed> {
+fn read_optional_octet_string<'a>(fields: &mut Reader<'a>, what: &'static str) -> Result<Option<&'a [u8]>, Malformed> {
     if fields.is_empty() { Ok(None) } else { fields.octet_string(what).map(Some) }
 }
 

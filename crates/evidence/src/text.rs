@@ -28,7 +28,22 @@ mod tests {
     #[test]
     fn characters_that_act_on_the_reader_are_replaced() {
         assert_eq!(printable("plain, \u{e9}\u{4e16} text"), "plain, \u{e9}\u{4e16} text");
-        for bad in ['\u{1b}', '\0', '\n', '\r', '\t', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{200f}', '\u{feff}', '\u{e0041}', '\u{2028}'] {
+        for bad in [
+            '\u{1b}',
+            '\0',
+            '\n',
+            '\r',
+            '\t',
+            '\u{7f}',
+            '\u{9b}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{200f}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{2028}',
+        ] {
             assert_eq!(printable(&format!("a{bad}b")), "a\u{fffd}b", "{:x}", u32::from(bad));
         }
     }

@@ -21,10 +21,8 @@ use vouchsafe_evidence::x509::{CertView, CsrDefect, CsrView, NamedCurve, SpkiVie
 use vouchsafe_evidence::{Reason, limits};
 
 fn field_vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
@@ -73,8 +71,7 @@ fn statement_der() -> Vec<u8> {
 }
 
 fn csr(attributes: Vec<Vec<u8>>) -> CsrView {
-    let template =
-        CsrTemplate { subject: build::name_from_text("CN=device").unwrap(), spki: spki(), attributes };
+    let template = CsrTemplate { subject: build::name_from_text("CN=device").unwrap(), spki: spki(), attributes };
     CsrView::parse(&build::assemble(&template.info_der(), &algorithm(), &[0])).unwrap()
 }
 
@@ -139,7 +136,10 @@ fn a_bundle_has_exactly_its_syntax() {
         ("v1AttrCert", sequence(&[&statements, &sequence(&[&[0xA1, 0x00]])])),
         ("v2AttrCert", sequence(&[&statements, &sequence(&[&[0xA2, 0x00]])])),
         ("other without value", sequence(&[&statements, &sequence(&[&other(&[0x06, 0x01, 0x2A])])])),
-        ("other with two values", sequence(&[&statements, &sequence(&[&other(&[0x06, 0x01, 0x2A, 0x05, 0x00, 0x05, 0x00])])])),
+        (
+            "other with two values",
+            sequence(&[&statements, &sequence(&[&other(&[0x06, 0x01, 0x2A, 0x05, 0x00, 0x05, 0x00])])]),
+        ),
         ("statement without stmt", sequence(&[&sequence(&[&[0x30, 0x03, 0x06, 0x01, 0x2A]])])),
         ("statement without type", sequence(&[&sequence(&[&[0x30, 0x02, 0x05, 0x00]])])),
         ("SET of statements", sequence(&[&[0x31, 0x00]])),

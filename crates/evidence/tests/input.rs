@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
 use vouchsafe_evidence::input::{Form, InputError, InputFile, Submission};
+use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::statement::{FormatId, Statement, TpmCertify, TpmCertifyX509, TpmQuote};
@@ -21,10 +22,8 @@ use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CsrTemplate};
 use vouchsafe_evidence::x509::{CertView, CsrDefect, NamedCurve, SpkiView};
 
 fn field_vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
@@ -158,8 +157,10 @@ fn two_candidates_for_one_part_are_ambiguous() {
     let (raw, typed) = (vec![0xAB; 256], tpmt_signature());
     let csr = csr(vec![]);
     let statement = TpmCertify { attest: attest.clone(), signature: raw.clone(), public: None }.to_der();
-    let bundle = AttestationBundle::new(
-        vec![AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, statement.clone())], vec![]).unwrap().to_der();
+    let bundle =
+        AttestationBundle::new(vec![AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, statement.clone())], vec![])
+            .unwrap()
+            .to_der();
     let cases: Vec<Vec<(&str, &[u8])>> = vec![
         vec![("attest", &attest), ("one", &raw), ("two", &raw), ("pub", PUBLIC), ("ak", &cert)],
         vec![("attest", &attest), ("one", &raw), ("two", &typed), ("pub", PUBLIC)],
@@ -175,7 +176,11 @@ fn two_candidates_for_one_part_are_ambiguous() {
     ];
     for files in cases {
         let error = recognize_any_order(&files).unwrap_err();
-        assert!(matches!(error, InputError::Ambiguous { .. }), "{error} {:?}", files.iter().map(|f| f.0).collect::<Vec<_>>());
+        assert!(
+            matches!(error, InputError::Ambiguous { .. }),
+            "{error} {:?}",
+            files.iter().map(|f| f.0).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -191,18 +196,24 @@ fn pcr_values_and_signature_are_told_apart() {
             files.extend(certs);
             let submission = recognize_any_order(&files).unwrap();
             assert_eq!(submission.label(), "tpm-quote");
-            let expected = TpmQuote { attest: attest.clone(), signature: raw.clone(), pcr_values: Some(values.clone()) };
+            let expected =
+                TpmQuote { attest: attest.clone(), signature: raw.clone(), pcr_values: Some(values.clone()) };
             assert_eq!(only_statement(&submission), Statement::TpmQuote(expected), "{count}");
         }
     }
     // False values, for the Verifier to refuse.
     let (attest, _) = quote(4, 5);
     let false_values = vec![6; 128];
-    let submission = recognize_any_order(&[("quote", &attest), ("sig", &raw), ("pcrs", &false_values), ("ak", &ak)]).unwrap();
-    assert!(matches!(only_statement(&submission), Statement::TpmQuote(TpmQuote { pcr_values: Some(v), .. }) if v == false_values));
+    let submission =
+        recognize_any_order(&[("quote", &attest), ("sig", &raw), ("pcrs", &false_values), ("ak", &ak)]).unwrap();
+    assert!(
+        matches!(only_statement(&submission), Statement::TpmQuote(TpmQuote { pcr_values: Some(v), .. }) if v == false_values)
+    );
     let typed = tpmt_signature();
     let submission = recognize_any_order(&[("quote", &attest), ("sig", &typed), ("pcrs", &false_values)]).unwrap();
-    assert!(matches!(only_statement(&submission), Statement::TpmQuote(TpmQuote { signature, .. }) if signature == typed));
+    assert!(
+        matches!(only_statement(&submission), Statement::TpmQuote(TpmQuote { signature, .. }) if signature == typed)
+    );
     let submission = recognize_any_order(&[("quote", &attest), ("sig", &raw)]).unwrap();
     assert!(matches!(only_statement(&submission), Statement::TpmQuote(TpmQuote { pcr_values: None, .. })));
     let (eight, _) = quote(8, 5);
@@ -215,7 +226,8 @@ fn pcr_values_and_signature_are_told_apart() {
 #[test]
 fn a_tpm_made_certificate_is_found_among_its_issuers() {
     let tpma = || build::tpma_object(false, 0x000D_0072);
-    let ak = certificate("CN=root", "CN=ak", ec(), vec![build::extended_key_usage(true, &[oid::KP_CERTIFY_X509]), tpma()]);
+    let ak =
+        certificate("CN=root", "CN=ak", ec(), vec![build::extended_key_usage(true, &[oid::KP_CERTIFY_X509]), tpma()]);
     let root = certificate("CN=root", "CN=root", ec(), vec![]);
     let plain = certificate("CN=ak", "CN=key,CN=ak", ec(), vec![build::nonce(&[1; 32])]);
     let marked = certificate("CN=ak", "CN=key,CN=ak", ec(), vec![tpma()]);
@@ -261,7 +273,9 @@ fn bundles_and_statements_stand_alone() {
     assert_eq!(recognize(&[("x509", &x509)], None).unwrap().label(), "tpm-certify-x509");
     let typed = {
         let mut writer = build::DerWriter::new();
-        writer.sequence(|fields| { fields.oid(oid::STATEMENT_TPM_CERTIFY).raw(&stmt); });
+        writer.sequence(|fields| {
+            fields.oid(oid::STATEMENT_TPM_CERTIFY).raw(&stmt);
+        });
         writer.into_der()
     };
     assert_eq!(recognize(&[("typed", &typed)], None).unwrap().label(), "tpm-certify");
@@ -317,7 +331,10 @@ fn a_certificate_may_publish_statements() {
     assert_eq!(submission.label(), "tpm-certify");
     let twice = certificate("CN=ca", "CN=key", ec(), vec![extension.clone(), extension]);
     assert!(matches!(recognize(&[("cert", &twice)], None), Err(InputError::Malformed { .. })));
-    assert!(matches!(recognize(&[("one", &publishing), ("two", &publishing)], None), Err(InputError::Ambiguous { .. })));
+    assert!(matches!(
+        recognize(&[("one", &publishing), ("two", &publishing)], None),
+        Err(InputError::Ambiguous { .. })
+    ));
 }
 
 #[test]
@@ -335,8 +352,14 @@ fn what_cannot_be_told_is_an_error() {
     assert_eq!(recognize(&files, None).unwrap_err(), unrecognized("text"));
     let files: [(&str, &[u8]); 3] = [("attest", &attest), ("sig", &[0xAB; 256]), ("empty", b"")];
     assert_eq!(recognize(&files, None).unwrap_err(), unrecognized("empty"));
-    let large = vec![0; vouchsafe_evidence::limits::INPUT_OCTETS + 1];
+    let large = vec![0; limits::INPUT_OCTETS + 1];
     assert!(matches!(recognize(&[("large", &large)], None), Err(InputError::OverLimit { .. })));
+    let text = pem::encode("CERTIFICATE", &certificate("CN=i", "CN=ak", ec(), vec![]));
+    let (half, rest) = (text.repeat(limits::CERTIFICATES_PARSED / 2), text.repeat(limits::CERTIFICATES_PARSED / 2 + 1));
+    let at_limit = recognize(&[("csr", &csr(vec![])), ("one", half.as_bytes()), ("two", half.as_bytes())], None);
+    assert_eq!(at_limit.unwrap().certs().len(), limits::CERTIFICATES_PARSED);
+    let over = recognize(&[("csr", &csr(vec![])), ("one", half.as_bytes()), ("two", rest.as_bytes())], None);
+    assert!(matches!(over, Err(InputError::OverLimit { what: "certificates", .. })));
     let reserved = recognize(&[("stmt", b"x")], Some(FormatId::PkixEvidence)).unwrap_err();
     assert_eq!(reserved, InputError::UnsupportedFormat(FormatId::PkixEvidence));
 }
@@ -347,7 +370,9 @@ fn a_forced_format_takes_what_has_the_wrong_type_or_magic() {
     let signature = vec![0xAB; 256];
     let files: [(&str, &[u8]); 3] = [("attest", &quoted), ("sig", &signature), ("pub", PUBLIC)];
     let submission = recognize(&files, Some(FormatId::TpmCertify)).unwrap();
-    assert!(matches!(only_statement(&submission), Statement::TpmCertify(TpmCertify { attest, .. }) if attest == quoted));
+    assert!(
+        matches!(only_statement(&submission), Statement::TpmCertify(TpmCertify { attest, .. }) if attest == quoted)
+    );
     let mut wrong = certify();
     wrong[0] = 0;
     let ak = certificate("CN=i", "CN=ak", rsa(256), vec![]);
@@ -366,7 +391,8 @@ fn an_unusable_helper_does_not_spoil_the_evidence() {
     };
     let text = pem::encode("CERTIFICATE", &broken);
     for helper in [broken.as_slice(), text.as_bytes()] {
-        let submission = recognize_any_order(&[("attest", &attest), ("sig", &[0xAB; 256]), ("helper", helper)]).unwrap();
+        let submission =
+            recognize_any_order(&[("attest", &attest), ("sig", &[0xAB; 256]), ("helper", helper)]).unwrap();
         assert!(matches!(submission.certs(), [CertChoice::Unparsed(_)]));
         assert!(matches!(recognize(&[("helper", helper)], None), Err(InputError::Malformed { .. })));
     }

@@ -15,17 +15,15 @@ use aws_lc_rs::signature;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::x509::extensions::{
-    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, CrlDistributionPoints,
-    ExtendedKeyUsage, KeyUsage, NameConstraints, PolicyConstraints, SubjectAltName, subject_key_identifier,
+    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
+    NameConstraints, PolicyConstraints, SubjectAltName, subject_key_identifier,
 };
 use vouchsafe_evidence::x509::{CertView, CsrView, PublicKey, Quirk};
 
 /// The folder of field vectors, or `None` after a message if it is not there.
 fn field_vectors() -> Option<PathBuf> {
-    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("VOUCHSAFE_FIELD_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
@@ -94,13 +92,12 @@ fn is_signed_by(cert: &CertView, issuer: &CertView) -> bool {
         }
         PublicKey::Ec { x, y, .. } => {
             let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-            let algorithm: &dyn signature::VerificationAlgorithm =
-                match (x.len(), cert.outer_algorithm().oid()) {
-                    (32, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
-                    (48, oid::ECDSA_WITH_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
-                    (48, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
-                    _ => return false,
-                };
+            let algorithm: &dyn signature::VerificationAlgorithm = match (x.len(), cert.outer_algorithm().oid()) {
+                (32, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
+                (48, oid::ECDSA_WITH_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
+                (48, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
+                _ => return false,
+            };
             signature::UnparsedPublicKey::new(algorithm, point).verify(tbs, value).is_ok()
         }
         PublicKey::Ed25519(_) | PublicKey::Unknown { .. } => false,

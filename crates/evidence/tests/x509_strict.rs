@@ -13,10 +13,10 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CsrTemplate, DerWriter, PartialCertificate};
 use vouchsafe_evidence::x509::der::{Element, Tag};
 use vouchsafe_evidence::x509::extensions::{
-    self, AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName,
-    KeyUsage, NameConstraints, SubjectAltName,
+    self, AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage,
+    NameConstraints, SubjectAltName,
 };
-use vouchsafe_evidence::x509::{CertView, CsrView, NamedCurve, NameView, PublicKey, Quirk, SpkiView, Version};
+use vouchsafe_evidence::x509::{CertView, CsrView, NameView, NamedCurve, PublicKey, Quirk, SpkiView, Version};
 use vouchsafe_evidence::{Reason, limits};
 
 fn p256() -> SpkiView {
@@ -162,8 +162,18 @@ fn tricks_of_ber_are_refused() {
         ("time without Z", with_field(4, b"\x30\x1c\x17\x0c250101000000\x17\x0c250101000000")),
         ("two sets of extensions", with_field(7, &[fields()[7].clone(), fields()[7].clone()].concat())),
         ("no extension in the list", with_field(7, &[0xA3, 0x02, 0x30, 0x00])),
-        ("extensions outside the SEQUENCE", with_field(7, &[0xA3, 0x0F, 0x30, 0x02, 0x30, 0x00, 0x30, 0x09, 0x06, 0x03, 0x55, 0x1D, 0x0F, 0x04, 0x02, 0x03, 0x00])),
-        ("extensions in version 1", { let mut all = fields(); all.remove(0); from_fields(&all) }),
+        (
+            "extensions outside the SEQUENCE",
+            with_field(
+                7,
+                &[0xA3, 0x0F, 0x30, 0x02, 0x30, 0x00, 0x30, 0x09, 0x06, 0x03, 0x55, 0x1D, 0x0F, 0x04, 0x02, 0x03, 0x00],
+            ),
+        ),
+        ("extensions in version 1", {
+            let mut all = fields();
+            all.remove(0);
+            from_fields(&all)
+        }),
         ("extensions in version 2", with_field(0, &[0xA0, 0x03, 0x02, 0x01, 0x01])),
     ];
     for (what, der) in cases {
@@ -232,15 +242,20 @@ fn deviations_of_real_certificates_are_named() {
         writer.primitive(Tag::SEQUENCE, contents);
         writer.into_der()
     };
-    let with_flag_false = one(&[&[0x06, 0x03, 0x55, 0x1D, 0x13, 0x01, 0x01, 0x00, 0x04, 0x02, 0x30, 0x00][..]].concat());
+    let with_flag_false =
+        one(&[&[0x06, 0x03, 0x55, 0x1D, 0x13, 0x01, 0x01, 0x00, 0x04, 0x02, 0x30, 0x00][..]].concat());
     let rdn = |first: &[u8], second: &[u8]| {
         let mut writer = DerWriter::new();
-        writer.sequence(|name| { name.primitive(Tag::SET, &[first, second].concat()); });
+        writer.sequence(|name| {
+            name.primitive(Tag::SET, &[first, second].concat());
+        });
         writer.into_der()
     };
     let cn = |value: &str| {
         let mut writer = DerWriter::new();
-        writer.sequence(|attribute| { attribute.oid(oid::COMMON_NAME).string(Tag::UTF8_STRING, value); });
+        writer.sequence(|attribute| {
+            attribute.oid(oid::COMMON_NAME).string(Tag::UTF8_STRING, value);
+        });
         writer.into_der()
     };
     let mut v1 = fields();
@@ -252,9 +267,18 @@ fn deviations_of_real_certificates_are_named() {
         (Quirk::NonMinimalSerial, serial(&[0x00, 0x00, 0x11, 0x22])),
         (Quirk::ExplicitDefault, from_fields(&v1)),
         (Quirk::ExplicitDefault, with_extensions(&[with_flag_false])),
-        (Quirk::ExplicitDefault, with_extensions(&[build::extension(oid::BASIC_CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0x00])])),
-        (Quirk::NonMinimalKeyUsage, with_extensions(&[build::extension(oid::KEY_USAGE, true, &[0x03, 0x02, 0x00, 0x80])])),
-        (Quirk::NonMinimalKeyUsage, with_extensions(&[build::extension(oid::KEY_USAGE, true, &[0x03, 0x03, 0x07, 0x80, 0x00])])),
+        (
+            Quirk::ExplicitDefault,
+            with_extensions(&[build::extension(oid::BASIC_CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0x00])]),
+        ),
+        (
+            Quirk::NonMinimalKeyUsage,
+            with_extensions(&[build::extension(oid::KEY_USAGE, true, &[0x03, 0x02, 0x00, 0x80])]),
+        ),
+        (
+            Quirk::NonMinimalKeyUsage,
+            with_extensions(&[build::extension(oid::KEY_USAGE, true, &[0x03, 0x03, 0x07, 0x80, 0x00])]),
+        ),
         (Quirk::ExtensionNotDer, with_extensions(&[build::extension(oid::TPMA_OBJECT, false, b"\x04\x00\x04\x00")])),
         (Quirk::ExtensionNotDer, with_extensions(&[build::extension(oid::SUBJECT_ALT_NAME, false, b"text")])),
         (Quirk::UnsortedRdnSet, with_field(5, &rdn(&cn("b"), &cn("a")))),
@@ -325,7 +349,13 @@ fn name_constraints_and_alternative_names_read_back() {
     let der = build::name_constraints(
         true,
         std::slice::from_ref(&below),
-        &[GeneralName::Dns(vec![]), GeneralName::Email(vec![]), GeneralName::Uri(vec![]), GeneralName::Ip(vec![0; 8]), GeneralName::Ip(vec![0; 32])],
+        &[
+            GeneralName::Dns(vec![]),
+            GeneralName::Email(vec![]),
+            GeneralName::Uri(vec![]),
+            GeneralName::Ip(vec![0; 8]),
+            GeneralName::Ip(vec![0; 32]),
+        ],
     );
     let cert = CertView::parse(&with_extensions(&[der])).unwrap();
     let extension = cert.extension(oid::NAME_CONSTRAINTS).unwrap().unwrap();
@@ -337,7 +367,8 @@ fn name_constraints_and_alternative_names_read_back() {
         (oid::TPM_MANUFACTURER, "id:53574450"),
         (oid::TPM_MODEL, "swtpm"),
         (oid::TPM_VERSION, "id:20191023"),
-    ]).unwrap();
+    ])
+    .unwrap();
     let der = build::subject_alt_name(true, &[GeneralName::Directory(tpm), GeneralName::Dns(b"a.example".to_vec())]);
     let cert = CertView::parse(&with_extensions(&[der])).unwrap();
     let names = SubjectAltName::parse(cert.extension(oid::SUBJECT_ALT_NAME).unwrap().unwrap().value()).unwrap();
@@ -385,9 +416,13 @@ fn keys_are_compared_by_their_parameters() {
     // id-RSAES-OAEP without parameters, the same key.
     let mut writer = DerWriter::new();
     writer.sequence(|spki| {
-        spki.sequence(|algorithm| { algorithm.oid(oid::RSAES_OAEP); });
+        spki.sequence(|algorithm| {
+            algorithm.oid(oid::RSAES_OAEP);
+        });
         let mut key = DerWriter::new();
-        key.sequence(|fields| { fields.unsigned(&modulus).uint(65_537); });
+        key.sequence(|fields| {
+            fields.unsigned(&modulus).uint(65_537);
+        });
         spki.bit_string(&key.into_der(), 0);
     });
     let oaep = SpkiView::parse(&writer.into_der()).unwrap();
@@ -409,11 +444,14 @@ fn keys_out_of_bounds_are_refused() {
     }
     assert!(SpkiView::from_rsa(&modulus(2048), &[]).is_err(), "exponent zero");
     assert!(SpkiView::from_ec(NamedCurve::P256, &[1; 33], &[1; 32]).is_err());
+    assert!(SpkiView::from_ec(NamedCurve::P256, &[], &[]).is_err(), "template");
     assert!(SpkiView::from_ec(NamedCurve::P384, &[1; 40], &[1; 48]).is_ok(), "padded");
     let point = |octets: &[u8]| {
         let mut writer = DerWriter::new();
         writer.sequence(|spki| {
-            spki.sequence(|algorithm| { algorithm.oid(oid::EC_PUBLIC_KEY).oid(oid::SECP256R1); });
+            spki.sequence(|algorithm| {
+                algorithm.oid(oid::EC_PUBLIC_KEY).oid(oid::SECP256R1);
+            });
             spki.bit_string(octets, 0);
         });
         SpkiView::parse(&writer.into_der())
@@ -430,7 +468,9 @@ fn keys_out_of_bounds_are_refused() {
 fn names_compare_as_rfc_5280_wants() {
     let printable = |value: &str| {
         let mut writer = DerWriter::new();
-        writer.sequence(|attribute| { attribute.oid(oid::COMMON_NAME).string(Tag::PRINTABLE_STRING, value); });
+        writer.sequence(|attribute| {
+            attribute.oid(oid::COMMON_NAME).string(Tag::PRINTABLE_STRING, value);
+        });
         build::name_from_attributes(&[vec![writer.into_der()]]).unwrap()
     };
     let utf8 = name("CN=Some Name");
@@ -474,7 +514,9 @@ fn requests_are_strict_too() {
 fn a_key_file_is_a_public_key_a_certificate_or_a_request() {
     use vouchsafe_evidence::pem::encode;
     let cert = certificate(&template());
-    for (label, der) in [("PUBLIC KEY", p256().as_der().to_vec()), ("CERTIFICATE", cert), ("CERTIFICATE REQUEST", csr(vec![]))] {
+    for (label, der) in
+        [("PUBLIC KEY", p256().as_der().to_vec()), ("CERTIFICATE", cert), ("CERTIFICATE REQUEST", csr(vec![]))]
+    {
         assert_eq!(SpkiView::from_key_file(&der).unwrap(), p256(), "{label}");
         let text = encode(label, &der);
         assert_eq!(SpkiView::from_key_file(text.as_bytes()).unwrap(), p256(), "{label}");

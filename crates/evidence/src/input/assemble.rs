@@ -76,6 +76,15 @@ impl Parts {
         self.certs.into_iter().map(|cert| cert.value).collect()
     }
 
+    /// Lets the certificates of the files join those that a submission has.
+    fn join_certs(self, submission: &mut Submission) -> Result<(), InputError> {
+        submission.certs.extend(self.into_cert_choices());
+        if submission.certs.len() > limits::CERTIFICATES_PARSED {
+            return Err(InputError::OverLimit { what: "certificates", limit: limits::CERTIFICATES_PARSED });
+        }
+        Ok(())
+    }
+
     /// Whether one of the certificates has an RSA key whose signatures have this length.
     fn fits_rsa_key(&self, signature: &Octets) -> bool {
         self.certificates().any(|(_, certificate)| {
@@ -100,7 +109,7 @@ fn assemble_request(parts: Parts, format: Option<FormatId>) -> Result<Submission
     parts.no_loose_parts()?;
     let csr = parts.csrs.first().map(|csr| csr.value.clone()).ok_or(InputError::Empty)?;
     let mut submission = Submission::from_csr(csr)?;
-    submission.certs.extend(parts.into_cert_choices());
+    parts.join_certs(&mut submission)?;
     Ok(submission)
 }
 
@@ -125,7 +134,7 @@ fn assemble_statements(parts: Parts, format: Option<FormatId>) -> Result<Submiss
         }
     };
     let mut submission = Submission::from_bundle(bundle);
-    submission.certs.extend(parts.into_cert_choices());
+    parts.join_certs(&mut submission)?;
     if let Some(format) = format {
         if !submission.statements.iter().any(|statement| statement.format() == Some(format)) {
             return Err(InputError::Incomplete { format, part: "statement" });
@@ -138,33 +147,29 @@ fn assemble_statements(parts: Parts, format: Option<FormatId>) -> Result<Submiss
 fn infer_format(parts: &Parts) -> Option<FormatId> {
     match parts.attests.first() {
         Some(attest) => Some(attest_format(&attest.value)),
-        None => parts
-            .certificates()
-            .any(|(_, certificate)| is_tpm_made(certificate))
-            .then_some(FormatId::TpmCertifyX509),
+        None => {
+            parts.certificates().any(|(_, certificate)| is_tpm_made(certificate)).then_some(FormatId::TpmCertifyX509)
+        }
     }
 }
 
 /// A certificate that publishes statements about its key (draft-ietf-lamps-csr-attestation-29, 4.3).
 fn assemble_published(parts: Parts) -> Result<Submission, InputError> {
     parts.no_loose_parts()?;
-    let publishes = |certificate: &CertView| {
-        certificate.extensions().any(|extension| extension.oid() == oid::AA_ATTESTATION)
-    };
-    let found: Vec<_> =
-        parts.certificates().filter(|(_, certificate)| publishes(certificate)).collect();
+    let publishes =
+        |certificate: &CertView| certificate.extensions().any(|extension| extension.oid() == oid::AA_ATTESTATION);
+    let found: Vec<_> = parts.certificates().filter(|(_, certificate)| publishes(certificate)).collect();
     let (file, certificate) = match found.as_slice() {
         [] => return Err(nothing_to_verify(&parts)),
         [(part, certificate)] => (part.file.clone(), (*certificate).clone()),
         [(first, _), (second, _), ..] => return Err(ambiguous("published statement", first, second)),
     };
-    let extension = certificate
-        .extension(oid::AA_ATTESTATION)
-        .map_err(|malformed| InputError::Malformed { file, malformed })?;
+    let extension =
+        certificate.extension(oid::AA_ATTESTATION).map_err(|malformed| InputError::Malformed { file, malformed })?;
     let bundle = AttestationBundle::parse(extension.map(|e| e.value()).unwrap_or_default())?;
     let mut submission = Submission::from_bundle(bundle);
     submission.form = Form::PublishedCertificate(certificate);
-    submission.certs.extend(parts.into_cert_choices());
+    parts.join_certs(&mut submission)?;
     Ok(submission)
 }
 
@@ -289,9 +294,7 @@ fn selected_octets(quote: &TpmsAttest) -> Option<usize> {
 
 /// Whether a certificate has what only TPM2_CertifyX509 certificates and their issuers have.
 fn is_tpm_made(certificate: &CertView) -> bool {
-    certificate
-        .extensions()
-        .any(|extension| extension.oid() == oid::TPMA_OBJECT || extension.oid() == oid::NONCE)
+    certificate.extensions().any(|extension| extension.oid() == oid::TPMA_OBJECT || extension.oid() == oid::NONCE)
 }
 
 /// Whether a certificate is an AK certificate of the CertifyX509 family, which has a tcg-tpmaObject too.
@@ -330,12 +333,8 @@ fn find_leaf(parts: &Parts) -> Result<Option<usize>, InputError> {
         &|_| true,
     ];
     for test in tests {
-        let found: Vec<(usize, &Named<CertChoice>)> = parts
-            .certs
-            .iter()
-            .enumerate()
-            .filter(|(_, cert)| cert.value.certificate().is_some_and(test))
-            .collect();
+        let found: Vec<(usize, &Named<CertChoice>)> =
+            parts.certs.iter().enumerate().filter(|(_, cert)| cert.value.certificate().is_some_and(test)).collect();
         match found.as_slice() {
             [] => {}
             [(index, _)] => return Ok(Some(*index)),

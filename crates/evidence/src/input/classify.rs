@@ -77,8 +77,8 @@ impl Parts {
         for block in blocks {
             match block.kind() {
                 pem::Kind::Certificate => {
-                    let choice = CertView::parse(block.contents())
-                        .map_or_else(CertChoice::Unparsed, CertChoice::Certificate);
+                    let choice =
+                        CertView::parse(block.contents()).map_or_else(CertChoice::Unparsed, CertChoice::Certificate);
                     self.certs.push(named(file.name, choice));
                 }
                 pem::Kind::CertificationRequest => {
@@ -137,9 +137,7 @@ impl Parts {
     /// Says what is wrong with bytes that look like a request or a certificate and are none.
     fn explain(&mut self, file: &str, bytes: &[u8]) -> Result<bool, InputError> {
         match (looks_like(bytes), CsrView::parse(bytes), CertView::parse(bytes)) {
-            (Some(Shape::Request), Err(malformed), _) => {
-                Err(InputError::Csr(CsrDefect::Malformed(malformed)))
-            }
+            (Some(Shape::Request), Err(malformed), _) => Err(InputError::Csr(CsrDefect::Malformed(malformed))),
             (Some(Shape::Certificate), _, Err(malformed)) => {
                 self.certs.push(named(file, CertChoice::Unparsed(malformed)));
                 Ok(true)
@@ -197,8 +195,7 @@ fn read_statement(bytes: &[u8]) -> Option<AttestationStatement> {
     }
     // Both statements over TPMS_ATTEST have one form; the type of the attestation tells them apart.
     let fields = TpmCertify::parse(bytes).ok()?;
-    TpmsAttest::has_magic(&fields.attest)
-        .then(|| AttestationStatement::new(attest_format_oid(&fields.attest), bytes))
+    TpmsAttest::has_magic(&fields.attest).then(|| AttestationStatement::new(attest_format_oid(&fields.attest), bytes))
 }
 
 fn read_typed_statement(bytes: &[u8]) -> Result<AttestationStatement, Malformed> {

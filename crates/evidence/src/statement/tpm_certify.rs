@@ -28,13 +28,8 @@ impl TpmCertify {
     /// [`Malformed`] unless `stmt` is exactly that, in strict DER.
     pub fn parse(stmt: &[u8]) -> Result<Self, Malformed> {
         let names = ["tpmSAttest", "signature", "tpmTPublic"];
-        let (attest, signature, public) =
-            super::read_octet_strings(stmt, "Tcg-csr-tpm-certify", names)?;
-        Ok(Self {
-            attest: attest.to_vec(),
-            signature: signature.to_vec(),
-            public: public.map(<[u8]>::to_vec),
-        })
+        let (attest, signature, public) = super::read_octet_strings(stmt, "Tcg-csr-tpm-certify", names)?;
+        Ok(Self { attest: attest.to_vec(), signature: signature.to_vec(), public: public.map(<[u8]>::to_vec) })
     }
 
     /// The DER of `stmt`.

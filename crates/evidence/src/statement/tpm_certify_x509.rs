@@ -35,10 +35,7 @@ impl TpmCertifyX509 {
         let certificate = fields.expect(Tag::SEQUENCE, "certificate")?;
         let public = super::read_optional_octet_string(&mut fields, "tpmTPublic")?;
         fields.finish()?;
-        Ok(Self {
-            certificate: CertView::parse(certificate.as_der())?,
-            public: public.map(<[u8]>::to_vec),
-        })
+        Ok(Self { certificate: CertView::parse(certificate.as_der())?, public: public.map(<[u8]>::to_vec) })
     }
 
     /// The DER of `stmt`.

@@ -28,13 +28,8 @@ impl TpmQuote {
     /// [`Malformed`] unless `stmt` is exactly that, in strict DER.
     pub fn parse(stmt: &[u8]) -> Result<Self, Malformed> {
         let names = ["tpmSAttest", "signature", "pcrValues"];
-        let (attest, signature, pcr_values) =
-            super::read_octet_strings(stmt, "TcgAttestQuote", names)?;
-        Ok(Self {
-            attest: attest.to_vec(),
-            signature: signature.to_vec(),
-            pcr_values: pcr_values.map(<[u8]>::to_vec),
-        })
+        let (attest, signature, pcr_values) = super::read_octet_strings(stmt, "TcgAttestQuote", names)?;
+        Ok(Self { attest: attest.to_vec(), signature: signature.to_vec(), pcr_values: pcr_values.map(<[u8]>::to_vec) })
     }
 
     /// The DER of `stmt`.

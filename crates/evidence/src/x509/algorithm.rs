@@ -38,8 +38,7 @@ impl<'a> AlgorithmIdentifier<'a> {
     pub(crate) fn from_element(element: &Element<'a>) -> Result<Self, Malformed> {
         let mut fields = element.reader();
         let oid = fields.oid("algorithm")?;
-        let parameters =
-            if fields.is_empty() { None } else { Some(fields.element()?.as_der()) };
+        let parameters = if fields.is_empty() { None } else { Some(fields.element()?.as_der()) };
         fields.finish()?;
         Ok(Self { der: element.as_der(), oid, parameters })
     }

@@ -6,9 +6,8 @@ mod name;
 mod writer;
 
 pub use extensions::{
-    ak_name, authority_key_identifier, basic_constraints, certificate_policies, device_link,
-    extended_key_usage, extension, key_usage, name_constraints, nonce, subject_alt_name,
-    subject_key_identifier, tpma_object,
+    ak_name, authority_key_identifier, basic_constraints, certificate_policies, device_link, extended_key_usage,
+    extension, key_usage, name_constraints, nonce, subject_alt_name, subject_key_identifier, tpma_object,
 };
 pub use name::{NameTextError, distinguished_name, name_from_attributes, name_from_text};
 pub use writer::DerWriter;
@@ -142,8 +141,7 @@ pub fn merge_partial(partial: &[u8], added: &[u8]) -> Result<Vec<u8>, Malformed>
         let mut outer = Reader::new(input, production);
         let mut fields = outer.sequence(production)?;
         outer.finish()?;
-        let elements: Result<Vec<_>, _> =
-            tags.into_iter().map(|(tag, what)| fields.expect(tag, what)).collect();
+        let elements: Result<Vec<_>, _> = tags.into_iter().map(|(tag, what)| fields.expect(tag, what)).collect();
         fields.finish()?;
         elements
     };

@@ -256,9 +256,7 @@ impl CertView {
         let mut found = self.0.extensions.iter().filter(|layout| layout.oid == oid);
         match (found.next(), found.next()) {
             (first, None) => Ok(first.map(|layout| self.extension_view(layout))),
-            (_, Some(second)) => {
-                Err(Malformed::new(PRODUCTION, second.raw.start, Reason::Duplicate("extension")))
-            }
+            (_, Some(second)) => Err(Malformed::new(PRODUCTION, second.raw.start, Reason::Duplicate("extension"))),
         }
     }
 
@@ -416,8 +414,7 @@ impl<'a> Parser<'a> {
         let identifier = AlgorithmIdentifier::from_element(&element)?;
         let raw = span(&element);
         // Parameters are the last field, so they end where the identifier ends.
-        let parameters =
-            identifier.parameters().map(|der| raw.end.saturating_sub(der.len())..raw.end);
+        let parameters = identifier.parameters().map(|der| raw.end.saturating_sub(der.len())..raw.end);
         Ok(AlgorithmLayout { oid: identifier.oid(), raw, parameters })
     }
 
@@ -446,11 +443,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads unique identifiers and extensions, as far as the version has them.
-    fn read_tail(
-        &mut self,
-        mut fields: Reader<'_>,
-        version: Version,
-    ) -> Result<Vec<ExtensionLayout>, Malformed> {
+    fn read_tail(&mut self, mut fields: Reader<'_>, version: Version) -> Result<Vec<ExtensionLayout>, Malformed> {
         if version >= Version::V2 {
             for number in [1, 2] {
                 if let Some(identifier) = fields.optional(Tag::context(number))? {
@@ -471,11 +464,7 @@ impl<'a> Parser<'a> {
         Ok(extensions)
     }
 
-    fn read_extensions(
-        &mut self,
-        list: &Element<'_>,
-        extensions: &mut Vec<ExtensionLayout>,
-    ) -> Result<(), Malformed> {
+    fn read_extensions(&mut self, list: &Element<'_>, extensions: &mut Vec<ExtensionLayout>) -> Result<(), Malformed> {
         let mut members = list.reader();
         if members.is_empty() {
             return Err(list.error(Reason::Missing("extension")));

@@ -232,10 +232,7 @@ impl CsrView {
     }
 }
 
-fn read_attributes(
-    list: &Element<'_>,
-    deviations: &mut Deviations,
-) -> Result<Vec<AttributeLayout>, Malformed> {
+fn read_attributes(list: &Element<'_>, deviations: &mut Deviations) -> Result<Vec<AttributeLayout>, Malformed> {
     let mut members = list.reader();
     let mut attributes = Vec::new();
     let mut previous: Option<&[u8]> = None;
@@ -254,10 +251,7 @@ fn read_attributes(
     Ok(attributes)
 }
 
-fn read_attribute(
-    element: &Element<'_>,
-    deviations: &mut Deviations,
-) -> Result<AttributeLayout, Malformed> {
+fn read_attribute(element: &Element<'_>, deviations: &mut Deviations) -> Result<AttributeLayout, Malformed> {
     let mut fields = element.reader();
     let oid = fields.oid("attribute type")?;
     let set = fields.expect(Tag::SET, "attribute values")?;

@@ -134,12 +134,7 @@ impl<'a> Element<'a> {
     /// A cursor over the elements in the contents.
     #[must_use]
     pub const fn reader(&self) -> Reader<'a> {
-        Reader {
-            production: self.production,
-            input: self.contents,
-            base: self.contents_offset(),
-            position: 0,
-        }
+        Reader { production: self.production, input: self.contents, base: self.contents_offset(), position: 0 }
     }
 
     /// An error at this element.
@@ -171,11 +166,9 @@ impl<'a> Element<'a> {
         self.check_tolerant(&mut deviations)?;
         match deviations.unsorted_set {
             None => Ok(()),
-            Some(offset) => Err(Malformed::new(
-                self.production,
-                offset,
-                Reason::NotDer("members of a SET OF out of order"),
-            )),
+            Some(offset) => {
+                Err(Malformed::new(self.production, offset, Reason::NotDer("members of a SET OF out of order")))
+            }
         }
     }
 
@@ -218,15 +211,11 @@ impl<'a> Element<'a> {
             Tag::BIT_STRING => self.bit_string().map(|_| ()),
             Tag::NULL if !self.contents.is_empty() => not_der("NULL with contents"),
             Tag::OID => self.oid().map(|_| ()),
-            Tag::UTF8_STRING if core::str::from_utf8(self.contents).is_err() => {
-                not_der("UTF8String that is not UTF-8")
-            }
+            Tag::UTF8_STRING if core::str::from_utf8(self.contents).is_err() => not_der("UTF8String that is not UTF-8"),
             Tag::PRINTABLE_STRING | Tag::IA5_STRING if !self.contents.is_ascii() => {
                 not_der("octet above 7F in a PrintableString or IA5String")
             }
-            Tag::BMP_STRING if !self.contents.len().is_multiple_of(2) => {
-                not_der("odd length of a BMPString")
-            }
+            Tag::BMP_STRING if !self.contents.len().is_multiple_of(2) => not_der("odd length of a BMPString"),
             Tag::UTC_TIME | Tag::GENERALIZED_TIME if self.contents.last() != Some(&b'Z') => {
                 not_der("time that does not end in Z")
             }
@@ -249,27 +238,24 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// The content octets of this INTEGER: two's complement, big-endian, minimal.
+    /// The content octets of this INTEGER, perhaps under an implicit tag: two's complement, big-endian,
+    /// minimal. The tag is the caller's to check.
     ///
     /// # Errors
-    /// [`Malformed`] if it is no INTEGER, empty or padded.
+    /// [`Malformed`] if it is empty or padded.
     pub fn integer(&self) -> Result<&'a [u8], Malformed> {
         match self.contents {
             [] => Err(self.error(Reason::NotDer("INTEGER without contents"))),
-            [0x00, second, ..] if second & 0x80 == 0 => {
-                Err(self.error(Reason::NotDer("padded INTEGER")))
-            }
-            [0xFF, second, ..] if second & 0x80 != 0 => {
-                Err(self.error(Reason::NotDer("padded INTEGER")))
-            }
+            [0x00, second, ..] if second & 0x80 == 0 => Err(self.error(Reason::NotDer("padded INTEGER"))),
+            [0xFF, second, ..] if second & 0x80 != 0 => Err(self.error(Reason::NotDer("padded INTEGER"))),
             contents => Ok(contents),
         }
     }
 
-    /// The octets of this BIT STRING and how many bits of the last are unused, all of them zero.
+    /// The value of this BIT STRING, perhaps under an implicit tag. The tag is the caller's to check.
     ///
     /// # Errors
-    /// [`Malformed`] if it is no BIT STRING in DER.
+    /// [`Malformed`] if the contents are no BIT STRING in DER: unused bits are fewer than eight and zero.
     pub fn bit_string(&self) -> Result<BitString<'a>, Malformed> {
         let not_der = |what| self.error(Reason::NotDer(what));
         let [unused_bits, octets @ ..] = self.contents else {
@@ -443,9 +429,7 @@ impl<'a> Reader<'a> {
     pub fn unsigned(&mut self, what: &'static str) -> Result<&'a [u8], Malformed> {
         let element = self.expect(Tag::INTEGER, what)?;
         match element.integer()? {
-            [first, ..] if first & 0x80 != 0 => {
-                Err(element.error(Reason::BadValue(u64::from(*first))))
-            }
+            [first, ..] if first & 0x80 != 0 => Err(element.error(Reason::BadValue(u64::from(*first)))),
             [0x00, magnitude @ ..] if !magnitude.is_empty() => Ok(magnitude),
             magnitude => Ok(magnitude),
         }

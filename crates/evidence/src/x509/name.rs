@@ -77,17 +77,14 @@ impl NameView {
 
     /// The values of all attributes of this type, in order.
     pub fn attributes(&self, oid: Oid) -> impl Iterator<Item = NameAttribute<'_>> {
-        self.rdns()
-            .flat_map(|rdn| rdn.attributes().collect::<Vec<_>>())
-            .filter(move |attribute| attribute.oid == oid)
+        self.rdns().flat_map(|rdn| rdn.attributes().collect::<Vec<_>>()).filter(move |attribute| attribute.oid == oid)
     }
 
     /// Whether both names are the same name by RFC 5280, 7.1: RDN by RDN, PrintableString, UTF8String
     /// and IA5String without regard to case and to runs of white space, all else octet by octet.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.der == other.der
-            || (self.rdns().count() == other.rdns().count() && other.is_within(self))
+        self.der == other.der || (self.rdns().count() == other.rdns().count() && other.is_within(self))
     }
 
     /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
@@ -220,8 +217,7 @@ impl<'a> NameAttribute<'a> {
         match self.text() {
             Some(text) => format!("{keyword}={}", escape(&printable(&text))),
             None => {
-                let hex: String =
-                    self.value.as_der().iter().map(|octet| format!("{octet:02X}")).collect();
+                let hex: String = self.value.as_der().iter().map(|octet| format!("{octet:02X}")).collect();
                 format!("{keyword}=#{hex}")
             }
         }

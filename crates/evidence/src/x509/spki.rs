@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 
 use crate::oid::{self, Oid};
+use crate::tpm::Curve;
 use crate::x509::der::{Element, Tag};
 use crate::x509::{AlgorithmIdentifier, CertView, CsrView, build};
 use crate::{Malformed, Reason, limits, pem};
@@ -47,6 +48,16 @@ impl NamedCurve {
     #[must_use]
     pub fn from_oid(oid: Oid) -> Option<Self> {
         [Self::P256, Self::P384, Self::P521].into_iter().find(|curve| curve.oid() == oid)
+    }
+}
+
+impl From<NamedCurve> for Curve {
+    fn from(curve: NamedCurve) -> Self {
+        match curve {
+            NamedCurve::P256 => Self::P256,
+            NamedCurve::P384 => Self::P384,
+            NamedCurve::P521 => Self::P521,
+        }
     }
 }
 
@@ -155,8 +166,11 @@ impl SpkiView {
     /// A point on a named curve; coordinates are padded to the width of the field.
     ///
     /// # Errors
-    /// [`Malformed`] if a coordinate is wider than the field.
+    /// [`Malformed`] if a coordinate is empty, as in a template, or wider than the field.
     pub fn from_ec(curve: NamedCurve, x: &[u8], y: &[u8]) -> Result<Self, Malformed> {
+        if x.is_empty() || y.is_empty() {
+            return Err(Malformed::new(PRODUCTION, 0, Reason::Missing("coordinate")));
+        }
         let width = curve.field_octets();
         let wide = Malformed::new(PRODUCTION, 0, Reason::OverLimit { what: "octets of a coordinate", limit: width });
         let padded = |coordinate: &[u8]| {
@@ -173,7 +187,8 @@ impl SpkiView {
     /// # Errors
     /// [`Malformed`] if it holds none of these, or more than one PEM block.
     pub fn from_key_file(file: &[u8]) -> Result<Self, Malformed> {
-        let unexpected = Malformed::new("key file", 0, Reason::Unexpected("a public key, a certificate or a certification request"));
+        let unexpected =
+            Malformed::new("key file", 0, Reason::Unexpected("a public key, a certificate or a certification request"));
         if pem::is_pem(file) {
             let blocks = pem::read(file)?;
             let [block] = blocks.as_slice() else {
@@ -258,14 +273,9 @@ fn read_rsa(octets: &[u8], scheme: RsaScheme) -> Result<PublicKey, Malformed> {
     Ok(PublicKey::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec(), scheme })
 }
 
-fn read_ec(
-    algorithm: &AlgorithmIdentifier<'_>,
-    point: &[u8],
-    bits: &Element<'_>,
-) -> Result<PublicKey, Malformed> {
-    let parameters = algorithm
-        .parameters()
-        .ok_or_else(|| bits.error(Reason::Missing("parameters of id-ecPublicKey")))?;
+fn read_ec(algorithm: &AlgorithmIdentifier<'_>, point: &[u8], bits: &Element<'_>) -> Result<PublicKey, Malformed> {
+    let parameters =
+        algorithm.parameters().ok_or_else(|| bits.error(Reason::Missing("parameters of id-ecPublicKey")))?;
     let named = Element::parse(parameters, "ECParameters")?.oid()?;
     let Some(curve) = NamedCurve::from_oid(named) else {
         return Ok(PublicKey::Unknown { oid: named });

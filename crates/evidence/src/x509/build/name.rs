@@ -3,11 +3,11 @@
 use thiserror::Error;
 
 use super::DerWriter;
+use crate::Malformed;
 use crate::oid::{self, Oid};
 use crate::x509::NameView;
 use crate::x509::der::Tag;
 use crate::x509::name::KEYWORDS;
-use crate::Malformed;
 
 /// Why text is no distinguished name.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -64,8 +64,7 @@ pub fn name_from_attributes(rdns: &[Vec<Vec<u8>>]) -> Result<NameView, Malformed
 /// # Errors
 /// [`Malformed`] if a value does not fit its string type, or there are more than [`crate::limits::RDNS`].
 pub fn distinguished_name(attributes: &[(Oid, &str)]) -> Result<NameView, Malformed> {
-    let rdns: Vec<Vec<Vec<u8>>> =
-        attributes.iter().map(|(oid, value)| vec![attribute_der(*oid, value)]).collect();
+    let rdns: Vec<Vec<Vec<u8>>> = attributes.iter().map(|(oid, value)| vec![attribute_der(*oid, value)]).collect();
     name_from_attributes(&rdns)
 }
 
@@ -131,12 +130,8 @@ fn read_attribute(part: &str, attribute: usize) -> Result<Vec<u8>, NameTextError
         .ok_or(NameTextError::UnknownType { attribute })?;
     let value = unescape(value).ok_or(NameTextError::BadEscape { attribute })?;
     let is_country = value.len() == 2 && value.bytes().all(|octet| octet.is_ascii_alphabetic());
-    let is_ascii_type =
-        matches!(oid, oid::SERIAL_NUMBER | oid::DOMAIN_COMPONENT | oid::EMAIL_ADDRESS);
-    if value.is_empty()
-        || (oid == oid::COUNTRY_NAME && !is_country)
-        || (is_ascii_type && !value.is_ascii())
-    {
+    let is_ascii_type = matches!(oid, oid::SERIAL_NUMBER | oid::DOMAIN_COMPONENT | oid::EMAIL_ADDRESS);
+    if value.is_empty() || (oid == oid::COUNTRY_NAME && !is_country) || (is_ascii_type && !value.is_ascii()) {
         return Err(NameTextError::BadValue { attribute });
     }
     Ok(attribute_der(oid, &value))

@@ -32,8 +32,7 @@ impl BasicConstraints {
             None => false,
             Some(flag) => flag.boolean()?,
         };
-        let path_length =
-            if fields.is_empty() { None } else { Some(fields.uint("pathLenConstraint")?) };
+        let path_length = if fields.is_empty() { None } else { Some(fields.uint("pathLenConstraint")?) };
         fields.finish()?;
         if path_length.is_some() && !ca {
             return Err(element.error(Reason::Unexpected("cA TRUE beside a path length")));
@@ -153,10 +152,7 @@ impl PolicyConstraints {
             None => Ok(None),
             Some(field) => read_skip_certs(&field).map(Some),
         };
-        let constraints = Self {
-            require_explicit_policy: skip_certs(0)?,
-            inhibit_policy_mapping: skip_certs(1)?,
-        };
+        let constraints = Self { require_explicit_policy: skip_certs(0)?, inhibit_policy_mapping: skip_certs(1)? };
         fields.finish()?;
         if constraints.require_explicit_policy.is_none() && constraints.inhibit_policy_mapping.is_none() {
             return Err(element.error(Reason::Missing("policy constraint")));

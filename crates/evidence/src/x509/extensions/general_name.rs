@@ -35,9 +35,7 @@ impl GeneralName {
         match element.tag() {
             tag if tag == Tag::context(1) => Ok(Self::Email(ia5()?)),
             tag if tag == Tag::context(2) => Ok(Self::Dns(ia5()?)),
-            tag if tag == Tag::context_constructed(4) => {
-                super::read_directory_name(element).map(Self::Directory)
-            }
+            tag if tag == Tag::context_constructed(4) => super::read_directory_name(element).map(Self::Directory),
             tag if tag == Tag::context(6) => Ok(Self::Uri(ia5()?)),
             tag if tag == Tag::context(7) => Ok(Self::Ip(contents())),
             tag if tag == Tag::context_constructed(0)
@@ -122,9 +120,7 @@ impl SubjectAltName {
             .filter_map(|attribute| attribute.text());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            (_, Some(_)) => {
-                Err(Malformed::new("SubjectAltName", 0, Reason::Duplicate("TPM attribute")))
-            }
+            (_, Some(_)) => Err(Malformed::new("SubjectAltName", 0, Reason::Duplicate("TPM attribute"))),
         }
     }
 
