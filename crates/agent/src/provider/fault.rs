@@ -21,6 +21,12 @@ pub enum Fault {
         /// The name.
         name: String,
     },
+    /// A name that no attesting key can have.
+    #[error("{name:?} is no name for an attesting key: 1 to 64 of a-z, 0-9, dot, hyphen, underscore")]
+    AttestingKeyName {
+        /// The name.
+        name: String,
+    },
     /// There is no attesting key of that name.
     #[error("no attesting key is named {name:?}")]
     AttestingKeyUnknown {
@@ -185,7 +191,8 @@ impl Fault {
             Self::AttestingKeyUnknown { .. } | Self::KeyLost | Self::NoEndorsementCertificate => {
                 FaultClass::DoesNotExist
             }
-            Self::BlobInvalid(_)
+            Self::AttestingKeyName { .. }
+            | Self::BlobInvalid(_)
             | Self::CertificateMismatch
             | Self::DigestLength { .. }
             | Self::NonceLength { .. }
@@ -208,6 +215,7 @@ impl Fault {
         match self {
             Self::ActivationRefused => "agent.activation-refused",
             Self::AttestingKeyExists { .. } => "agent.attesting-key-exists",
+            Self::AttestingKeyName { .. } => "agent.attesting-key-name",
             Self::AttestingKeyUnknown { .. } => "agent.attesting-key-unknown",
             Self::BlobInvalid(_) => "agent.blob-invalid",
             Self::CertificateMismatch => "agent.certificate-mismatch",
@@ -234,7 +242,7 @@ impl Fault {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::ActivationRefused => "start the enrolment again and use the newest challenge",
-            Self::AttestingKeyExists { .. } => "choose another name",
+            Self::AttestingKeyExists { .. } | Self::AttestingKeyName { .. } => "choose another name",
             Self::AttestingKeyUnknown { .. } => "list the attesting keys and choose one of them",
             Self::BlobInvalid(_) => "restore the agent's state from a backup or make the key again",
             Self::CertificateMismatch => "install the certificate that was issued for this attesting key",

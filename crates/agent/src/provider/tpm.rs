@@ -1,0 +1,221 @@
+//! The provider on a TPM 2.0.
+//!
+//! At start it makes sure of four things, making what is missing: a persistent storage root key, to which sessions are
+//! salted; one secret of 32 random octets, sealed under it, from which every authValue derives; endorsement keys that
+//! match the certificates in the TPM's NV memory; and the attesting keys. Keys of users are blobs under the storage
+//! root key and are loaded when they are used.
+//!
+//! A lost connection or a reset of the TPM heals itself. After TPM2_Clear the storage root key is another one: stored
+//! keys are lost for good ([`Fault::KeyLost`]), while attesting keys of the endorsement hierarchy come back with the same Name.
+
+mod attest;
+mod attesting;
+mod blob;
+mod certificate;
+mod endorsement;
+mod keys;
+mod kind;
+mod root;
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use vouchsafe_evidence::tpm::TpmtPublic;
+use zeroize::Zeroizing;
+
+use self::attesting::AttestationKey;
+use self::endorsement::EndorsementKeys;
+use self::root::Root;
+use super::{
+    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, FamilyCertificates, Fault, KeyBlob,
+    KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey, SignatureScheme, StateStore,
+};
+use crate::tpm::{Address, Connection, Object, ResponseCode, Tpm, Transport};
+
+/// How often a lost connection is opened anew before the caller hears of it.
+const REOPENINGS: u32 = 10;
+/// First pause between two attempts; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the administrator decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of the attesting key that attests when nobody chooses; made at start if it is not there.
+    pub default_attesting_key: String,
+    /// Its kind, when it is made.
+    pub attesting_key_kind: KeyKind,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { default_attesting_key: "default".to_owned(), attesting_key_kind: KeyKind::EcP256 }
+    }
+}
+
+/// What was found or made at start; anew after the connection was lost.
+struct Prepared {
+    root: Root,
+    has_certify_x509: bool,
+    endorsement: EndorsementKeys,
+    attesting: Vec<AttestationKey>,
+}
+
+/// Keys and attestation on a TPM 2.0.
+pub struct TpmProvider {
+    tpm: Tpm,
+    store: Box<dyn StateStore>,
+    settings: Settings,
+    prepared: Prepared,
+    loaded: HashMap<[u8; 32], (Object, TpmtPublic)>,
+}
+
+impl TpmProvider {
+    /// Opens the TPM at `address` and prepares it.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn open(address: &Address, settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
+        Self::over(Box::new(Connection::new(address.clone())), settings, store)
+    }
+
+    /// Prepares the TPM behind `transport`.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn over(transport: Box<dyn Transport>, settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
+        let mut tpm = Tpm::over(transport)?;
+        let prepared = prepare(&mut tpm, store.as_ref(), &settings)?;
+        Ok(Self { tpm, store, settings, prepared, loaded: HashMap::new() })
+    }
+
+    /// Runs `operation`, once more if the TPM turns out to have been reset, cleared or disconnected since.
+    fn run<R>(&mut self, mut operation: impl FnMut(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
+        if !self.tpm.is_ready() {
+            self.recover()?;
+        }
+        match operation(self) {
+            Err(fault) if is_recoverable(&fault) => {
+                warn!(%fault, "the TPM lost its state; preparing it again");
+                self.recover()?;
+                operation(self)
+            }
+            other => other,
+        }
+    }
+
+    fn recover(&mut self) -> Result<(), Fault> {
+        self.loaded.clear();
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..REOPENINGS {
+            match self.reopen() {
+                Err(Fault::Connection { .. }) => thread::sleep(pause),
+                other => return other,
+            }
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        self.tpm.forget_salt_key();
+        self.tpm.reopen()?;
+        self.prepared = prepare(&mut self.tpm, self.store.as_ref(), &self.settings)?;
+        info!("the TPM is ready again");
+        Ok(())
+    }
+}
+
+fn prepare(tpm: &mut Tpm, store: &dyn StateStore, settings: &Settings) -> Result<Prepared, Fault> {
+    let root = Root::prepare(tpm, store)?;
+    let has_certify_x509 = tpm.has_certify_x509()?;
+    let endorsement = EndorsementKeys::find(tpm)?;
+    let attesting = attesting::prepare(tpm, store, &root, has_certify_x509, settings)?;
+    Ok(Prepared { root, has_certify_x509, endorsement, attesting })
+}
+
+/// Whether a fault can come from a reset, a clear or a lost connection, so that trying again on a prepared TPM may help.
+/// Answers that are not authentic are no such faults: the caller hears of them.
+fn is_recoverable(fault: &Fault) -> bool {
+    match fault {
+        Fault::Connection { .. } => true,
+        Fault::Tpm { command: "TPM2_ContextLoad", .. } => true,
+        Fault::Tpm { code, .. } => code.is_stale_handle() || matches!(*code, ResponseCode::SESSION_MEMORY | ResponseCode::INITIALIZE),
+        _ => false,
+    }
+}
+
+impl KeyProvider for TpmProvider {
+    fn generate(&mut self, spec: KeySpec) -> Result<KeyBlob, Fault> {
+        self.run(|this| this.generate_key(spec))
+    }
+
+    fn export_public(&mut self, key: &KeyBlob) -> Result<PublicKey, Fault> {
+        // The blob has it; the TPM is not asked.
+        keys::public_of(key)
+    }
+
+    fn sign_hash(&mut self, key: &KeyBlob, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.run(|this| this.sign_digest(key, scheme, digest))
+    }
+
+    fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
+        // The TPM keeps nothing of a key but what is loaded at the moment.
+        match self.loaded.remove(&keys::cache_key(key)) {
+            Some((object, _)) if self.tpm.is_ready() => self.tpm.flush(&object),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Attester for TpmProvider {
+    fn mechanisms(&mut self) -> Result<Vec<Mechanism>, Fault> {
+        Ok(self.offered_mechanisms())
+    }
+
+    fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
+        self.list_attesting_keys()
+    }
+
+    fn create_attesting_key(&mut self, name: &str, kind: KeyKind) -> Result<AttestingKey, Fault> {
+        self.run(|this| this.make_attesting_key(name, kind))
+    }
+
+    fn attest_key(
+        &mut self,
+        key: &KeyBlob,
+        attesting_key: AttestingKeyChoice<'_>,
+        mechanism: &KeyMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        attest::check_nonce(nonce)?;
+        self.run(|this| this.attest_key_once(key, attesting_key, mechanism, nonce))
+    }
+
+    fn attest_platform(
+        &mut self,
+        attesting_key: AttestingKeyChoice<'_>,
+        mechanism: &PlatformMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        attest::check_nonce(nonce)?;
+        self.run(|this| this.attest_platform_once(attesting_key, mechanism, nonce))
+    }
+
+    fn endorsement(&mut self, attesting_key: &str) -> Result<Endorsement, Fault> {
+        let attesting_key = self.attesting_key(attesting_key)?;
+        self.prepared.endorsement.describe(attesting_key)
+    }
+
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.run(|this| this.activate_once(activation))
+    }
+
+    fn install_certificates(&mut self, attesting_key: &str, certificates: FamilyCertificates) -> Result<(), Fault> {
+        let attesting_key = self.attesting_key(attesting_key)?;
+        attesting::install_certificates(self.store.as_ref(), attesting_key, &certificates)
+    }
+}

@@ -1,0 +1,205 @@
+//! Attestations of keys and of the platform.
+
+use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::statement::{TpmCertify, TpmCertifyX509, TpmQuote};
+use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrBank, PcrSelection, TpmtPublic};
+use vouchsafe_evidence::x509::SpkiView;
+
+use super::attesting::{self, families};
+use super::{TpmProvider, certificate, kind};
+use crate::provider::{
+    Attestation, AttestationSubject, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
+    KeyMechanism, KeyPurpose, Mechanism, PlatformMechanism, Stability,
+};
+use crate::tpm::der;
+use crate::tpm::{Object, SignScheme};
+
+/// How often a quote is made again because a register was extended before its values were read.
+const ATTEMPTS: usize = 8;
+
+/// A nonce is absent (empty) or 16 to 64 octets.
+pub(super) const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
+    match nonce.len() {
+        0 | NONCE_OCTETS_MIN..=NONCE_OCTETS_MAX => Ok(()),
+        found => Err(Fault::NonceLength { found }),
+    }
+}
+
+/// The key that attests, as chosen.
+struct Signer {
+    object: Object,
+    public: TpmtPublic,
+    spki: SpkiView,
+    /// Its certificates for the family of the mechanism, its own first; may be empty.
+    certificates: Vec<Vec<u8>>,
+}
+
+impl TpmProvider {
+    pub(super) fn offered_mechanisms(&self) -> Vec<Mechanism> {
+        let mechanism = |format, statement_oid: Oid, subject| Mechanism {
+            format,
+            version: 1,
+            stability: Stability::Experimental,
+            statement_oid,
+            subject,
+        };
+        let certifies = self.prepared.attesting.iter().any(|key| key.families().contains(&Family::CertifyX509));
+        let mut offered = vec![
+            mechanism(FormatId::TpmCertify, oid::STATEMENT_TPM_CERTIFY, AttestationSubject::Key),
+            mechanism(FormatId::TpmQuote, oid::STATEMENT_TPM_QUOTE, AttestationSubject::Platform),
+        ];
+        if self.prepared.has_certify_x509 && certifies {
+            let certify_x509 =
+                mechanism(FormatId::TpmCertifyX509, oid::STATEMENT_TPM_CERTIFY_X509, AttestationSubject::Key);
+            offered.insert(1, certify_x509);
+        }
+        offered
+    }
+
+    fn signer(&mut self, choice: AttestingKeyChoice<'_>, family: Family) -> Result<Signer, Fault> {
+        let signer = match choice {
+            AttestingKeyChoice::Default => self.named_signer("", family)?,
+            AttestingKeyChoice::Named(name) => self.named_signer(name, family)?,
+            AttestingKeyChoice::Own { key, certificates } => {
+                let (object, public) = self.load_key(key, Some(KeyPurpose::Attest))?;
+                let spki = der::spki(&public).ok_or(Fault::PurposeMismatch)?;
+                Signer { object, public, spki, certificates: certificates.to_vec() }
+            }
+        };
+        if families(&signer.public).contains(&family) {
+            Ok(signer)
+        } else {
+            Err(Fault::Missing { what: "way to certify by X.509 with this attesting key" })
+        }
+    }
+
+    fn named_signer(&self, name: &str, family: Family) -> Result<Signer, Fault> {
+        let key = self.attesting_key(name)?;
+        Ok(Signer {
+            object: key.object.clone(),
+            public: key.public.clone(),
+            spki: key.spki.clone(),
+            certificates: attesting::certificates(self.store.as_ref(), key, family)?,
+        })
+    }
+
+    pub(super) fn attest_key_once(
+        &mut self,
+        key: &KeyBlob,
+        choice: AttestingKeyChoice<'_>,
+        mechanism: &KeyMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        match mechanism {
+            KeyMechanism::TpmCertify => self.certify(key, choice, nonce),
+            KeyMechanism::TpmCertifyX509(template) => self.certify_x509(key, choice, template, nonce),
+        }
+    }
+
+    fn certify(&mut self, key: &KeyBlob, choice: AttestingKeyChoice<'_>, nonce: &[u8]) -> Result<Attestation, Fault> {
+        let signer = self.signer(choice, Family::Attest)?;
+        let (object, public) = self.load_key(key, None)?;
+        let certified = self.tpm.certify(&object, &signer.object, nonce, SignScheme::KeysOwn)?;
+        let statement = TpmCertify {
+            attest: certified.attest.as_bytes().to_vec(),
+            signature: certified.signature.to_bytes(),
+            public: Some(public.as_bytes().to_vec()),
+        };
+        Ok(Attestation {
+            format: FormatId::TpmCertify,
+            statement_oid: oid::STATEMENT_TPM_CERTIFY,
+            statement: statement.to_der(),
+            certificates: signer.certificates,
+            certificate: None,
+        })
+    }
+
+    fn certify_x509(
+        &mut self,
+        key: &KeyBlob,
+        choice: AttestingKeyChoice<'_>,
+        template: &CertificateTemplate,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        let signer = self.signer(choice, Family::CertifyX509)?;
+        let (object, public) = self.load_key(key, None)?;
+        let chain = if template.issuer_chain.is_empty() { signer.certificates } else { template.issuer_chain.clone() };
+        let partial = certificate::partial(template, &chain, &signer.spki, public.attributes(), nonce)?;
+        let certified = self.tpm.certify_x509(&object, &signer.object, SignScheme::KeysOwn, &partial)?;
+        let hash = signer.public.signing_hash().ok_or(Fault::PurposeMismatch)?;
+        let certificate = certificate::assemble(&partial, &certified, hash, &public)?;
+        let der = certificate.as_der().to_vec();
+        let statement = TpmCertifyX509 { certificate, public: Some(public.as_bytes().to_vec()) };
+        Ok(Attestation {
+            format: FormatId::TpmCertifyX509,
+            statement_oid: oid::STATEMENT_TPM_CERTIFY_X509,
+            statement: statement.to_der(),
+            certificates: chain,
+            certificate: Some(der),
+        })
+    }
+
+    pub(super) fn attest_platform_once(
+        &mut self,
+        choice: AttestingKeyChoice<'_>,
+        mechanism: &PlatformMechanism,
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        match mechanism {
+            PlatformMechanism::TpmQuote { bank, indices } => self.quote(choice, *bank, indices, nonce),
+        }
+    }
+
+    fn quote(
+        &mut self,
+        choice: AttestingKeyChoice<'_>,
+        bank: Hash,
+        indices: &[u8],
+        nonce: &[u8],
+    ) -> Result<Attestation, Fault> {
+        if indices.is_empty() {
+            return Err(Fault::PcrSelection("none is selected"));
+        }
+        let signer = self.signer(choice, Family::Attest)?;
+        let hash = signer.public.signing_hash().ok_or(Fault::PurposeMismatch)?;
+        let bank: HashAlg = kind::hash_alg(bank);
+        let selected = PcrBank::new(bank, indices).map_err(|_| Fault::PcrSelection("only 0 to 23 can be selected"))?;
+        let selection = PcrSelection::new(vec![selected]);
+        for _ in 0..ATTEMPTS {
+            let values = self.tpm.pcr_read(bank, indices)?.concatenated();
+            let quote = self.tpm.quote(&signer.object, nonce, &selection)?;
+            let covers = matches!(
+                quote.attest.attested(),
+                Attested::Quote { selection: quoted, pcr_digest } if *quoted == selection && *pcr_digest == hash.digest(&[&values])
+            );
+            if covers {
+                let statement = TpmQuote {
+                    attest: quote.attest.as_bytes().to_vec(),
+                    signature: quote.signature.to_bytes(),
+                    pcr_values: Some(values),
+                };
+                return Ok(Attestation {
+                    format: FormatId::TpmQuote,
+                    statement_oid: oid::STATEMENT_TPM_QUOTE,
+                    statement: statement.to_der(),
+                    certificates: signer.certificates,
+                    certificate: None,
+                });
+            }
+        }
+        Err(Fault::PcrSelection("the registers change too often to be quoted with their values"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonces_are_absent_or_16_to_64_octets() {
+        for (len, fits) in [(0, true), (1, false), (15, false), (16, true), (64, true), (65, false)] {
+            assert_eq!(check_nonce(&vec![0; len]).is_ok(), fits, "{len}");
+        }
+    }
+}
