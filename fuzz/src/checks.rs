@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each fuzz target calls one of them")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
@@ -94,32 +95,42 @@ fn judge(data: &[u8], trust: &TrustStore) -> Verdict {
     }
 }
 
-/// An accepted request: a key certified by an attesting key, and a quote by the same one.
-const ACCEPTED: &[u8] = include_bytes!("../../vectors/csr/two-objects/csr.der");
-/// The anchor of its attesting key's certificates.
-const ANCHOR: &[u8] = include_bytes!("../../vectors/trust/roots/tpm-certify/root.pem");
-/// A time at which it is accepted.
+/// A time at which the accepted request is accepted.
 const ACCEPTED_AT: &str = "2026-12-01T00:00:00Z";
 
+fn vector(path: &str) -> Vec<u8> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let vectors = here.ancestors().map(|folder| folder.join("vectors")).find(|folder| folder.is_dir()).unwrap();
+    std::fs::read(vectors.join(path)).unwrap()
+}
+
+/// An accepted request: a key certified by an attesting key, and a quote by the same one.
+fn accepted() -> &'static [u8] {
+    static ACCEPTED: OnceLock<Vec<u8>> = OnceLock::new();
+    ACCEPTED.get_or_init(|| vector("csr/two-objects/csr.der"))
+}
+
+/// The anchor of its attesting key's certificates.
 fn trusted() -> &'static TrustStore {
     static TRUST: OnceLock<TrustStore> = OnceLock::new();
     TRUST.get_or_init(|| {
+        let anchor = vector("trust/roots/tpm-certify/root.pem");
         let folders = ["tpm-certify", "tpm-quote", "tpm-certify-x509"];
-        TrustStore::from_files(folders.map(|folder| (format!("{folder}/root.pem"), ANCHOR.to_vec()))).unwrap()
+        TrustStore::from_files(folders.map(|folder| (format!("{folder}/root.pem"), anchor.clone()))).unwrap()
     })
 }
 
 /// Octets of the accepted request.
 pub fn accepted_len() -> usize {
-    ACCEPTED.len()
+    accepted().len()
 }
 
 /// The accepted request, changed as `data` says, is never accepted: all of it is signed.
 ///
 /// `data` is a list of edits of four octets: two of offset, one of the kind of edit, one of its value.
 pub fn verify(data: &[u8]) {
-    assert!(judge(ACCEPTED, trusted()).is_accepted(), "the unchanged request is refused");
-    let mut bytes = ACCEPTED.to_vec();
+    assert!(judge(accepted(), trusted()).is_accepted(), "the unchanged request is refused");
+    let mut bytes = accepted().to_vec();
     for edit in data.chunks_exact(4).take(16) {
         let offset = usize::from(u16::from_be_bytes([edit[0], edit[1]])) % bytes.len().max(1);
         match edit[2] % 4 {
@@ -132,5 +143,5 @@ pub fn verify(data: &[u8]) {
         }
     }
     let verdict = judge(&bytes, trusted());
-    assert_eq!(verdict.is_accepted(), bytes == ACCEPTED, "a changed request is accepted");
+    assert_eq!(verdict.is_accepted(), bytes == accepted(), "a changed request is accepted");
 }

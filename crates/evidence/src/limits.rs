@@ -10,6 +10,8 @@ pub const CERTIFICATE_OCTETS: usize = 64 * 1024;
 pub const CERTIFICATES_PARSED: usize = 512;
 /// Certificates that path validation uses of those parsed.
 pub const CERTIFICATES_USED: usize = 64;
+/// Certificates of one attestation key in one bundle.
+pub const CERTIFICATES_OF_ONE_KEY: usize = 8;
 /// Attestation statements in one bundle.
 pub const STATEMENTS: usize = 16;
 /// Depth of nested ASN.1 values.

@@ -90,8 +90,9 @@ impl ValidatedPath {
 /// - critical extensions that are not known, extensions that are there twice or malformed (6.1.4 o, 6.1.5 f);
 /// - for the last certificate, everything that `profile` adds.
 ///
-/// An anchor that is a bare public key certifies under any name and without restriction. An anchor is never
-/// the certificate in question itself, nor one with its key.
+/// An anchor that is a bare public key certifies under any name and without restriction, which costs a
+/// signature check for each certificate that might hang beneath it. Nothing vouches for itself: neither an
+/// anchor nor an issuer on the path holds the key in question.
 ///
 /// # Errors
 /// The most specific [`PathError`] of all paths that were tried.
@@ -113,7 +114,7 @@ pub fn validate_path(
     Ok(ValidatedPath { chain, leaf: leaf.clone(), anchor: found.anchor.clone(), profile, deviations: found.deviations })
 }
 
-/// Certificates that could stand above `leaf`, going by their names alone.
+/// Certificates that could stand above `leaf`, going by their names alone; none that holds its key.
 ///
 /// # Errors
 /// More than [`limits::CERTIFICATES_USED`] of them come from the pool.
@@ -126,8 +127,9 @@ fn ancestors_by_name<'a>(
     let offered = pool.iter().map(|certificate| (true, certificate));
     for (from_pool, certificate) in trust.intermediates().iter().map(|certificate| (false, certificate)).chain(offered)
     {
-        let known = certificate == leaf || rest.iter().any(|(_, other)| *other == certificate);
-        if !known && !repeats_anchor(certificate, trust) {
+        let of_leaf = certificate.spki().same_key(leaf.spki());
+        let known = rest.iter().any(|(_, other)| *other == certificate);
+        if !of_leaf && !known && !repeats_anchor(certificate, trust) {
             rest.push((from_pool, certificate));
         }
     }

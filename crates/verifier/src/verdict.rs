@@ -365,13 +365,13 @@ fn platform_section(
     references: &[&ReferenceValues],
 ) -> Section {
     let mut reasons = failures(authentication, false);
+    let present =
+        !reasons.is_empty() || authentication.statements.iter().any(|statement| statement.platform().is_some());
     reasons.extend(appraisal.platform.iter().cloned());
     let statement = binding.platform.and_then(|place| authentication.statements.get(place));
-    let unbound =
-        authentication.statements.iter().any(|statement| statement.platform().is_some()) && statement.is_none();
-    let outcome = match (statement, reasons.is_empty()) {
-        (Some(_), true) => Outcome::Accepted,
-        (None, true) if !unbound => Outcome::Absent,
+    let outcome = match (statement, present) {
+        (Some(_), _) if reasons.is_empty() => Outcome::Accepted,
+        (None, false) => Outcome::Absent,
         (Some(_) | None, _) => Outcome::Rejected,
     };
     let claims = statement.map(|statement| describe::platform(statement, references)).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! Who signed: finding the attestation key behind a statement, and on whose word it is one.
 
+use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::{Name, ObjectAttributes, TpmsAttest, TpmtPublic};
 use vouchsafe_evidence::x509::extensions::{self, ExtendedKeyUsage};
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use super::{Authenticated, Context, Parsed, tpm_signature};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
@@ -177,7 +178,7 @@ pub(super) fn endorsed(
     let candidates = context.certificates.iter().filter(|c| has_purpose(c, purpose));
     for key in distinct_keys(candidates) {
         match tpm_signature::verify(&mut context.budget, key, signature, attest) {
-            Ok(()) => return certified(format, key, context).map(Some),
+            Ok(()) => return certified(format, key, None, context).map(Some),
             Err(stop) if stop.code() == codes::LIMIT_SIGNATURE_CHECKS.id => return Err(stop),
             Err(_) => {}
         }
@@ -185,15 +186,27 @@ pub(super) fn endorsed(
     Ok(None)
 }
 
-/// The attestation key behind `key`, through any of its certificates that has a valid path: two may be there,
-/// one of them expired.
-fn certified(format: FormatId, key: &SpkiView, context: &mut Context<'_>) -> Result<AttestingKey, Rejection> {
+/// The attestation key behind `key`, through any of its certificates (those for `name`, if one is asked for) that
+/// has a valid path: two may be there, one of them expired.
+fn certified(
+    format: FormatId,
+    key: &SpkiView,
+    name: Option<&NameView>,
+    context: &mut Context<'_>,
+) -> Result<AttestingKey, Rejection> {
     let (purpose, profile) = family(format);
     let own: Vec<&CertView> = context
         .certificates
         .iter()
         .filter(|certificate| certificate.spki().same_key(key) && has_purpose(certificate, purpose))
+        .filter(|certificate| name.is_none_or(|name| certificate.subject().matches(name)))
         .collect();
+    if own.len() > limits::CERTIFICATES_OF_ONE_KEY {
+        return Err(Rejection::new(
+            codes::LIMIT_CERTIFICATES,
+            format!("The bundle holds {} certificates of one attestation key.", own.len()),
+        ));
+    }
     let mut failure: Option<PathError> = None;
     for certificate in own {
         let trust = context.trust.format(format.id());
@@ -232,7 +245,7 @@ pub(super) fn certificate_issuer(
                 if !of_family {
                     return Err(Rejection::plain(codes::AK_WRONG_FAMILY));
                 }
-                return certified(format, key, context);
+                return certified(format, key, Some(leaf.issuer()), context);
             }
             Err(stop @ SignatureError::BudgetExhausted { .. }) => {
                 return Err(Rejection::new(codes::LIMIT_SIGNATURE_CHECKS, stop.to_string()));
@@ -270,7 +283,7 @@ pub(super) fn linked(
             Ok(()) => {
                 // The link's root must be trusted for this format too: a root good for one is nothing for another.
                 let root_key = link.signer().root_key().clone();
-                let root = certified(format, &root_key, context)?.root().clone();
+                let root = certified(format, &root_key, None, context)?.root().clone();
                 let endorser = Endorser::Link { root, root_key };
                 return Ok(Some(AttestingKey { spki, endorser }));
             }

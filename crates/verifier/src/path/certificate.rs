@@ -43,6 +43,7 @@ const PROCESSED: [Oid; 11] = [
 #[derive(Debug)]
 pub(super) struct Examined {
     version: Version,
+    has_subject: bool,
     quirks: Vec<Quirk>,
     not_before: Instant,
     not_after: Instant,
@@ -82,6 +83,7 @@ impl Examined {
         let subject = value(oid::SUBJECT_KEY_IDENTIFIER)?.and_then(|value| subject_key_identifier(value).ok());
         Ok(Self {
             version: certificate.version(),
+            has_subject: !certificate.subject().is_empty(),
             quirks: certificate.quirks().to_vec(),
             not_before: Instant::from_unix_seconds(certificate.not_before()),
             not_after: Instant::from_unix_seconds(certificate.not_after()),
@@ -116,9 +118,10 @@ impl Examined {
         Ok(())
     }
 
-    /// Whether it may issue (RFC 5280, section 6.1.4 k and n).
+    /// Whether it may issue (RFC 5280, section 6.1.4 k and n). A CA has a name (section 4.1.2.6), or else two of
+    /// them could not be told apart.
     pub(super) fn check_is_ca(&self) -> Result<(), PathDefect> {
-        if self.version != Version::V3 || !self.is_ca() {
+        if self.version != Version::V3 || !self.is_ca() || !self.has_subject {
             return Err(PathDefect::NotCa);
         }
         self.check_may_sign_certificates()

@@ -28,6 +28,11 @@ pub enum ChainProfile {
 /// Purposes of which an attesting key's certificate holds exactly one. One that holds any never issues.
 const ATTESTING_FAMILIES: [Oid; 3] = [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY];
 
+/// Deviations of encoding that mislead nobody, since signatures are checked over original bytes; the makers of
+/// AK certificates that are in use show them.
+const AK_QUIRKS: [Quirk; 4] =
+    [Quirk::ExplicitDefault, Quirk::GeneralizedTimeBefore2050, Quirk::NonMinimalKeyUsage, Quirk::UnsortedRdnSet];
+
 /// Deviations that EK certificates and CA certificates of TPM vendors are known to show.
 const EK_QUIRKS: [Quirk; 9] = [
     Quirk::ExplicitDefault,
@@ -53,7 +58,8 @@ impl ChainProfile {
     /// Deviations from strict DER that certificates of such a chain may show.
     pub(super) const fn allowed_quirks(self) -> &'static [Quirk] {
         match self {
-            Self::AkAttest | Self::AkCertifyX509 => &[],
+            Self::AkAttest => &AK_QUIRKS,
+            Self::AkCertifyX509 => &[],
             Self::Ek => &EK_QUIRKS,
         }
     }

@@ -163,7 +163,9 @@ fn components_from_a_tpm_are_integers_of_any_padding_in_range() {
     let high = negated(&s);
     assert_ne!(high, s);
     assert_eq!(ecdsa(&r, &high), Ok(()), "a TPM does not choose the smaller s");
-    let order = [&[0xFF; 4][..], &[0; 4], &[0xFF; 8], b"\xBC\xE6\xFA\xAD\xA7\x17\x9E\x84\xF3\xB9\xCA\xC2\xFC\x63\x25\x51"].concat();
+    let order =
+        [&[0xFF; 4][..], &[0; 4], &[0xFF; 8], b"\xBC\xE6\xFA\xAD\xA7\x17\x9E\x84\xF3\xB9\xCA\xC2\xFC\x63\x25\x51"]
+            .concat();
     for (r, s) in [
         (&[][..], &s[..]),
         (&r, &[]),

@@ -122,6 +122,7 @@ fn every_defect_of_one_certificate_has_its_code() {
         ("chain.not-a-ca", root.clone(), ca.clone().without(oid::BASIC_CONSTRAINTS), ak.clone()),
         ("chain.not-a-ca", root.clone().basic_constraints(false, None), ca.clone(), ak.clone()),
         ("accepted", root.clone().without(oid::BASIC_CONSTRAINTS), ca.clone(), ak.clone()),
+        ("chain.not-a-ca", root.clone(), Cert::ca("", 2, ROOT, 1), Cert::ak(AK, 3, "", 2)),
         ("chain.key-usage", root.clone(), ca.clone().key_usage(unsigned_usage), ak.clone()),
         ("chain.key-usage", root.clone().key_usage(unsigned_usage), ca.clone(), ak.clone()),
         ("accepted", root.clone(), ca.clone().without(oid::KEY_USAGE), ak.clone()),

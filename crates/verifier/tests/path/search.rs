@@ -127,6 +127,11 @@ fn nothing_vouches_for_itself() {
     assert_eq!(result.unwrap_err().code(), "chain.no-path");
     let by_other = Cert::ak(AK, 4, AK, 3).build();
     assert!(validate(&by_other, &[], &trust_key(&spki(3)), ChainProfile::AkAttest).is_ok());
+    // A CA certificate for the key in question.
+    let root = Cert::root(ROOT, 1).build();
+    let own_ca = Cert::ca(CA, 3, ROOT, 1).build();
+    assert_eq!(code(&Cert::ak(AK, 3, CA, 3).build(), &[own_ca.clone()], &root), "chain.no-path");
+    assert_eq!(code(&Cert::ak(AK, 4, CA, 3).build(), &[own_ca], &root), "accepted");
 }
 
 #[test]
@@ -176,7 +181,8 @@ fn cas_that_certify_each_other_without_an_anchor_cost_next_to_nothing() {
 #[test]
 fn certificates_that_only_claim_the_anchors_name_cost_one_check_each() {
     // Everybody is called as the anchor and has signed everybody: each name fits each.
-    let clique: Vec<CertView> = (0..64).map(|index| Cert::ca(ROOT, 20 + index % 8, ROOT, 20 + index / 8).build()).collect();
+    let clique: Vec<CertView> =
+        (0..64).map(|index| Cert::ca(ROOT, 20 + index % 8, ROOT, 20 + index / 8).build()).collect();
     let ak = Cert::ak(AK, 3, ROOT, 20).build();
     let (checks, elapsed, result) = cost(&ak, &clique, &trust(&[&Cert::root(ROOT, 1).build()]));
     assert_eq!(result.unwrap_err().code(), "chain.bad-signature");

@@ -51,7 +51,8 @@ fn every_kind_of_file_has_its_place() {
     let files: Vec<&str> = ek.anchors().iter().map(|anchor| anchor.file()).collect();
     let expected = ["binary.crt", "both.pem", "both.pem", "key.der", "key.pem", "text.crt"];
     assert_eq!(files, expected.map(|file| format!("tpm-ek/{file}")));
-    let marked: Vec<&str> = ek.anchors().iter().filter(|anchor| anchor.is_virtual()).map(|anchor| anchor.file()).collect();
+    let marked: Vec<&str> =
+        ek.anchors().iter().filter(|anchor| anchor.is_virtual()).map(|anchor| anchor.file()).collect();
     assert_eq!(marked, ["tpm-ek/both.pem", "tpm-ek/both.pem"]);
     let noted = ek.anchors()[1].mark();
     assert_eq!(noted.source.as_deref(), Some("swtpm_localca"));
@@ -102,7 +103,11 @@ fn whatever_cannot_be_used_is_named() {
         ("tpm-ek/a.toml", b"virtual = 1", Box::new(mark)),
         ("tpm-ek/a.toml", b"\xFF", Box::new(mark)),
         ("tpm-ek/a.toml", b"sha256 = '12'", Box::new(mark)),
-        ("tpm-ek/a.toml", b"sha256 = '0000000000000000000000000000000000000000000000000000000000000000'", is(TrustDefect::MarkDigest)),
+        (
+            "tpm-ek/a.toml",
+            b"sha256 = '0000000000000000000000000000000000000000000000000000000000000000'",
+            is(TrustDefect::MarkDigest),
+        ),
     ];
     for (index, (path, contents, expected)) in cases.iter().enumerate() {
         let error = store(&[anchor, (path, contents)]).unwrap_err();
@@ -117,7 +122,9 @@ fn whatever_cannot_be_used_is_named() {
 fn a_mark_may_pin_the_anchor_by_file_or_by_der() {
     let certificate = root(1);
     let file = pem_of(&[&certificate]);
-    let colons = |hex: String| hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>().join(":");
+    let colons = |hex: String| {
+        hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>().join(":")
+    };
     for digest in [sha256_hex(&file), sha256_hex(certificate.as_der()), colons(sha256_hex(&file).to_uppercase())] {
         let mark = format!("sha256 = '{digest}'");
         let store = store(&[("tpm-ek/a.pem", &file), ("tpm-ek/a.toml", mark.as_bytes())]).unwrap();
