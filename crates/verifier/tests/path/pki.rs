@@ -135,6 +135,11 @@ impl Cert {
         self
     }
 
+    pub fn serial(mut self, serial: &[u8]) -> Self {
+        self.template.serial = serial.to_vec();
+        self
+    }
+
     pub fn subject_spki(mut self, spki: SpkiView) -> Self {
         self.template.spki = spki;
         self

@@ -48,6 +48,11 @@ fn constraints(permitted: &str) -> Vec<u8> {
     build::name_constraints(true, &[GeneralName::Directory(name(permitted))], &[dns("")])
 }
 
+/// basicConstraints with the default FALSE of cA in full.
+fn flag_written_out() -> Vec<u8> {
+    build::extension(oid::BASIC_CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0x00])
+}
+
 fn ecdsa(oid: Oid) -> Vec<u8> {
     build::algorithm_identifier(oid)
 }
@@ -101,7 +106,6 @@ fn every_defect_of_one_certificate_has_its_code() {
     let null = build::algorithm_identifier_null(oid::ECDSA_WITH_SHA256);
     let unsigned_usage = KeyUsage::CRL_SIGN;
     let malformed = build::extension(oid::EXTENDED_KEY_USAGE, false, &[0x30, 0x00]);
-    let flag_written_out = build::extension(oid::BASIC_CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0x00]);
     let in_example = || Cert::ak("CN=ak,O=Example", 3, CA, 2);
     let cases: Vec<(&str, Cert, Cert, Cert)> = vec![
         ("accepted", root.clone(), ca.clone(), ak.clone()),
@@ -155,7 +159,10 @@ fn every_defect_of_one_certificate_has_its_code() {
             ca.clone(),
             ak.clone().without(oid::EXTENDED_KEY_USAGE).with(malformed),
         ),
-        ("chain.not-der", root.clone(), ca.clone(), ak.clone().with(flag_written_out)),
+        ("chain.not-der", root.clone(), ca.clone(), ak.clone().serial(&[0])),
+        ("chain.not-der", root.clone(), ca.clone().serial(&[0]), ak.clone()),
+        ("accepted", root.clone().serial(&[0]), ca.clone().serial(&[9]), ak.clone().serial(&[9])),
+        ("accepted", root.clone(), ca.clone(), ak.clone().with(flag_written_out())),
         ("accepted", root.clone(), ca.clone(), ak.clone().basic_constraints(false, None)),
         ("chain.is-a-ca", root.clone(), ca.clone(), ak.clone().basic_constraints(true, None)),
         ("chain.algorithm-mismatch", root.clone(), ca.clone(), ak.clone().algorithms(sha1.clone(), sha256.clone())),
@@ -202,6 +209,23 @@ fn every_defect_of_one_certificate_has_its_code() {
     for (index, (expected, root, ca, ak)) in cases.iter().enumerate() {
         assert_eq!(chain(root, ca, ak), *expected, "case {index}");
     }
+}
+
+#[test]
+fn tolerated_deviations_are_told_and_depend_on_the_profile() {
+    let root = root().build();
+    let outcome = |profile, cert: &Cert| match validate(&cert.build(), &[], &trust(&[&root]), profile) {
+        Ok(path) => format!("{:?}", path.deviations()),
+        Err(error) => error.code().to_owned(),
+    };
+    let (ak, ek) = (Cert::ak(AK, 3, ROOT, 1), Cert::ek("CN=ek", 3, ROOT, 1));
+    assert_eq!(outcome(ChainProfile::AkAttest, &ak.clone().with(flag_written_out())), "[Quirk(ExplicitDefault)]");
+    assert_eq!(outcome(ChainProfile::AkAttest, &ak.clone().serial(&[0])), "chain.not-der");
+    assert_eq!(outcome(ChainProfile::Ek, &ek.clone().serial(&[0])), "[Quirk(NegativeOrZeroSerial)]");
+    assert_eq!(outcome(ChainProfile::Ek, &ek.without(oid::KEY_USAGE)), "[KeyUsageAbsent]");
+    let issuer = Cert::ak_certify_x509(AK, 3, ROOT, 1);
+    assert_eq!(outcome(ChainProfile::AkCertifyX509, &issuer), "[]");
+    assert_eq!(outcome(ChainProfile::AkCertifyX509, &issuer.serial(&[0])), "chain.not-der");
 }
 
 #[test]
