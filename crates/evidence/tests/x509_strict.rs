@@ -405,6 +405,16 @@ fn limits_are_limits() {
     let rdns = vec![(oid::COMMON_NAME, "x"); limits::RDNS + 1];
     assert!(build::distinguished_name(&rdns[1..]).is_ok());
     assert!(build::distinguished_name(&rdns).is_err());
+    let purposes: Vec<Vec<u8>> = (0..=255_u8).map(|arc| vec![0x06, 0x02, 0x2A, arc & 0x7F]).collect();
+    let list = |der: &[u8]| {
+        let mut writer = DerWriter::new();
+        writer.primitive(Tag::SEQUENCE, der);
+        writer.into_der()
+    };
+    assert!(SubjectAltName::parse(&list(&[0x82, 0x01, b'a'].repeat(256))).is_ok());
+    assert!(SubjectAltName::parse(&list(&[0x82, 0x01, b'a'].repeat(257))).is_err());
+    assert!(ExtendedKeyUsage::parse(&list(&purposes[..128].concat())).is_ok());
+    assert!(ExtendedKeyUsage::parse(&list(&purposes.concat())).is_err(), "twice");
 }
 
 #[test]
@@ -480,6 +490,22 @@ fn names_compare_as_rfc_5280_wants() {
     assert!(!utf8.matches(&name("O=Some Name")));
     assert!(!utf8.matches(&name("CN=Some Name,O=Example")));
     assert!(name("").matches(&name("")) && name("").is_empty());
+    let attribute = |oid, tag, value: &str| {
+        let mut writer = DerWriter::new();
+        writer.sequence(|attribute| {
+            attribute.oid(oid).string(tag, value);
+        });
+        writer.into_der()
+    };
+    let rdn = |attributes: &[Vec<u8>]| build::name_from_attributes(&[attributes.to_vec()]).unwrap();
+    let a = attribute(oid::COMMON_NAME, Tag::UTF8_STRING, "A");
+    let b = attribute(oid::SERIAL_NUMBER, Tag::PRINTABLE_STRING, "B");
+    let lower_b = attribute(oid::SERIAL_NUMBER, Tag::UTF8_STRING, "b");
+    assert!(rdn(&[a.clone(), b.clone()]).matches(&rdn(&[lower_b.clone(), a.clone()])));
+    assert!(!rdn(&[a.clone(), b.clone()]).matches(&rdn(&[a.clone(), a.clone()])));
+    assert!(!rdn(&[a.clone(), b]).matches(&rdn(&[a, lower_b.clone(), lower_b])));
+    let teletex = |value| rdn(&[attribute(oid::COMMON_NAME, Tag::TELETEX_STRING, value)]);
+    assert!(!teletex("a").matches(&teletex("A")), "only octet by octet");
     assert!(name("CN=x,O=Example").is_within(&name("O=Example")));
     assert!(name("CN=x").is_within(&name("CN=x")));
     assert!(!name("O=Example").is_within(&name("CN=x,O=Example")));

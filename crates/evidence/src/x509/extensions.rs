@@ -17,6 +17,17 @@ use crate::{Malformed, Reason, limits};
 /// Bits that KeyUsage defines.
 pub const KEY_USAGE_BITS: usize = 9;
 
+/// Members of the longest list in an extension that is read.
+const LIST_MEMBERS: usize = 256;
+
+/// Refuses a list that has as many members as it may have, before the next is added.
+fn check_room(list: &Element<'_>, members: usize) -> Result<(), Malformed> {
+    if members < LIST_MEMBERS {
+        return Ok(());
+    }
+    Err(list.error(Reason::OverLimit { what: "members of a list in an extension", limit: LIST_MEMBERS }))
+}
+
 /// Reads one element of strict DER and nothing after it.
 fn strict<'a>(value: &'a [u8], tag: Tag, production: &'static str) -> Result<Element<'a>, Malformed> {
     let element = Element::parse(value, production)?;
@@ -134,6 +145,7 @@ impl ExtendedKeyUsage {
         let mut members = element.reader();
         let mut purposes = Vec::new();
         while !members.is_empty() {
+            check_room(&element, purposes.len())?;
             let purpose = members.oid("KeyPurposeId")?;
             if purposes.contains(&purpose) {
                 return Err(members.error(Reason::Duplicate("KeyPurposeId")));
@@ -293,6 +305,7 @@ impl CrlDistributionPoints {
         let mut members = element.reader();
         let mut points = Vec::new();
         while !members.is_empty() {
+            check_room(&element, points.len())?;
             points.push(members.expect(Tag::SEQUENCE, "DistributionPoint")?.as_der().to_vec());
         }
         if points.is_empty() {

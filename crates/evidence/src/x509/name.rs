@@ -24,7 +24,8 @@ impl NameView {
     /// Reads the DER of one Name.
     ///
     /// # Errors
-    /// [`Malformed`] unless `input` is exactly that, in strict DER, with at most [`limits::RDNS`].
+    /// [`Malformed`] unless `input` is exactly that, in strict DER, with at most [`limits::RDNS`]
+    /// attributes in all.
     pub fn parse(input: &[u8]) -> Result<Self, Malformed> {
         let element = Element::parse(input, "Name")?;
         element.check_strict()?;
@@ -37,12 +38,8 @@ impl NameView {
             return Err(element.error(Reason::Unexpected("Name")));
         }
         let mut rdns = element.reader();
-        let mut count = 0_usize;
+        let mut attribute_count = 0_usize;
         while !rdns.is_empty() {
-            count = count.saturating_add(1);
-            if count > limits::RDNS {
-                return Err(element.error(Reason::OverLimit { what: "RDNs", limit: limits::RDNS }));
-            }
             let rdn = rdns.expect(Tag::SET, "RelativeDistinguishedName")?;
             let mut attributes = rdn.reader();
             if attributes.is_empty() {
@@ -50,6 +47,10 @@ impl NameView {
             }
             while !attributes.is_empty() {
                 read_attribute(&mut attributes)?;
+                attribute_count = attribute_count.saturating_add(1);
+                if attribute_count > limits::RDNS {
+                    return Err(rdn.error(Reason::OverLimit { what: "attributes of a name", limit: limits::RDNS }));
+                }
             }
         }
         Ok(Self { der: element.as_der().into() })
@@ -88,7 +89,7 @@ impl NameView {
     }
 
     /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
-    /// of this name (RFC 5280, 7.1 and 4.2.1.10).
+    /// of this name (RFC 5280, 7.1 and 4.2.1.10). Every name stands beneath the empty one.
     #[must_use]
     pub fn is_within(&self, ancestor: &Self) -> bool {
         let mut own = self.rdns();
@@ -124,10 +125,14 @@ impl<'a> Rdn<'a> {
     }
 
     fn matches(&self, other: &Self) -> bool {
-        self.as_der() == other.as_der()
-            || (self.attributes().count() == other.attributes().count()
-                && self.attributes().all(|own| other.attributes().any(|theirs| own.matches(&theirs)))
-                && other.attributes().all(|theirs| self.attributes().any(|own| own.matches(&theirs))))
+        self.as_der() == other.as_der() || self.comparable() == other.comparable()
+    }
+
+    /// The attributes in a form in which equal RDNs are equal: folded, and in one order.
+    fn comparable(&self) -> Vec<(Oid, Comparable<'a>)> {
+        let mut attributes: Vec<_> = self.attributes().map(|part| (part.oid, part.comparable())).collect();
+        attributes.sort();
+        attributes
     }
 
     fn to_display(self) -> String {
@@ -142,6 +147,15 @@ pub struct NameAttribute<'a> {
     der: &'a [u8],
     oid: Oid,
     value: Element<'a>,
+}
+
+/// A value in a form in which equal values are equal.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Comparable<'a> {
+    /// Without regard to case and to runs of white space.
+    Folded(String),
+    /// Octet by octet.
+    Der(&'a [u8]),
 }
 
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<NameAttribute<'a>, Malformed> {
@@ -196,20 +210,15 @@ impl<'a> NameAttribute<'a> {
         }
     }
 
-    fn folded(&self) -> Option<String> {
-        match self.value.tag() {
-            Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING => {
-                let text = self.text()?.to_lowercase();
-                Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    fn comparable(&self) -> Comparable<'a> {
+        let is_folded = matches!(self.value.tag(), Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING);
+        match self.text() {
+            Some(text) if is_folded => {
+                let text = text.to_lowercase();
+                Comparable::Folded(text.split_whitespace().collect::<Vec<_>>().join(" "))
             }
-            _ => None,
+            _ => Comparable::Der(self.value.as_der()),
         }
-    }
-
-    fn matches(&self, other: &Self) -> bool {
-        self.oid == other.oid
-            && (self.value.as_der() == other.value.as_der()
-                || self.folded().is_some_and(|own| other.folded() == Some(own)))
     }
 
     fn to_display(self) -> String {

@@ -1,7 +1,7 @@
 //! BasicConstraints, NameConstraints, policies (RFC 5280, 4.2.1.4, 4.2.1.9 to 4.2.1.11).
 
 use super::general_name::GeneralName;
-use super::strict;
+use super::{check_room, strict};
 use crate::oid::Oid;
 use crate::x509::der::{Element, Reader, Tag};
 use crate::{Malformed, Reason};
@@ -75,6 +75,7 @@ fn read_subtrees(list: &Element<'_>) -> Result<Vec<GeneralName>, Malformed> {
     let mut members = list.reader();
     let mut bases = Vec::new();
     while !members.is_empty() {
+        check_room(list, bases.len())?;
         let mut fields = members.sequence("GeneralSubtree")?;
         if fields.is_empty() {
             return Err(fields.error(Reason::Missing("base")));
@@ -101,6 +102,7 @@ impl CertificatePolicies {
         let mut members = element.reader();
         let mut policies = Vec::new();
         while !members.is_empty() {
+            check_room(&element, policies.len())?;
             let mut fields = members.sequence("PolicyInformation")?;
             let policy = fields.oid("policyIdentifier")?;
             if let Some(qualifiers) = fields.optional(Tag::SEQUENCE)?

@@ -55,6 +55,7 @@ pub(super) fn read_general_names(list: &Element<'_>) -> Result<Vec<GeneralName>,
     let mut members = list.reader();
     let mut names = Vec::new();
     while !members.is_empty() {
+        super::check_room(list, names.len())?;
         names.push(GeneralName::from_element(&members.element()?)?);
     }
     if names.is_empty() { Err(list.error(Reason::Missing("GeneralName"))) } else { Ok(names) }
