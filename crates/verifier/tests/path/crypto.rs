@@ -148,8 +148,7 @@ fn components() -> (Vec<u8>, Vec<u8>) {
 /// n - s: the other s that fits the same r.
 fn negated(s: &[u8]) -> Vec<u8> {
     let signature = p256::ecdsa::Signature::from_slice(&[s, s].concat()).unwrap();
-    let negated = p256::Scalar::from(-*signature.s());
-    negated.to_bytes().to_vec()
+    (-*signature.s()).to_bytes().to_vec()
 }
 
 #[test]

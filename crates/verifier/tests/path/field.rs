@@ -42,7 +42,7 @@ fn the_sample_attesting_key_hangs_beneath_its_version_1_root() {
     let validate = |profile, at| {
         let at = Instant::from_rfc3339(at).unwrap();
         let trust = trust.format("tpm-certify");
-        validate_path(&ak, &[root.clone()], trust, profile, at, &mut SignatureBudget::new())
+        validate_path(&ak, std::slice::from_ref(&root), trust, profile, at, &mut SignatureBudget::new())
             .map_err(|error| error.code())
     };
     let path = validate(ChainProfile::AkAttest, "2026-12-01T00:00:00Z").unwrap();

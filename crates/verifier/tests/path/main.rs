@@ -5,6 +5,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    // Tests read field data and measure time; the Verifier itself does neither.
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     missing_docs
 )]
 

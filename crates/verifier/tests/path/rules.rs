@@ -397,7 +397,7 @@ fn a_request_has_a_limit_of_signature_checks() {
     let store = trust(&[&root]);
     let run = |budget: &mut SignatureBudget| {
         let at = Instant::from_unix_seconds(NOW);
-        validate_path(&ak, &[ca.clone()], store.format(FORMAT), ChainProfile::AkAttest, at, budget)
+        validate_path(&ak, std::slice::from_ref(&ca), store.format(FORMAT), ChainProfile::AkAttest, at, budget)
     };
     let mut budget = SignatureBudget::with_limit(1);
     assert_eq!(run(&mut budget).unwrap_err().code(), "limit.signature-checks");

@@ -89,7 +89,7 @@ fn anchors_are_certificates_of_any_version_or_public_keys() {
     let v1 = v1.build_v1();
     let ak = Cert::ak(AK, 3, ROOT, 1).build();
     assert_eq!(code(&ak, &[], &v1), "accepted");
-    assert_eq!(code(&ak, &[v1.clone()], &v1), "accepted");
+    assert_eq!(code(&ak, std::slice::from_ref(&v1), &v1), "accepted");
     // A key certifies under any name and has no validity.
     let attest = ChainProfile::AkAttest;
     assert!(validate(&ak, &[], &trust_key(&spki(1)), attest).is_ok());
@@ -113,7 +113,7 @@ fn an_intermediate_may_be_an_anchor_and_what_it_says_of_itself_holds() {
     assert_eq!(code(&ak, &[Cert::root(ROOT, 1).build()], &ca.build()), "accepted");
     let beneath = Cert::ca("CN=sub", 4, CA, 2).build();
     let deeper = Cert::ak(AK, 3, "CN=sub", 4).build();
-    assert_eq!(code(&deeper, &[beneath.clone()], &ca.build()), "chain.path-length");
+    assert_eq!(code(&deeper, std::slice::from_ref(&beneath), &ca.build()), "chain.path-length");
     let unlimited = ca.basic_constraints(true, None).build();
     assert_eq!(code(&deeper, &[beneath], &unlimited), "accepted");
 }
@@ -122,7 +122,7 @@ fn an_intermediate_may_be_an_anchor_and_what_it_says_of_itself_holds() {
 fn nothing_vouches_for_itself() {
     // A self-signed AK certificate that stands among the anchors, as certificate and as key.
     let own = Cert::ak(AK, 3, AK, 3).build();
-    assert_eq!(code(&own, &[own.clone()], &own), "chain.no-path");
+    assert_eq!(code(&own, std::slice::from_ref(&own), &own), "chain.no-path");
     let result = validate(&own, &[], &trust_key(&spki(3)), ChainProfile::AkAttest);
     assert_eq!(result.unwrap_err().code(), "chain.no-path");
     let by_other = Cert::ak(AK, 4, AK, 3).build();
@@ -130,7 +130,7 @@ fn nothing_vouches_for_itself() {
     // A CA certificate for the key in question.
     let root = Cert::root(ROOT, 1).build();
     let own_ca = Cert::ca(CA, 3, ROOT, 1).build();
-    assert_eq!(code(&Cert::ak(AK, 3, CA, 3).build(), &[own_ca.clone()], &root), "chain.no-path");
+    assert_eq!(code(&Cert::ak(AK, 3, CA, 3).build(), std::slice::from_ref(&own_ca), &root), "chain.no-path");
     assert_eq!(code(&Cert::ak(AK, 4, CA, 3).build(), &[own_ca], &root), "accepted");
 }
 
@@ -231,7 +231,7 @@ fn a_root_of_one_format_is_nothing_for_another() {
     let root = Cert::root(ROOT, 1).build();
     let elsewhere = TrustStore::from_files([("tpm-quote/root.der".to_owned(), root.as_der().to_vec())]).unwrap();
     let ak = Cert::ak(AK, 3, ROOT, 1).purposes(false, &[oid::KP_AIK_CERTIFICATE]).build();
-    let error = validate(&ak, &[root.clone()], &elsewhere, ChainProfile::AkAttest).unwrap_err();
+    let error = validate(&ak, std::slice::from_ref(&root), &elsewhere, ChainProfile::AkAttest).unwrap_err();
     assert_eq!(error.code(), "trust.no-anchor");
     assert_eq!(code(&ak, &[], &root), "accepted");
 }
