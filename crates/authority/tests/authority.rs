@@ -1,0 +1,21 @@
+//! The authority in-process, on HTTPS, with a fixed clock and software stand-ins for modules.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
+
+#[path = "authority/ak_certificates.rs"]
+mod ak_certificates;
+#[path = "authority/appraisals.rs"]
+mod appraisals;
+#[path = "authority/certificates.rs"]
+mod certificates;
+#[path = "authority/credentials.rs"]
+mod credentials;
+#[path = "authority/enrolment.rs"]
+mod enrolment;
+#[path = "authority/module.rs"]
+mod module;
+#[path = "authority/server.rs"]
+mod server;
+#[path = "authority/site.rs"]
+mod site;
+#[path = "authority/store.rs"]
+mod store;

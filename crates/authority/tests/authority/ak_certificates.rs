@@ -1,0 +1,157 @@
+//! Every AK certificate against the list of what it holds.
+
+use std::process::Command;
+
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
+use vouchsafe_evidence::x509::extensions::{
+    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage,
+    NameConstraints, SubjectAltName, ak_name, subject_key_identifier, tpma_object,
+};
+use vouchsafe_evidence::x509::CertView;
+
+use crate::module::{Module, pem};
+use crate::site::{ALICE, NOW, Site, chain};
+
+fn value(certificate: &CertView, oid: Oid, critical: bool) -> Vec<u8> {
+    let extension = certificate.extension(oid).unwrap().unwrap_or_else(|| panic!("{oid}"));
+    assert_eq!(extension.is_critical(), critical, "{oid}");
+    extension.value().to_vec()
+}
+
+fn oids(certificate: &CertView) -> Vec<Oid> {
+    certificate.extensions().map(|extension| extension.oid()).collect()
+}
+
+/// What both families have in common.
+fn check_common(certificate: &CertView, root: &CertView, module: &Module) {
+    assert!(certificate.is_strict_der());
+    assert_eq!(certificate.serial().len(), 20);
+    assert_eq!((certificate.not_before(), certificate.not_after()), (NOW - 300, NOW + 90 * 86_400));
+    assert_eq!(certificate.issuer(), root.subject());
+    let subject: Vec<_> = certificate.subject().rdns().collect();
+    assert_eq!(subject.len(), 1);
+    let name = certificate.subject().attributes(oid::COMMON_NAME).next().unwrap().text().unwrap();
+    assert!(name.starts_with("ak-") && name.len() == 3 + 32, "{name}");
+    assert!(certificate.spki().same_key(&module.ak.spki()));
+    let policies = CertificatePolicies::parse(&value(certificate, oid::CERTIFICATE_POLICIES, false)).unwrap();
+    assert_eq!(policies.policies(), [oid::BOOTSTRAP_MANUFACTURER, oid::ENVIRONMENT_MODULE]);
+    assert_eq!(ak_name(&value(certificate, oid::AK_NAME, false)).unwrap(), module.ak_name());
+    let names = SubjectAltName::parse(&value(certificate, oid::SUBJECT_ALT_NAME, false)).unwrap();
+    assert_eq!(names.names().len(), 1);
+    for (attribute, expected) in
+        [(oid::TPM_MANUFACTURER, "id:54455354"), (oid::TPM_MODEL, "Software"), (oid::TPM_VERSION, "id:00010000")]
+    {
+        assert_eq!(names.tpm_attribute(attribute).unwrap().as_deref(), Some(expected));
+    }
+    let own = value(certificate, oid::SUBJECT_KEY_IDENTIFIER, false);
+    assert_eq!(subject_key_identifier(&own).unwrap(), &certificate.spki().sha256()[..20]);
+    let authority = AuthorityKeyIdentifier::parse(&value(certificate, oid::AUTHORITY_KEY_IDENTIFIER, false)).unwrap();
+    let root_identifier = value(root, oid::SUBJECT_KEY_IDENTIFIER, false);
+    assert_eq!(authority.key_identifier(), Some(subject_key_identifier(&root_identifier).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_family_holds_its_list_and_nothing_else() {
+    let site = Site::start().await;
+    let module = Module::new(&site.vendor, NOW);
+    let certificates = site.enroll(ALICE, &module, "device").await["certificates"].clone();
+    let [attest, certify] = ["attest", "certify_x509"].map(|family| chain(&certificates[family]));
+    let parse = |der: &Vec<u8>| CertView::parse(der).unwrap();
+    let root = parse(&attest[1]);
+    let (attest, certify) = (parse(&attest[0]), parse(&certify[0]));
+    check_common(&attest, &root, &module);
+    check_common(&certify, &root, &module);
+    assert_ne!(attest.subject(), certify.subject());
+    assert_ne!(attest.serial(), certify.serial());
+
+    let constraints = |certificate: &CertView| {
+        BasicConstraints::parse(&value(certificate, oid::BASIC_CONSTRAINTS, true)).unwrap()
+    };
+    assert_eq!(constraints(&attest), BasicConstraints { ca: false, path_length: None });
+    assert_eq!(constraints(&certify), BasicConstraints { ca: true, path_length: Some(0) });
+    let usage = |certificate: &CertView| KeyUsage::parse(&value(certificate, oid::KEY_USAGE, true)).unwrap().bits();
+    assert_eq!((usage(&attest), usage(&certify)), (KeyUsage::DIGITAL_SIGNATURE, KeyUsage::KEY_CERT_SIGN));
+    let purposes = |certificate: &CertView, critical| {
+        ExtendedKeyUsage::parse(&value(certificate, oid::EXTENDED_KEY_USAGE, critical)).unwrap().purposes().to_vec()
+    };
+    assert_eq!(purposes(&attest, false), [oid::KP_AIK_CERTIFICATE]);
+    assert_eq!(purposes(&certify, true), [oid::KP_CERTIFY_X509]);
+
+    assert_eq!(tpma_object(&value(&certify, oid::TPMA_OBJECT, false)).unwrap(), AK_ATTRIBUTES);
+    let names = NameConstraints::parse(&value(&certify, oid::NAME_CONSTRAINTS, true)).unwrap();
+    assert_eq!(names.permitted, [GeneralName::Directory(certify.subject().clone())]);
+    assert_eq!(
+        names.excluded,
+        [
+            GeneralName::Email(vec![]),
+            GeneralName::Dns(vec![]),
+            GeneralName::Uri(vec![]),
+            GeneralName::Ip(vec![0; 8]),
+            GeneralName::Ip(vec![0; 32])
+        ]
+    );
+
+    let common = [
+        oid::CERTIFICATE_POLICIES,
+        oid::AK_NAME,
+        oid::SUBJECT_ALT_NAME,
+        oid::SUBJECT_KEY_IDENTIFIER,
+        oid::AUTHORITY_KEY_IDENTIFIER,
+    ];
+    let first = [oid::BASIC_CONSTRAINTS, oid::KEY_USAGE, oid::EXTENDED_KEY_USAGE];
+    assert_eq!(oids(&attest), [&first[..], &common].concat());
+    assert_eq!(oids(&certify), [&first[..], &[oid::TPMA_OBJECT, oid::NAME_CONSTRAINTS], &common].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_builds_the_path_of_both() {
+    let site = Site::start().await;
+    let module = Module::new(&site.vendor, NOW);
+    let certificates = site.enroll(ALICE, &module, "device").await["certificates"].clone();
+    for family in ["attest", "certify_x509"] {
+        let chain = chain(&certificates[family]);
+        let [leaf, root] = ["leaf", "root"].map(|name| site.dir.path().join(format!("{family}-{name}.pem")));
+        std::fs::write(&leaf, pem(&chain[0])).unwrap();
+        std::fs::write(&root, pem(&chain[1])).unwrap();
+        let output = Command::new("openssl")
+            .args(["verify", "-x509_strict", "-attime", &NOW.to_string(), "-CAfile"])
+            .args([&root, &leaf])
+            .output()
+            .unwrap();
+        // The private critical extKeyUsage is no obstacle to openssl; nothing else may be either.
+        assert!(output.status.success(), "{family}: {output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn software_modules_hang_under_a_root_of_their_own() {
+    let mut site = Site::start().await;
+    let chip = Module::new(&site.vendor, NOW);
+    let before = chain(&site.enroll(ALICE, &chip, "chip").await["certificates"]["attest"]);
+    std::fs::write(site.state().join("trust/tpm-ek/vendor.toml"), "virtual = true\n").unwrap();
+    site.running.as_ref().unwrap().reload_trust().unwrap();
+    let software = Module::new(&site.vendor, NOW);
+    let after = chain(&site.enroll(ALICE, &software, "software").await["certificates"]["attest"]);
+    assert_ne!(before[1], after[1]);
+    let name = |der: &[u8]| CertView::parse(der).unwrap().subject().to_display();
+    assert_eq!(name(&before[1]), "CN=Vouchsafe Attestation Root");
+    assert_eq!(name(&after[1]), "CN=Vouchsafe Attestation Root (virtual modules)");
+    site.restart().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_trust_folder_leaves_the_last_good_store_in_force() {
+    let site = Site::start().await;
+    let file = site.state().join("trust/tpm-ek/broken.pem");
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let running = site.running.as_ref().unwrap();
+    assert!(running.reload_trust().is_err());
+    site.enroll(ALICE, &Module::new(&site.vendor, NOW), "device").await;
+    // A root that is taken away is gone with the next good reload.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::remove_file(site.state().join("trust/tpm-ek/vendor.pem")).unwrap();
+    running.reload_trust().unwrap();
+    let reply = site.challenge(ALICE, &Module::new(&site.vendor, NOW), "other").await;
+    assert_eq!(reply.codes(), ["trust.no-anchor"]);
+}
