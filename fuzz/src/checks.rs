@@ -1,6 +1,7 @@
 //! What must hold for any bytes. The fuzz targets call these; an ordinary test runs them over the vectors.
 
 #![allow(dead_code, reason = "each fuzz target calls one of them")]
+#![allow(clippy::disallowed_methods, reason = "tests read files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;

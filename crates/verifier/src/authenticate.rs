@@ -205,15 +205,15 @@ pub(crate) fn authenticate(
     let mut pending = Vec::new();
     for (index, statement) in statements.iter().enumerate().take(limits::STATEMENTS) {
         match sort(index, statement, platform) {
-            Sorted::Pending(statement) => pending.push(statement),
-            Sorted::Skipped(why) => {
+            Ok(statement) => pending.push(statement),
+            Err(Aside::Skipped(why)) => {
                 outcome.skipped.push(Skipped {
                     statement: index,
                     oid: statement.oid().to_string(),
                     why: why.to_owned(),
                 });
             }
-            Sorted::Failed(format, rejection) => outcome.failures.push((format, rejection.in_statement(index))),
+            Err(Aside::Failed(format, rejection)) => outcome.failures.push((format, rejection.in_statement(index))),
         }
     }
     let unsigned = by_certificates(pending, context, &mut outcome);
@@ -227,23 +227,21 @@ pub(crate) fn authenticate(
     outcome
 }
 
-enum Sorted {
-    Pending(Pending),
-    Skipped(&'static str),
+/// Why a statement is not taken further.
+enum Aside {
     Failed(FormatId, Rejection),
+    Skipped(&'static str),
 }
 
-fn sort(index: usize, statement: &AttestationStatement, platform: PlatformDemand) -> Sorted {
-    let Some(format) = FormatId::from_oid(statement.oid()) else {
-        return Sorted::Skipped("The statement's type is not known.");
-    };
+fn sort(index: usize, statement: &AttestationStatement, platform: PlatformDemand) -> Result<Pending, Aside> {
+    let format = FormatId::from_oid(statement.oid()).ok_or(Aside::Skipped("The statement's type is not known."))?;
     if format == FormatId::TpmQuote && platform == PlatformDemand::Ignored {
-        return Sorted::Skipped("Policy ignores platform statements.");
+        return Err(Aside::Skipped("Policy ignores platform statements."));
     }
     match Parsed::parse(format, statement) {
-        Ok(Some(parsed)) => Sorted::Pending(Pending { index, format, parsed }),
-        Ok(None) => Sorted::Skipped("Statements of this type are not read yet."),
-        Err(rejection) => Sorted::Failed(format, rejection),
+        Ok(Some(parsed)) => Ok(Pending { index, format, parsed }),
+        Ok(None) => Err(Aside::Skipped("Statements of this type are not read yet.")),
+        Err(rejection) => Err(Aside::Failed(format, rejection)),
     }
 }
 

@@ -123,11 +123,8 @@ fn has_nothing_to_bind(authentication: &Authentication, request_failures: &[Reje
         && request_failures.iter().any(|failure| failure.code() == codes::CSR_NO_ATTESTATION.id)
 }
 
-/// Whether the request is strict DER and signed by the key it carries, over its original bytes (RFC 2986, 4.2).
+/// Whether the request is signed by the key it carries, over its original bytes (RFC 2986, 4.2).
 fn check_request(csr: &CsrView, budget: &mut SignatureBudget) -> Result<(), Rejection> {
-    if !csr.is_strict_der() {
-        return Err(Rejection::new(codes::CSR_MALFORMED, "The certification request is not strict DER."));
-    }
     let algorithm = SignatureAlgorithm::from_der(csr.algorithm().as_der())
         .map_err(|_| Rejection::plain(codes::CSR_WEAK_SIGNATURE))?;
     verify_signature(budget, csr.spki(), algorithm, csr.info(), csr.signature()).map_err(|error| {

@@ -1,4 +1,5 @@
 //! Evidence of other makers, read in place from the folder that `VOUCHSAFE_FIELD_VECTORS` names.
+#![allow(clippy::disallowed_methods, reason = "tests read files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::path::{Path, PathBuf};

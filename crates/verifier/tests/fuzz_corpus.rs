@@ -1,4 +1,5 @@
 //! The fuzz targets' properties, over every vector: the corpus as an ordinary test.
+#![allow(clippy::disallowed_methods, reason = "tests read files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::path::{Path, PathBuf};

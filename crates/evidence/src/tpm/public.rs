@@ -3,8 +3,8 @@
 use super::alg;
 use super::marshal::{Reader, Writer};
 use super::{Curve, HashAlg, Name, ObjectAttributes};
-use crate::x509::{NamedCurve, SpkiView};
 use crate::limits::{RSA_BITS_MAX, RSA_BITS_MIN, TPM_DIGEST_OCTETS, TPM_STRUCTURE_OCTETS};
+use crate::x509::{NamedCurve, SpkiView};
 use crate::{Malformed, Reason};
 
 const PRODUCTION: &str = "TPMT_PUBLIC";

@@ -131,7 +131,7 @@ impl AttestationSignature {
     #[must_use]
     pub fn is_plausible(bytes: &[u8]) -> bool {
         let marshaled = bytes.first() == Some(&ALG_ID_HIGH) && TpmtSignature::parse(bytes).is_ok();
-        let modulus_sized = (128..=RSA_BITS_MAX / 8).contains(&bytes.len()) && bytes.len() % 64 == 0;
+        let modulus_sized = (128..=RSA_BITS_MAX / 8).contains(&bytes.len()) && bytes.len().is_multiple_of(64);
         marshaled || modulus_sized || bytes.len() <= 2 * TPM_DIGEST_OCTETS + 16 && bytes.first() == Some(&DER_SEQUENCE)
     }
 }

@@ -180,7 +180,9 @@ fn check_validity(leaf: &CertView, at: Instant) -> Result<(), Rejection> {
 /// Issued by the attestation key's name, to a name beneath it: a device names its keys within itself only.
 fn check_names(leaf: &CertView, signer: &AttestingKey) -> Result<(), Rejection> {
     let ak = signer.certificate().ok_or_else(|| Rejection::plain(codes::AK_CERTIFICATE_MISSING))?.view();
-    let beneath = leaf.subject().is_within(ak.subject()) && !leaf.subject().matches(ak.subject());
+    // Every name lies beneath the empty one.
+    let beneath =
+        !ak.subject().is_empty() && leaf.subject().is_within(ak.subject()) && !leaf.subject().matches(ak.subject());
     if beneath {
         return Ok(());
     }
