@@ -46,10 +46,13 @@ pub trait StateStore: Send {
     fn names(&self, kind: &str) -> Result<Vec<String>, StoreFault>;
 }
 
+/// By kind and name.
+type Values = BTreeMap<(String, String), Vec<u8>>;
+
 /// A state store that forgets everything with the process; clones share their contents.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    values: Arc<Mutex<BTreeMap<(String, String), Vec<u8>>>>,
+    values: Arc<Mutex<Values>>,
 }
 
 impl MemoryStore {
@@ -59,7 +62,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut BTreeMap<(String, String), Vec<u8>>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut Values) -> R) -> R {
         f(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

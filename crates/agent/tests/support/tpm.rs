@@ -38,10 +38,14 @@ pub fn salted(tpm: &mut Tpm) -> (Object, TpmtPublic) {
 /// What the proxy does with a response to a command; both with their headers.
 pub type Interference = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
 
+/// What the proxy answers to a command in the TPM's place.
+pub type Answer = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>;
+
 /// A socket in front of a software TPM.
 pub struct Proxy {
     folder: TempDir,
     interference: Arc<Mutex<Interference>>,
+    answer: Arc<Mutex<Answer>>,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -51,18 +55,19 @@ impl Proxy {
         let listener = UnixListener::bind(folder.path().join("s")).unwrap();
         let interference: Arc<Mutex<Interference>> = Arc::new(Mutex::new(Box::new(|_, response| response)));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (target, shared, log) = (swtpm.socket(), interference.clone(), seen.clone());
+        let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(|_| None)));
+        let (target, shared, instead, log) = (swtpm.socket(), interference.clone(), answer.clone(), seen.clone());
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
-                serve(client, &target, &shared, &log);
+                serve(client, &target, &shared, &instead, &log);
             }
         });
-        Self { folder, interference, seen }
+        Self { folder, interference, answer, seen }
     }
 
     pub fn connection(&self) -> Connection {
-        Connection::new(Address::SwtpmUnix(self.folder.path().join("s"))).with_read_timeout(Duration::from_millis(150))
+        Connection::new(Address::SwtpmUnix(self.folder.path().join("s"))).with_read_timeout(Duration::from_secs(5))
     }
 
     pub fn connect(&self) -> Tpm {
@@ -71,6 +76,10 @@ impl Proxy {
 
     pub fn interfere(&self, with: impl FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send + 'static) {
         *self.interference.lock().unwrap() = Box::new(with);
+    }
+
+    pub fn answer_instead(&self, with: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
+        *self.answer.lock().unwrap() = Box::new(with);
     }
 
     pub fn leave_alone(&self) {
@@ -83,9 +92,22 @@ impl Proxy {
     }
 }
 
-fn serve(mut client: UnixStream, target: &PathBuf, interference: &Mutex<Interference>, log: &Mutex<Vec<u8>>) {
+fn serve(
+    mut client: UnixStream,
+    target: &PathBuf,
+    interference: &Mutex<Interference>,
+    answer: &Mutex<Answer>,
+    log: &Mutex<Vec<u8>>,
+) {
     let Ok(mut tpm) = UnixStream::connect(target) else { return };
     while let Some(command) = frame(&mut client) {
+        let instead = (answer.lock().unwrap())(&command);
+        if let Some(response) = instead {
+            if response.is_empty() || client.write_all(&response).is_err() {
+                return;
+            }
+            continue;
+        }
         if tpm.write_all(&command).is_err() {
             return;
         }
@@ -93,6 +115,10 @@ fn serve(mut client: UnixStream, target: &PathBuf, interference: &Mutex<Interfer
         log.lock().unwrap().extend([command.clone(), response.clone()].concat());
         let response = (interference.lock().unwrap())(&command, response);
         if response.is_empty() || client.write_all(&response).is_err() {
+            return;
+        }
+        // A response that claims to be longer would be waited for until the timeout.
+        if response.get(2..6) != Some(&u32::try_from(response.len()).unwrap().to_be_bytes()[..]) {
             return;
         }
     }
@@ -106,6 +132,11 @@ fn frame(stream: &mut UnixStream) -> Option<Vec<u8>> {
     frame.resize(size, 0);
     stream.read_exact(&mut frame[10..]).ok()?;
     Some(frame)
+}
+
+/// An error response.
+pub fn refusal(code: u32) -> Vec<u8> {
+    [&[0x80, 0x01, 0, 0, 0, 10][..], &code.to_be_bytes()].concat()
 }
 
 /// The command code of a command.

@@ -188,14 +188,15 @@ impl Tpm {
     /// [`Fault`].
     pub fn read_public(&mut self, handle: u32) -> Result<TpmtPublic, Fault> {
         let request = Request::new(READ_PUBLIC, Vec::new()).on(Subject::Handle(handle)).bare();
-        let first = public_of(&self.execute(request)?.parameters)?;
+        let first = self.execute(request)?.parameters;
+        let public = public_of(&first)?;
         if self.salt_key().is_none() {
-            return Ok(first);
+            return Ok(public);
         }
-        let object = Object::persistent(handle, &first, AuthValue::empty());
+        let object = Object::persistent(handle, &public, AuthValue::empty());
         let request = Request::new(READ_PUBLIC, Vec::new()).on(Subject::Object(&object)).encrypt_out();
-        let second = public_of(&self.execute(request)?.parameters)?;
-        if second == first { Ok(first) } else { Err(OTHER_NAME) }
+        let second = self.execute(request)?.parameters;
+        if second == first { Ok(public) } else { Err(OTHER_NAME) }
     }
 
     /// TPM2_Unseal; the data comes encrypted.

@@ -55,17 +55,18 @@ impl Tpm {
         let mut counter = None;
         let mut values = Vec::new();
         while !left.is_empty() {
-            let (update_counter, page) = self.pcr_read_page(bank, &left)?;
-            if *counter.get_or_insert(update_counter) != update_counter {
+            let page = self.pcr_read_page(bank, &left)?;
+            if *counter.get_or_insert(page.update_counter) != page.update_counter {
                 return Ok(None);
             }
-            left.retain(|index| page.iter().all(|(read, _)| read != index));
-            values.extend(page);
+            left.retain(|index| page.values.iter().all(|(read, _)| read != index));
+            values.extend(page.values);
         }
         Ok(Some(PcrValues { bank, values, update_counter: counter.unwrap_or_default() }))
     }
 
-    fn pcr_read_page(&mut self, bank: HashAlg, indices: &[u8]) -> Result<(u32, Vec<(u8, Vec<u8>)>), Fault> {
+    /// The first registers of those that are left: what one response holds.
+    fn pcr_read_page(&mut self, bank: HashAlg, indices: &[u8]) -> Result<PcrValues, Fault> {
         const NOT_THERE: Fault = Fault::PcrSelection("the TPM has no such bank or register");
         let selection = PcrSelection::new(vec![PcrBank::new(bank, indices).map_err(|_| NOT_THERE)?]);
         let mut w = Writer::new();
@@ -88,6 +89,6 @@ impl Tpm {
         if values.is_empty() || values.len() != registers.len() {
             return Err(NOT_THERE);
         }
-        Ok((update_counter, values))
+        Ok(PcrValues { bank, values, update_counter })
     }
 }
