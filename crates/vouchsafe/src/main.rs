@@ -1,2 +1,29 @@
-//! The one binary.
-fn main() {}
+//! `vouchsafe`: certificates only for keys that are proven to live in hardware.
+//!
+//! One binary, one file per verb. Whatever has a meaning of its own lives in the libraries; here are arguments,
+//! files, the terminal and the order of calls.
+
+mod cli;
+mod console;
+mod failure;
+mod files;
+mod inspect;
+mod trust_folder;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A verdict is 0 or 1; whatever else happens, a defect of this program included, is 2.
+    let outcome = std::panic::catch_unwind(|| cli::Cli::parse().run());
+    match outcome {
+        Ok(Ok(answer)) => answer.into(),
+        Ok(Err(failure)) => {
+            failure.report();
+            ExitCode::from(failure::EXIT_FAILED)
+        }
+        Err(_) => ExitCode::from(failure::EXIT_FAILED),
+    }
+}

@@ -1,0 +1,57 @@
+//! The command line: which verbs there are.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{EXIT_REFUSED, Failure};
+use crate::{inspect, verify};
+
+/// What a verb came to, when it could do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done; evidence was accepted.
+    Yes,
+    /// It was refused; evidence was rejected.
+    No,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes => Self::SUCCESS,
+            Answer::No => Self::from(EXIT_REFUSED),
+        }
+    }
+}
+
+/// Certificates only for keys that are proven to live in hardware.
+#[derive(Debug, Parser)]
+#[command(name = "vouchsafe", version, about, max_term_width = 80, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done or accepted, 1 refused or rejected (always with a reason),
+2 usage, unreadable files, or a service that cannot be reached.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Verify(verify::Arguments),
+    Inspect(inspect::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// [`Failure`] when it could not be done at all.
+    pub fn run(self) -> Result<Answer, Failure> {
+        match self.verb {
+            Verb::Verify(arguments) => verify::run(&arguments),
+            Verb::Inspect(arguments) => inspect::run(&arguments),
+        }
+    }
+}

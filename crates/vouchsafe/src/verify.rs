@@ -1,0 +1,208 @@
+//! `vouchsafe verify`: evidence in, verdict out (CONTRACT, "vouchsafe verify").
+
+mod advice;
+mod graph;
+mod report;
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use vouchsafe_evidence::input::{InputError, InputFile, Submission};
+use vouchsafe_evidence::limits::INPUT_OCTETS;
+use vouchsafe_evidence::statement::FormatId;
+use vouchsafe_evidence::x509::SpkiView;
+use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, hex, verify};
+
+use crate::cli::Answer;
+use crate::failure::Failure;
+use crate::files::{Opened, read_small, read_small_text};
+use crate::{console, trust_folder};
+
+/// Verify that a key lives in hardware, and what the platform around it says.
+///
+/// FILE is a certification request (PEM or DER), a certificate that carries a published key statement, or bare
+/// evidence whose parts may be several files in any order: they are told apart by their content.
+///
+/// The answer is the exit code: 0 accepted, 1 rejected (malformed input included, always with a reason), 2 usage,
+/// an unreadable file, a broken trust folder or policy.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The evidence.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The trust folder: DIR/<format id>/*.pem are the anchors of that format.
+    #[arg(long, value_name = "DIR")]
+    trust: PathBuf,
+    /// The appraisal policy: the name of one that comes with the program, or a TOML file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    policy: String,
+    /// The nonce that every statement must answer, 16 to 64 octets.
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<String>,
+    /// The device that the evidence must come from, as `device.id` of an earlier verdict.
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// The time to judge for; now, if it is not given.
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<String>,
+    /// The key that must be attested: a PEM public key, a certificate or a request.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The format of bare evidence, where its content does not tell.
+    #[arg(long, value_name = "ID")]
+    format: Option<String>,
+    /// The client data that WebAuthn evidence answers; no format that is read uses it yet.
+    #[arg(long, value_name = "FILE")]
+    client_data: Option<PathBuf>,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vouchsafe verify request.pem --trust trust/
+  vouchsafe verify request.pem --trust trust/ --nonce 00112233445566778899aabbccddeeff
+  vouchsafe verify key.attest key.sig key.public ak.crt --trust trust/ --json
+  vouchsafe verify request.pem --trust trust/ --policy strict.toml \\
+      --at 2026-12-01T00:00:00Z --device ak:9f86d081884c7d65...";
+
+/// Verifies and reports.
+///
+/// # Errors
+/// [`Failure`] for everything that is exit code 2.
+pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let question = Question::from_arguments(arguments)?;
+    let verdict = question.answer()?;
+    let text = if arguments.json {
+        let json = serde_json::to_string_pretty(&verdict.to_json())
+            .map_err(|error| Failure::new("the verdict cannot be written as JSON").because(error))?;
+        json + "\n"
+    } else {
+        report::text(&verdict, question.nonce.is_some())
+    };
+    console::out(&text)?;
+    Ok(if verdict.is_accepted() { Answer::Yes } else { Answer::No })
+}
+
+/// The arguments, read and checked.
+struct Question {
+    files: Vec<Opened>,
+    trust: TrustStore,
+    policy: Policy,
+    nonce: Option<Nonce>,
+    device: Option<String>,
+    at: Instant,
+    key: Option<SpkiView>,
+    format: Option<FormatId>,
+}
+
+impl Question {
+    fn from_arguments(arguments: &Arguments) -> Result<Self, Failure> {
+        if arguments.client_data.is_some() {
+            return Err(Failure::new("--client-data belongs to no evidence format that is read")
+                .next("leave it out; CSRs and TPM evidence do not need it"));
+        }
+        Ok(Self {
+            format: arguments.format.as_deref().map(format).transpose()?,
+            nonce: arguments.nonce.as_deref().map(nonce).transpose()?,
+            at: arguments.at.as_deref().map_or_else(now, instant)?,
+            policy: policy(&arguments.policy)?,
+            trust: trust_folder::read(&arguments.trust)?,
+            key: arguments.key.as_deref().map(key).transpose()?,
+            device: arguments.device.clone(),
+            files: arguments.files.iter().map(|path| Opened::open(path)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn answer(&self) -> Result<Verdict, Failure> {
+        let submission = match self.submission()? {
+            Ok(submission) => submission,
+            Err(InputError::FormatWithCsr) => {
+                return Err(Failure::new("--format cannot be used with a certification request")
+                    .because("its bundle names the format of each statement")
+                    .next("leave --format out"));
+            }
+            Err(error) => return Ok(Verdict::on_unusable_input(&error, &self.policy, self.at)),
+        };
+        let mut request = Request::new(&submission, &self.trust, &self.policy, self.at);
+        if let Some(nonce) = &self.nonce {
+            request = request.nonce(nonce);
+        }
+        if let Some(key) = &self.key {
+            request = request.expected_key(key);
+        }
+        if let Some(device) = &self.device {
+            request = request.expected_device(device);
+        }
+        Ok(verify(&request))
+    }
+
+    /// Reads the input, and of input that is too large no more than shows it.
+    fn submission(&self) -> Result<Result<Submission, InputError>, Failure> {
+        let mut contents = Vec::new();
+        let mut octets = 0_usize;
+        for file in &self.files {
+            let left = u64::try_from(INPUT_OCTETS.saturating_sub(octets)).unwrap_or(0);
+            let bytes = file.read(left)?;
+            octets = octets.saturating_add(bytes.len());
+            if octets > INPUT_OCTETS {
+                return Ok(Err(InputError::OverLimit { what: "input octets", limit: INPUT_OCTETS }));
+            }
+            contents.push(bytes);
+        }
+        let files: Vec<InputFile<'_>> =
+            self.files.iter().zip(&contents).map(|(file, bytes)| InputFile { name: file.name(), bytes }).collect();
+        Ok(Submission::recognize(&files, self.format))
+    }
+}
+
+fn format(id: &str) -> Result<FormatId, Failure> {
+    FormatId::from_id(id).filter(|format| format.oid().is_some()).ok_or_else(|| {
+        let known: Vec<&str> = FormatId::all().filter(|format| format.oid().is_some()).map(FormatId::id).collect();
+        Failure::new(format!("--format {id} is no format of evidence")).next(format!("use one of {}", known.join(", ")))
+    })
+}
+
+fn nonce(text: &str) -> Result<Nonce, Failure> {
+    let octets = hex::decode(text).ok_or_else(|| {
+        Failure::new("--nonce is not an even number of hexadecimal digits").next("give 16 to 64 octets in hexadecimal")
+    })?;
+    Nonce::new(&octets).map_err(|error| Failure::new("--nonce cannot be used").because(error))
+}
+
+fn instant(text: &str) -> Result<Instant, Failure> {
+    Instant::from_rfc3339(text).map_err(|error| Failure::new(format!("--at {text} cannot be used")).because(error))
+}
+
+fn now() -> Result<Instant, Failure> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    since_epoch.and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok()).map(Instant::from_unix_seconds).ok_or_else(
+        || Failure::new("the clock of this machine cannot be used").next("give the time with --at, or set the clock"),
+    )
+}
+
+fn policy(name: &str) -> Result<Policy, Failure> {
+    if let Some(policy) = Policy::named(name) {
+        return Ok(policy);
+    }
+    let path = PathBuf::from(name);
+    if !path.exists() {
+        return Err(Failure::new(format!("there is no policy {name}")).because("no such file and no such name").next(
+            format!("name a TOML file, or one that comes with the program: {}", Policy::shipped_names().join(", ")),
+        ));
+    }
+    Policy::from_toml(&read_small_text(&path)?).map_err(|error| {
+        Failure::new(format!("the policy {name} cannot be used")).because(error).next("correct the file")
+    })
+}
+
+fn key(path: &std::path::Path) -> Result<SpkiView, Failure> {
+    SpkiView::from_key_file(&read_small(path)?).map_err(|error| {
+        Failure::new(format!("{} holds no key", path.display()))
+            .because(error)
+            .next("give a PEM public key, a certificate or a certification request")
+    })
+}

@@ -1,0 +1,59 @@
+//! What to do about a rejection.
+
+use vouchsafe_verifier::Rejection;
+
+/// Advice by the beginning of a code; the first row that fits is given.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "trust.no-anchor",
+        "If you trust the maker of the attestation key's certificate, put its root into the trust folder of the \
+         statement's format, such as trust/tpm-certify/root.pem. A root counts for one format alone.",
+    ),
+    (
+        "tpm.key-",
+        "This key is not one that was made in its TPM and must stay there. Make a new one with `vouchsafe key create`.",
+    ),
+    ("tpm.pcr-", "Compare the PCR values above with the reference values: the platform did not start as policy wants."),
+    ("tpm.public-missing", "Add the key's TPMT_PUBLIC to the statement: without it the attested Name names no key."),
+    ("nonce.", "Ask the device for new evidence that answers this very nonce."),
+    (
+        "bind.",
+        "Take all statements from the one device that holds the key, and the key of the request itself. If this was \
+         not a mistake, it was a fraud.",
+    ),
+    ("ak.", "Enroll the attestation key again (`vouchsafe enroll ak`), so that it gets certificates of its families."),
+    ("ek.", "Ask the maker of the TPM for the certificate chain of its endorsement key."),
+    ("chain.", "Put what is missing of the chain into the bundle or into intermediates/ beside the anchors."),
+    ("cx509.", "Let the agent make the certificate: `vouchsafe key attest --mechanism tpm-certify-x509`."),
+    ("policy.", "Send what the policy demands, or choose another policy with --policy."),
+    ("csr.", "Make the request again with `vouchsafe csr`."),
+    ("limit.", "Send less: no honest device needs so much."),
+    ("input.", "`vouchsafe inspect FILE` says what each file holds."),
+    ("tpm.", "`vouchsafe inspect FILE` shows what the statements hold; ask the device for new evidence."),
+];
+
+/// What to do about these rejections, each advice once, in the order in which they first apply.
+pub fn advice(reasons: &[Rejection]) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for reason in reasons {
+        let row = ADVICE.iter().find(|(prefix, _)| reason.code().starts_with(prefix));
+        if let Some((_, advice)) = row
+            && !found.contains(advice)
+        {
+            found.push(*advice);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_advice_for_every_code() {
+        for code in vouchsafe_verifier::all_codes() {
+            assert_eq!(advice(&[Rejection::plain(code)]).len(), 1, "{}", code.id);
+        }
+    }
+}
