@@ -6,14 +6,12 @@ use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Request, Verdict, ver
 
 use crate::baseline::Baseline;
 use crate::config::is_name;
-use crate::error::{Error, Violation};
+use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::service::{Caller, Service};
 use crate::store::{DecisionKind, Device, Outcome, Spending, StoreError};
 use crate::text::from_hex;
 
-/// Clause of the violations that the authority itself finds.
-pub(crate) const OWN_CLAUSE: &str = "Vouchsafe DESIGN, Certification side";
 /// How verdicts name a device by its attestation key.
 const AK_DEVICE_PREFIX: &str = "ak:";
 
@@ -124,12 +122,7 @@ impl Service {
 /// The violation that the evidence is of another device than the one named, if it is.
 fn other_device(account: &str, name: &str, device: Option<&Device>) -> Option<Violation> {
     let same = device.is_some_and(|device| device.account == account && device.name == name);
-    (!same).then(|| Violation {
-        code: "bind.other-device".to_owned(),
-        message: format!("The evidence was not made by an attestation key enrolled for device {name}."),
-        statement: None,
-        clause: OWN_CLAUSE.to_owned(),
-    })
+    (!same).then(|| own_codes::OTHER_DEVICE.violation())
 }
 
 /// The verdict's report with the authority's own violation added, which rejects.

@@ -69,7 +69,12 @@ impl Baseline {
     ///
     /// # Errors
     /// Every variant of [`BaselineError`].
-    pub fn from_quote(quote: &Quote<'_>, ak: &TpmtPublic, spki: &SpkiView, nonce: &[u8]) -> Result<Self, BaselineError> {
+    pub fn from_quote(
+        quote: &Quote<'_>,
+        ak: &TpmtPublic,
+        spki: &SpkiView,
+        nonce: &[u8],
+    ) -> Result<Self, BaselineError> {
         let attest = TpmsAttest::parse(quote.attest)?;
         let Attested::Quote { selection, pcr_digest } = attest.attested() else {
             return Err(BaselineError::NotAQuote { found: attest.attested().label() });

@@ -150,16 +150,15 @@ impl Hierarchy {
 }
 
 /// A new root that signs itself.
-pub(crate) fn create_root(name: &NameView, now: i64, validity_days: i64) -> Result<(Issued, Vec<u8>, SigningKey), CertificateError> {
+pub(crate) fn create_root(
+    name: &NameView,
+    now: i64,
+    validity_days: i64,
+) -> Result<(Issued, Vec<u8>, SigningKey), CertificateError> {
     let (key, pkcs8) = SigningKey::generate()?;
     let issuer = IssuerView { name, key: &key, not_after: i64::MAX };
-    let content = Content {
-        subject: name.clone(),
-        spki: key.spki(),
-        now,
-        validity_days,
-        extensions: ca_extensions(None),
-    };
+    let content =
+        Content { subject: name.clone(), spki: key.spki(), now, validity_days, extensions: ca_extensions(None) };
     let issued = sign(&issuer, content)?;
     Ok((issued, pkcs8, key))
 }

@@ -288,11 +288,7 @@ impl TlsFile {
 }
 
 fn in_range(field: &'static str, found: i64, least: i64, most: i64) -> Result<i64, ConfigError> {
-    if (least..=most).contains(&found) {
-        Ok(found)
-    } else {
-        Err(ConfigError::OutOfRange { field, found, least, most })
-    }
+    if (least..=most).contains(&found) { Ok(found) } else { Err(ConfigError::OutOfRange { field, found, least, most }) }
 }
 
 fn check_profiles(files: Vec<ProfileConfig>) -> Result<Vec<Profile>, ConfigError> {
@@ -329,8 +325,8 @@ fn check_accounts(files: Vec<AccountFile>) -> Result<Vec<Account>, ConfigError> 
 impl AccountFile {
     fn check(self) -> Result<Account, ConfigError> {
         let name = checked_name("account", &self.name)?;
-        let token_sha256 = sha256_from_hex(&self.token_sha256)
-            .ok_or_else(|| ConfigError::AccountToken { account: name.clone() })?;
+        let token_sha256 =
+            sha256_from_hex(&self.token_sha256).ok_or_else(|| ConfigError::AccountToken { account: name.clone() })?;
         let devices = match self.devices {
             None => Devices::Any,
             Some(listed) => {
@@ -433,7 +429,11 @@ mod tests {
 
     #[test]
     fn accounts_are_checked() {
-        let config = with(&format!("{}[[accounts]]\nname='b'\ntoken_sha256='{}'\nmay=[]\ndevices=['d']\n", account("a", '1'), "2".repeat(64)));
+        let config = with(&format!(
+            "{}[[accounts]]\nname='b'\ntoken_sha256='{}'\nmay=[]\ndevices=['d']\n",
+            account("a", '1'),
+            "2".repeat(64)
+        ));
         let config = config.unwrap();
         assert!(config.accounts[0].may(Capability::Enroll) && !config.accounts[0].may(Capability::Issue));
         assert!(config.accounts[0].may_use_device("anything"));

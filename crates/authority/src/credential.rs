@@ -106,12 +106,7 @@ pub fn make(
 }
 
 /// Encrypts, then authenticates: `TPM2B(TPM2B(outerHMAC) || encIdentity)`.
-fn protect(
-    seed: &[u8],
-    protection: Protection,
-    name: &[u8],
-    credential: &[u8],
-) -> Result<Vec<u8>, CredentialError> {
+fn protect(seed: &[u8], protection: Protection, name: &[u8], credential: &[u8]) -> Result<Vec<u8>, CredentialError> {
     let hash = protection.name_alg;
     let aes = match protection.aes_bits {
         128 => &AES_128,

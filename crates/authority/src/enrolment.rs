@@ -72,7 +72,10 @@ impl Service {
     pub(crate) fn open_challenge(&self, caller: &Caller, request: &ChallengeRequest) -> Result<ChallengeReply, Error> {
         let account = caller.account()?;
         if !is_name(&request.device) {
-            return Err(Error::Malformed { field: "device", expected: "1 to 128 letters, digits, '-', '_', '.' or '@'" });
+            return Err(Error::Malformed {
+                field: "device",
+                expected: "1 to 128 letters, digits, '-', '_', '.' or '@'",
+            });
         }
         if !account.may_use_device(&request.device) {
             return Err(Error::DeviceNotPermitted);
@@ -89,7 +92,9 @@ impl Service {
         };
         let checked = check_key(request, nonce.octets());
         // An endorsement certificate whose names cannot be copied is found now, not after the TPM answered.
-        ak_certificate::module_name(ek.certificate().as_der())?;
+        let copied = ak_certificate::module_name(ek.certificate().as_der());
+        copied
+            .map_err(|_| Error::Malformed { field: "ek_certificates", expected: "module names that are there once" })?;
         let (ak, baseline) = match checked {
             Ok(checked) => checked,
             Err(error) => return Err(self.refuse_challenge(account.name(), nonce, request, error)),
@@ -103,11 +108,13 @@ impl Service {
             return Err(Error::Malformed { field: "ek_certificates", expected: EXPECTED });
         }
         // Real endorsement certificates are read from NV with padding behind the DER.
-        let certificates: Result<Vec<CertView>, _> = certificates.iter().map(|der| CertView::parse_padded(der)).collect();
+        let certificates: Result<Vec<CertView>, _> =
+            certificates.iter().map(|der| CertView::parse_padded(der)).collect();
         let malformed = |_| Error::Malformed { field: "ek_certificates", expected: EXPECTED };
         let certificates = certificates.map_err(malformed)?;
         let at = Instant::from_unix_seconds(self.now());
-        authenticate_ek(&certificates, &self.trust_store(), at).map_err(|rejection| Error::Rejected(violations(&[rejection])))
+        authenticate_ek(&certificates, &self.trust_store(), at)
+            .map_err(|rejection| Error::Rejected(violations(&[rejection])))
     }
 
     fn challenge(
@@ -181,8 +188,13 @@ impl Service {
         let met = constant_time::verify_slices_are_equal(&challenge.credential_digest, &sha256(secret)).is_ok();
         if !met || challenge.expires < self.now() {
             let report = refusal_report(&Error::ActivationFailed);
-            let refusal =
-                self.decision(DecisionKind::Activation, account.name(), Outcome::Refused, &report, &challenge.ak_public)?;
+            let refusal = self.decision(
+                DecisionKind::Activation,
+                account.name(),
+                Outcome::Refused,
+                &report,
+                &challenge.ak_public,
+            )?;
             self.store.record(refusal)?;
             return Err(Error::ActivationFailed);
         }
@@ -205,8 +217,13 @@ impl Service {
             None
         };
         let records = std::iter::once(&attest).chain(&certify_x509).map(Issued::record).collect();
-        let decision =
-            self.decision(DecisionKind::Activation, &challenge.account, Outcome::Accepted, b"{}", &challenge.ak_public)?;
+        let decision = self.decision(
+            DecisionKind::Activation,
+            &challenge.account,
+            Outcome::Accepted,
+            b"{}",
+            &challenge.ak_public,
+        )?;
         let device_id = device_id(spki);
         let key = EnrolledKey {
             account: challenge.account,

@@ -23,6 +23,55 @@ pub struct Violation {
     pub clause: String,
 }
 
+/// A violation that the authority itself finds, beside those of the Verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCode {
+    /// The stable code.
+    pub id: &'static str,
+    /// What it means, as one sentence.
+    pub meaning: &'static str,
+}
+
+/// Clause of the violations that the authority itself finds.
+const OWN_CLAUSE: &str = "Vouchsafe DESIGN, Certification side";
+
+impl OwnCode {
+    pub(crate) fn violation(self) -> Violation {
+        Violation {
+            code: self.id.to_owned(),
+            message: self.meaning.to_owned(),
+            statement: None,
+            clause: OWN_CLAUSE.to_owned(),
+        }
+    }
+}
+
+macro_rules! own_codes {
+    ($($name:ident = $id:literal, $meaning:literal;)*) => {
+        $(
+            #[doc = concat!("`", $id, "`: ", $meaning)]
+            pub const $name: OwnCode = OwnCode { id: $id, meaning: $meaning };
+        )*
+        /// Every code of this module.
+        pub const ALL: &[OwnCode] = &[$($name),*];
+    };
+}
+
+/// The codes of violations that the authority itself finds in a request whose evidence is true.
+pub mod own_codes {
+    use super::OwnCode;
+
+    own_codes! {
+        DEVICE_NOT_ENROLLED = "authority.device-not-enrolled", "The evidence was not made by an attestation key that is enrolled here.";
+        DEVICE_NOT_PERMITTED = "authority.device-not-permitted", "The account may no longer use the device's name.";
+        DEVICE_UNNAMED = "authority.device-unnamed", "The evidence names no device to take the subject from.";
+        NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
+        OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
+        OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";
+        SUBJECT_EMPTY = "authority.subject-empty", "The profile takes the request's subject, which is empty.";
+    }
+}
+
 /// Why a request was not granted. [`crate::http`] alone turns it into a problem document.
 #[derive(Debug, Error)]
 #[non_exhaustive]

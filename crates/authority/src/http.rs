@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodRouter, get, post};
 use tokio::sync::Semaphore;
 
 use crate::config::{Account, Capability, Config};
@@ -44,7 +44,7 @@ const TOKEN_OCTETS_MAX: usize = 512;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
     /// Everybody.
     Public,
     /// Accounts with this right.
@@ -56,61 +56,62 @@ pub(crate) enum Access {
     Appraisal,
 }
 
-/// What a route does.
+/// What a route does; it decides the method too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// A nonce.
+pub enum Operation {
+    /// POST: a nonce.
     MintNonce,
-    /// A challenge for an attestation key.
+    /// POST: a challenge for an attestation key.
     OpenChallenge,
-    /// The answer to a challenge.
+    /// POST: the answer to a challenge.
     Activate,
-    /// A certificate.
+    /// POST: a certificate.
     Issue,
-    /// A verdict.
+    /// POST: a verdict.
     Appraise,
-    /// The certificates of the authority.
+    /// GET: the certificates of the authority.
     Trust,
 }
 
 /// A row of the route table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Route {
-    pub(crate) method: MethodFilter,
-    pub(crate) path: &'static str,
-    pub(crate) access: Access,
-    pub(crate) body_octets: usize,
-    pub(crate) operation: Operation,
+pub struct Route {
+    /// The path; `{id}` stands for the identifier of a challenge.
+    pub path: &'static str,
+    /// What it does.
+    pub operation: Operation,
+    /// Who may call it.
+    pub access: Access,
+    /// Octets of its body, at most.
+    pub body_octets: usize,
 }
 
-const fn post(path: &'static str, access: Access, body_octets: usize, operation: Operation) -> Route {
-    Route { method: MethodFilter::POST, path, access, body_octets, operation }
+impl Operation {
+    /// The HTTP method.
+    #[must_use]
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Trust => "GET",
+            Self::MintNonce | Self::OpenChallenge | Self::Activate | Self::Issue | Self::Appraise => "POST",
+        }
+    }
 }
 
-/// Every route.
-pub(crate) const ROUTES: &[Route] = &[
-    post("/v1/nonces", Access::Nonce, SMALL_BODY_OCTETS, Operation::MintNonce),
-    post(
-        "/v1/attestation-keys",
-        Access::Account(Capability::Enroll),
-        ENROLMENT_BODY_OCTETS,
-        Operation::OpenChallenge,
-    ),
-    post(
-        "/v1/attestation-keys/{id}/activation",
-        Access::Account(Capability::Enroll),
-        SMALL_BODY_OCTETS,
-        Operation::Activate,
-    ),
-    post("/v1/certificates", Access::Account(Capability::Issue), CERTIFICATE_BODY_OCTETS, Operation::Issue),
-    post("/v1/appraisals", Access::Appraisal, APPRAISAL_BODY_OCTETS, Operation::Appraise),
-    Route {
-        method: MethodFilter::GET,
-        path: "/v1/trust",
-        access: Access::Public,
-        body_octets: 0,
-        operation: Operation::Trust,
-    },
+const fn route(path: &'static str, operation: Operation, access: Access, body_octets: usize) -> Route {
+    Route { path, operation, access, body_octets }
+}
+
+const ENROLLS: Access = Access::Account(Capability::Enroll);
+const ISSUES: Access = Access::Account(Capability::Issue);
+
+/// Every route of the authority.
+pub const ROUTES: &[Route] = &[
+    route("/v1/nonces", Operation::MintNonce, Access::Nonce, SMALL_BODY_OCTETS),
+    route("/v1/attestation-keys", Operation::OpenChallenge, ENROLLS, ENROLMENT_BODY_OCTETS),
+    route("/v1/attestation-keys/{id}/activation", Operation::Activate, ENROLLS, SMALL_BODY_OCTETS),
+    route("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
+    route("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
+    route("/v1/trust", Operation::Trust, Access::Public, 0),
 ];
 
 /// What every request needs.
@@ -137,11 +138,19 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
     for route in ROUTES {
         let server = Arc::clone(&server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
-        router = router.route(route.path, on(route.method, handler));
+        let methods: MethodRouter = match route.operation {
+            Operation::Trust => get(handler),
+            Operation::MintNonce
+            | Operation::OpenChallenge
+            | Operation::Activate
+            | Operation::Issue
+            | Operation::Appraise => post(handler),
+        };
+        router = router.route(route.path, methods);
     }
-    router.fallback(|| async { problem::response(Error::NotFound) }).method_not_allowed_fallback(|| async {
-        problem::response(Error::MethodNotAllowed)
-    })
+    router
+        .fallback(|| async { problem::response(Error::NotFound) })
+        .method_not_allowed_fallback(|| async { problem::response(Error::MethodNotAllowed) })
 }
 
 impl Server {

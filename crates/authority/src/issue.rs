@@ -7,12 +7,12 @@ use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{NameView, build};
 use vouchsafe_verifier::CertifiableKey;
 
-use crate::appraisal::{Appraised, OWN_CLAUSE};
+use crate::appraisal::Appraised;
 use crate::ca::CertificationAuthority;
 use crate::certificate::{CertificateError, Content, Issued, sign};
-use crate::enrolment::refusal_report;
-use crate::error::{Error, Violation};
 use crate::config::Account;
+use crate::enrolment::refusal_report;
+use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{Nonce, Purpose as NoncePurpose};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::service::{Caller, Service, violations};
@@ -65,7 +65,9 @@ impl Service {
 
         let judged = self.certifiable(account, profile, &request.csr, &nonce);
         let answered = match judged {
-            Ok((key, subject)) => self.certify_key(account.name(), profile, request, Spending::new(nonce, digest), (key, subject)),
+            Ok((key, subject)) => {
+                self.certify_key(account.name(), profile, request, Spending::new(nonce, digest), (key, subject))
+            }
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
                 let decision =
@@ -128,7 +130,7 @@ impl Service {
             }
             Err(_) => {
                 if found.is_empty() {
-                    found.push(violation("authority.not-a-csr", "What was sent is not a certification request."));
+                    found.push(own_codes::NOT_A_CSR.violation());
                 }
                 Err(Error::Rejected(found))
             }
@@ -163,7 +165,12 @@ impl Issuer<'_> {
     /// Issues the certificate of a key that was proven to live in hardware. The proof is used up.
     ///
     /// The certificate holds nothing that was attested: subject by the profile's rule, key, purposes.
-    fn issue(&self, key: CertifiableKey, profile: &Profile, subject: &SubjectSource) -> Result<Issued, CertificateError> {
+    fn issue(
+        &self,
+        key: CertifiableKey,
+        profile: &Profile,
+        subject: &SubjectSource,
+    ) -> Result<Issued, CertificateError> {
         let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
         let extensions = vec![
             build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
@@ -204,16 +211,11 @@ fn subject_name(profile: &Profile, subject: &SubjectSource) -> Result<NameView, 
 /// What the authority's own records have against a request whose evidence names a device.
 fn records_against(account: &Account, profile: &Profile, appraised: &Appraised) -> Option<Violation> {
     match (&appraised.device, profile.devices()) {
-        (Some(device), _) if device.account != account.name() => {
-            Some(violation("authority.other-account", "The device is enrolled under another account."))
+        (Some(device), _) if device.account != account.name() => Some(own_codes::OTHER_ACCOUNT.violation()),
+        (Some(device), _) if !account.may_use_device(&device.name) => Some(own_codes::DEVICE_NOT_PERMITTED.violation()),
+        (None, DeviceRule::Enrolled) if appraised.verdict.is_accepted() => {
+            Some(own_codes::DEVICE_NOT_ENROLLED.violation())
         }
-        (Some(device), _) if !account.may_use_device(&device.name) => {
-            Some(violation("authority.device-not-permitted", "The account may no longer use the device's name."))
-        }
-        (None, DeviceRule::Enrolled) if appraised.verdict.is_accepted() => Some(violation(
-            "authority.device-not-enrolled",
-            "The evidence was not made by an attestation key that is enrolled here.",
-        )),
         (Some(_), _) | (None, DeviceRule::Enrolled | DeviceRule::Any) => None,
     }
 }
@@ -229,16 +231,8 @@ fn device_name(appraised: &Appraised) -> Option<String> {
 /// The subject by the profile's rule.
 fn subject_source(profile: &Profile, device: Option<String>, key: &CertifiableKey) -> Result<SubjectSource, Violation> {
     match profile.subject() {
-        SubjectRule::Request if key.requested_subject().is_empty() => {
-            Err(violation("authority.subject-empty", "The profile takes the request's subject, which is empty."))
-        }
+        SubjectRule::Request if key.requested_subject().is_empty() => Err(own_codes::SUBJECT_EMPTY.violation()),
         SubjectRule::Request => Ok(SubjectSource::Request(key.requested_subject().clone())),
-        SubjectRule::Device => device
-            .map(SubjectSource::Device)
-            .ok_or_else(|| violation("authority.device-unnamed", "The evidence names no device to take the subject from.")),
+        SubjectRule::Device => device.map(SubjectSource::Device).ok_or_else(|| own_codes::DEVICE_UNNAMED.violation()),
     }
-}
-
-fn violation(code: &str, message: &str) -> Violation {
-    Violation { code: code.to_owned(), message: message.to_owned(), statement: None, clause: OWN_CLAUSE.to_owned() }
 }

@@ -138,7 +138,8 @@ impl Profile {
         if config.extended_key_usage.is_empty() {
             return Err(ProfileError::NoPurpose);
         }
-        let distinct = |(index, purpose)| !config.extended_key_usage.iter().skip(index + 1).any(|other| other == purpose);
+        let distinct =
+            |(index, purpose)| !config.extended_key_usage.iter().skip(index + 1).any(|other| other == purpose);
         if !config.extended_key_usage.iter().enumerate().all(distinct) {
             return Err(ProfileError::DuplicatePurpose);
         }

@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn equal_records_have_different_commitments() {
         let recorder = recorder(1);
-        let commitments = [recorder.seal(b"r", b"q").unwrap(), recorder.seal(b"r", b"q").unwrap()].map(|s| s.commitment);
+        let commitments =
+            [recorder.seal(b"r", b"q").unwrap(), recorder.seal(b"r", b"q").unwrap()].map(|s| s.commitment);
         assert_ne!(commitments[0], commitments[1]);
     }
 

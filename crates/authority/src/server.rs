@@ -110,7 +110,11 @@ impl Authority {
     ///
     /// # Errors
     /// Every variant of [`StartError`].
-    pub async fn start(config: Config, trust_source: TrustSource, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    pub async fn start(
+        config: Config,
+        trust_source: TrustSource,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Running, StartError> {
         let secret = read_secret(&config)?;
         let path = database_file(&config);
         let store = Sqlite::open(&path).map_err(|error| StartError::Store { path, error })?;

@@ -146,6 +146,7 @@ impl Service {
         request: &[u8],
     ) -> Result<Decision, Error> {
         let sealed = self.recorder.seal(report, request)?;
+        tracing::info!(kind = kind.as_str(), account, outcome = outcome.as_str(), "decided");
         Ok(Decision {
             at: self.now(),
             kind,

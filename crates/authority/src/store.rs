@@ -268,11 +268,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    fn take_challenge(
-        &self,
-        id: &[u8; CHALLENGE_ID_OCTETS],
-        account: &str,
-    ) -> Result<Option<Challenge>, StoreError>;
+    fn take_challenge(&self, id: &[u8; CHALLENGE_ID_OCTETS], account: &str) -> Result<Option<Challenge>, StoreError>;
 
     /// Binds endorsement key, device and attestation key, and records the decision with its certificates.
     ///

@@ -9,12 +9,19 @@ pub(crate) fn to_hex(octets: &[u8]) -> String {
 
 /// The octets that `text` writes in hexadecimal, of either case, or nothing if it does not.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
     let digits = digits?;
     if digits.len() % 2 != 0 {
         return None;
     }
-    Some(digits.chunks_exact(2).filter_map(|pair| <[u8; 2]>::try_from(pair).ok()).map(|[high, low]| high << 4 | low).collect())
+    Some(
+        digits
+            .chunks_exact(2)
+            .filter_map(|pair| <[u8; 2]>::try_from(pair).ok())
+            .map(|[high, low]| high << 4 | low)
+            .collect(),
+    )
 }
 
 /// An error with everything that caused it, for the log.

@@ -1,5 +1,12 @@
 //! The authority in-process, on HTTPS, with a fixed clock and software stand-ins for modules.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
 
 #[path = "authority/ak_certificates.rs"]
 mod ak_certificates;
@@ -19,3 +26,5 @@ mod server;
 mod site;
 #[path = "authority/store.rs"]
 mod store;
+#[path = "authority/tpm.rs"]
+mod tpm;

@@ -157,10 +157,8 @@ fn activate(service: &Service, call: &Call) -> Result<Response, Error> {
     let body: ActivationBody = read_json(call)?;
     let secret = zeroize::Zeroizing::new(octets("secret", &body.secret)?);
     let reply = service.activate(&call.caller, &call.id, &secret)?;
-    let certificates = FamilyChains {
-        attest: texts(&reply.attest),
-        certify_x509: reply.certify_x509.as_deref().map(texts),
-    };
+    let certificates =
+        FamilyChains { attest: texts(&reply.attest), certify_x509: reply.certify_x509.as_deref().map(texts) };
     json(StatusCode::CREATED, &ActivationAnswer { certificates, device_id: reply.device_id })
 }
 
@@ -227,7 +225,9 @@ fn appraise(service: &Service, call: &Call) -> Result<Response, Error> {
         (None, parts) if (1..=EVIDENCE_PARTS).contains(&parts.len()) => {
             parts.iter().map(|text| octets("evidence", text)).collect::<Result<_, _>>()?
         }
-        _ => return Err(Error::Malformed { field: "csr, evidence", expected: "one CSR, or 1 to 64 parts of evidence" }),
+        _ => {
+            return Err(Error::Malformed { field: "csr, evidence", expected: "one CSR, or 1 to 64 parts of evidence" });
+        }
     };
     let request = AppraisalRequest { nonce: nonce(&body.nonce)?, parts, device: body.device };
     json(StatusCode::OK, &service.appraise(&call.caller, &request)?)

@@ -119,7 +119,8 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, router: Router, mut stopped:
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("TLS handshake timed out"),
     };
-    let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
+    let service =
+        router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
     let service = service.map_err(|never: Infallible| match never {});
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -87,10 +87,7 @@ fn detail(error: &Error, status: StatusCode) -> String {
 
 fn violations(error: Error) -> Vec<Violation> {
     let Error::Rejected(violations) = error else { return Vec::new() };
-    violations
-        .into_iter()
-        .map(|violation| Violation { message: printable(&violation.message), ..violation })
-        .collect()
+    violations.into_iter().map(|violation| Violation { message: printable(&violation.message), ..violation }).collect()
 }
 
 /// The response that carries the error.

@@ -62,7 +62,9 @@ impl Store for Sqlite {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT request, decision FROM spent_nonces WHERE nonce = ?1")?;
-            Ok(statement.query_row([nonce], |row| Ok(Spent { request: row.get(0)?, decision: row.get(1)? })).optional()?)
+            Ok(statement
+                .query_row([nonce], |row| Ok(Spent { request: row.get(0)?, decision: row.get(1)? }))
+                .optional()?)
         })
     }
 
@@ -91,11 +93,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn take_challenge(
-        &self,
-        id: &[u8; CHALLENGE_ID_OCTETS],
-        account: &str,
-    ) -> Result<Option<Challenge>, StoreError> {
+    fn take_challenge(&self, id: &[u8; CHALLENGE_ID_OCTETS], account: &str) -> Result<Option<Challenge>, StoreError> {
         let (id, account) = (*id, account.to_owned());
         self.writer.write(move |connection| {
             let mut statement = connection.prepare_cached(
@@ -146,11 +144,10 @@ impl Store for Sqlite {
 
     fn decision(&self, id: i64) -> Result<Option<RecordedDecision>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT kind, account, outcome, commitment FROM decisions WHERE id = ?1")?;
-            let found: Option<(String, String, String, Digest)> = statement
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-                .optional()?;
+            let mut statement =
+                connection.prepare_cached("SELECT kind, account, outcome, commitment FROM decisions WHERE id = ?1")?;
+            let found: Option<(String, String, String, Digest)> =
+                statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).optional()?;
             let Some((kind, account, outcome, commitment)) = found else { return Ok(None) };
             let mut statement =
                 connection.prepare_cached("SELECT serial FROM certificates WHERE decision = ?1 ORDER BY id")?;
@@ -214,9 +211,8 @@ fn unless_taken(result: rusqlite::Result<usize>, taken: StoreError) -> Result<()
 }
 
 fn insert_decision(connection: &Connection, decision: &Decision) -> Result<i64, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO decisions (at, kind, account, outcome, commitment) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
+    let mut statement = connection
+        .prepare_cached("INSERT INTO decisions (at, kind, account, outcome, commitment) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let id = statement.insert(params![
         decision.at,
         decision.kind.as_str(),
@@ -297,7 +293,8 @@ fn check_device_binding(
     name: &str,
     ek_digest: &Digest,
 ) -> Result<Option<i64>, StoreError> {
-    let mut by_name = connection.prepare_cached("SELECT id, ek_digest FROM devices WHERE account = ?1 AND name = ?2")?;
+    let mut by_name =
+        connection.prepare_cached("SELECT id, ek_digest FROM devices WHERE account = ?1 AND name = ?2")?;
     let named: Option<(i64, Digest)> =
         by_name.query_row([account, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     if let Some((id, bound)) = named {

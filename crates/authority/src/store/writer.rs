@@ -30,9 +30,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
         let (writes, waiting) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || run(connection, &waiting))?;
+        let thread =
+            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(connection, &waiting))?;
         Ok(Self { writes: Some(writes), thread: Some(thread) })
     }
 

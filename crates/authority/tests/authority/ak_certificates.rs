@@ -4,11 +4,11 @@ use std::process::Command;
 
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
+use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::x509::extensions::{
     AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage,
     NameConstraints, SubjectAltName, ak_name, subject_key_identifier, tpma_object,
 };
-use vouchsafe_evidence::x509::CertView;
 
 use crate::module::{Module, pem};
 use crate::site::{ALICE, NOW, Site, chain};
@@ -65,9 +65,8 @@ async fn each_family_holds_its_list_and_nothing_else() {
     assert_ne!(attest.subject(), certify.subject());
     assert_ne!(attest.serial(), certify.serial());
 
-    let constraints = |certificate: &CertView| {
-        BasicConstraints::parse(&value(certificate, oid::BASIC_CONSTRAINTS, true)).unwrap()
-    };
+    let constraints =
+        |certificate: &CertView| BasicConstraints::parse(&value(certificate, oid::BASIC_CONSTRAINTS, true)).unwrap();
     assert_eq!(constraints(&attest), BasicConstraints { ca: false, path_length: None });
     assert_eq!(constraints(&certify), BasicConstraints { ca: true, path_length: Some(0) });
     let usage = |certificate: &CertView| KeyUsage::parse(&value(certificate, oid::KEY_USAGE, true)).unwrap().bits();

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::json;
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::tpm::EccScheme;
+use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::{ExtendedKeyUsage, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, CsrView};
 
@@ -135,7 +135,9 @@ async fn a_refusal_lists_every_violation_and_is_repeated() {
     let codes = reply.codes();
     assert!(codes.len() > 1 && codes.iter().any(|code| code == "tpm.key-not-fixed"), "{codes:?}");
     for violation in reply.json()["violations"].as_array().unwrap() {
-        assert!(!violation["message"].as_str().unwrap().is_empty() && !violation["clause"].as_str().unwrap().is_empty());
+        assert!(
+            !violation["message"].as_str().unwrap().is_empty() && !violation["clause"].as_str().unwrap().is_empty()
+        );
     }
     let again = request(&site, ALICE, &csr, &nonce).await;
     assert_eq!((again.status, again.codes()), (422, codes));

@@ -6,7 +6,10 @@ use vouchsafe_evidence::x509::PublicKey;
 
 use crate::module::EndorsementKey;
 
-const NAME: &[u8] = &[0x00, 0x0B, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32];
+const NAME: &[u8] = &[
+    0x00, 0x0B, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+    29, 30, 31, 32,
+];
 const CREDENTIAL: [u8; 32] = [0xA5; 32];
 
 fn cases() -> Vec<(&'static str, EndorsementKey, Protection, [usize; 2])> {
@@ -61,8 +64,7 @@ fn another_name_another_module_or_another_bit_opens_nothing() {
 #[test]
 fn every_challenge_has_a_seed_of_its_own() {
     for (label, key, protection, _) in cases() {
-        let [first, second] =
-            [0, 0].map(|_| credential::make(&target(&key), protection, NAME, &CREDENTIAL).unwrap());
+        let [first, second] = [0, 0].map(|_| credential::make(&target(&key), protection, NAME, &CREDENTIAL).unwrap());
         assert_ne!(first.id_object, second.id_object, "{label}");
         assert_ne!(first.encrypted_secret, second.encrypted_secret, "{label}");
     }
@@ -81,5 +83,8 @@ fn what_does_not_fit_is_refused() {
     let Target::Ecc { curve, x, mut y } = key else { unreachable!() };
     y[31] ^= 1;
     let off_curve = Target::Ecc { curve, x, y };
-    assert!(matches!(credential::make(&off_curve, protection, NAME, &CREDENTIAL).unwrap_err(), CredentialError::Operation(_)));
+    assert!(matches!(
+        credential::make(&off_curve, protection, NAME, &CREDENTIAL).unwrap_err(),
+        CredentialError::Operation(_)
+    ));
 }

@@ -98,7 +98,8 @@ async fn endorsements_of_strangers_and_unsafe_keys_are_refused_with_reasons() {
     assert_eq!((reply.status, reply.problem().as_str()), (422, "rejected"));
     assert_eq!(reply.codes().len(), 1, "{:?}", reply.codes());
 
-    for (attributes, why) in [(0x000C_0072, "not restricted"), (0x000D_0070, "not fixedTPM"), (0x0007_0072, "decrypt")] {
+    for (attributes, why) in [(0x000C_0072, "not restricted"), (0x000D_0070, "not fixedTPM"), (0x0007_0072, "decrypt")]
+    {
         let module = Module::with(&site.vendor, NOW, EndorsementKey::ecc(Curve::P256), attributes);
         let reply = site.challenge(ALICE, &module, "device").await;
         assert_eq!(reply.codes(), ["ak.attributes"], "{why}");

@@ -5,9 +5,7 @@ use aws_lc_rs::cipher::{AES_128, AES_256, DecryptingKey, DecryptionContext, Unbo
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{
-    KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
-};
+use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use aws_lc_rs::{agreement, hmac};
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
@@ -16,7 +14,7 @@ use vouchsafe_evidence::statement::{TpmCertify, TpmQuote};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, USER_KEY_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{
-    Curve, EccScheme, HashAlg, Name, ObjectAttributes, PcrSelection, PcrBank, PublicParameters, Symmetric, TpmtPublic,
+    Curve, EccScheme, HashAlg, Name, ObjectAttributes, PcrBank, PcrSelection, PublicParameters, Symmetric, TpmtPublic,
     TpmtSignature,
 };
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CsrTemplate};
@@ -60,8 +58,7 @@ impl SoftwareKey {
     /// A TPMT_PUBLIC of this key with these attributes; `scheme` fixed or left to the caller.
     pub fn public(&self, attributes: u32, scheme: EccScheme) -> TpmtPublic {
         let (x, y) = self.point();
-        let parameters =
-            PublicParameters::Ecc { symmetric: Symmetric::Null, scheme, curve: Curve::P256, x, y };
+        let parameters = PublicParameters::Ecc { symmetric: Symmetric::Null, scheme, curve: Curve::P256, x, y };
         TpmtPublic::build(Some(HashAlg::Sha256), ObjectAttributes::from_bits(attributes), &[], parameters)
     }
 }
@@ -229,10 +226,7 @@ fn ecc_seed(curve: Curve, key: &agreement::PrivateKey, secret: &[u8], hash: Hash
     let own = key.compute_public_key().unwrap();
     let own_x = own.as_ref()[1..=curve.field_len()].to_vec();
     let peer = agreement::UnparsedPublicKey::new(ecdh(curve), [&[4], x, y].concat());
-    agreement::agree(key, peer, (), |z| {
-        Ok(hash.digest(&[&[0, 0, 0, 1], z, b"IDENTITY\0", x, &own_x]))
-    })
-    .unwrap()
+    agreement::agree(key, peer, (), |z| Ok(hash.digest(&[&[0, 0, 0, 1], z, b"IDENTITY\0", x, &own_x]))).unwrap()
 }
 
 fn hmac_algorithm(hash: HashAlg) -> hmac::Algorithm {

@@ -3,42 +3,39 @@
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use vouchsafe_authority::{Config, InitError, init};
+use vouchsafe_authority::{Access, Config, InitError, ROUTES, init};
 
 use crate::site::{ALICE, CAROL, Site, read_reply};
-
-/// Every route with a method that it takes.
-const ROUTES: [(&str, &str, bool); 6] = [
-    ("POST", "/v1/nonces", false),
-    ("POST", "/v1/attestation-keys", false),
-    ("POST", "/v1/attestation-keys/00112233445566778899aabbccddeeff/activation", false),
-    ("POST", "/v1/certificates", false),
-    ("POST", "/v1/appraisals", false),
-    ("GET", "/v1/trust", true),
-];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_reach_the_public_route_alone() {
     let site = Site::start().await;
-    for (method, path, public) in ROUTES {
-        let bodies: [&[u8]; 2] = [b"", b"{}"];
-        for body in bodies {
-            for authorization in ["", "Authorization: Bearer wrong", "Authorization: Basic YTpi", "Authorization: Bearer "] {
+    for route in ROUTES {
+        let path = route.path.replace("{id}", "00112233445566778899aabbccddeeff");
+        for body in ["", "{}"] {
+            for authorization in ["", "Bearer wrong", "Basic YTpi", "Bearer ", "bearer"] {
                 let mut headers =
                     vec!["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())];
                 if !authorization.is_empty() {
-                    headers.push(authorization.to_owned());
+                    headers.push(format!("Authorization: {authorization}"));
                 }
-                let reply = site.exchange(method, path, &headers, body).await;
-                if public && authorization.is_empty() && body.is_empty() {
-                    assert_eq!(reply.status, 200, "{method} {path}");
-                } else if !public {
-                    assert_eq!((reply.status, reply.problem().as_str()), (401, "unauthenticated"), "{method} {path}");
-                    assert!(reply.head.to_lowercase().contains("www-authenticate: bearer"));
+                let reply = site.exchange(route.operation.method(), &path, &headers, body.as_bytes()).await;
+                let (status, problem) = match (route.access, authorization, body) {
+                    (Access::Public, "", "") => (200, None),
+                    (Access::Public, "", _) => (413, Some("body-too-large")),
+                    (Access::Public | Access::Account(_) | Access::Nonce | Access::Appraisal, ..) => {
+                        (401, Some("unauthenticated"))
+                    }
+                };
+                assert_eq!(reply.status, status, "{path} {authorization:?}");
+                if let Some(problem) = problem {
+                    assert_eq!(reply.problem(), problem);
                 }
+                assert_eq!(reply.head.to_lowercase().contains("www-authenticate: bearer"), status == 401);
             }
         }
     }
+    assert_eq!(ROUTES.iter().filter(|route| route.access == Access::Public).count(), 1);
     let twice = [ALICE, ALICE].map(|token| format!("Authorization: Bearer {token}"));
     assert_eq!(site.exchange("POST", "/v1/nonces", &twice, b"").await.status, 401);
 }
@@ -173,7 +170,8 @@ async fn an_installation_is_made_once_with_private_keys() {
     assert!(matches!(init(&site.config(), &*site.clock).unwrap_err(), InitError::AlreadyInitialized { .. }));
     let mode = |name: &str| std::fs::metadata(site.state().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("ca")), (0o700, 0o700));
-    for private in ["secret", "ca/issuing-ca.key", "ca/issuing-root.key", "ca/attestation-root.key", "ca/tls-root.key"] {
+    for private in ["secret", "ca/issuing-ca.key", "ca/issuing-root.key", "ca/attestation-root.key", "ca/tls-root.key"]
+    {
         assert_eq!(mode(private), 0o600, "{private}");
     }
 }

@@ -112,7 +112,11 @@ fn many_writers_share_commits_and_lose_nothing() {
             let store = Arc::clone(&store);
             std::thread::spawn(move || {
                 (0..20_u8)
-                    .map(|_| store.record(Decision { commitment: [thread; 32], ..decision(DecisionKind::Appraisal) }).unwrap())
+                    .map(|_| {
+                        store
+                            .record(Decision { commitment: [thread; 32], ..decision(DecisionKind::Appraisal) })
+                            .unwrap()
+                    })
                     .collect::<Vec<_>>()
             })
         })
