@@ -30,16 +30,14 @@ pub use fault::ClientFault;
 use crate::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
 use crate::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, AsymmetricSignature, AttestKeyOperation,
-    AttestPlatformOperation, AttestationResult, AttestingKeyInfo, AuthenticatorInfo,
-    CreateAttestingKeyOperation, CreateAttestingKeyResult, DescribeEndorsementOperation,
-    DescribeEndorsementResult, DestroyKeyOperation, DestroyKeyResult, ErrorDetail,
-    ExportPublicKeyOperation, ExportPublicKeyResult, FamilyChain, GenerateKeyOperation, GenerateKeyResult,
-    InstallCertificatesOperation, InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism,
-    ListAttestingKeysOperation, ListAttestingKeysResult, ListAuthenticatorsOperation,
-    ListAuthenticatorsResult, ListKeysOperation, ListKeysResult, ListMechanismsOperation,
-    ListMechanismsResult, ListOpcodesOperation, ListOpcodesResult, ListProvidersOperation,
-    ListProvidersResult, MechanismInfo, PingOperation, PingResult, PlatformMechanism, ProviderInfo,
-    SignHashOperation, SignHashResult,
+    AttestPlatformOperation, AttestationResult, AttestingKeyInfo, AuthenticatorInfo, CreateAttestingKeyOperation,
+    CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult, DestroyKeyOperation,
+    DestroyKeyResult, ErrorDetail, ExportPublicKeyOperation, ExportPublicKeyResult, FamilyChain, GenerateKeyOperation,
+    GenerateKeyResult, InstallCertificatesOperation, InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism,
+    ListAttestingKeysOperation, ListAttestingKeysResult, ListAuthenticatorsOperation, ListAuthenticatorsResult,
+    ListKeysOperation, ListKeysResult, ListMechanismsOperation, ListMechanismsResult, ListOpcodesOperation,
+    ListOpcodesResult, ListProvidersOperation, ListProvidersResult, MechanismInfo, PingOperation, PingResult,
+    PlatformMechanism, ProviderInfo, SignHashOperation, SignHashResult,
 };
 use crate::wire::{MAX_BODY_OCTETS, Opcode, ProviderId, Route, Status};
 
@@ -134,8 +132,7 @@ impl Client {
     ///
     /// [`ClientFault`]; [`Status::PsaErrorAlreadyExists`] if the name is taken.
     pub fn generate_key(&mut self, key_name: &str, attributes: KeyAttributes) -> Result<(), ClientFault> {
-        let operation =
-            GenerateKeyOperation { key_name: key_name.to_owned(), attributes: Some(attributes) };
+        let operation = GenerateKeyOperation { key_name: key_name.to_owned(), attributes: Some(attributes) };
         self.call(Opcode::PsaGenerateKey, &operation).map(|GenerateKeyResult {}| ())
     }
 
@@ -171,11 +168,8 @@ impl Client {
         algorithm: AsymmetricSignature,
         digest: &[u8],
     ) -> Result<Vec<u8>, ClientFault> {
-        let operation = SignHashOperation {
-            key_name: key_name.to_owned(),
-            alg: Some(algorithm),
-            hash: digest.to_vec(),
-        };
+        let operation =
+            SignHashOperation { key_name: key_name.to_owned(), alg: Some(algorithm), hash: digest.to_vec() };
         let result: SignHashResult = self.call(Opcode::PsaSignHash, &operation)?;
         Ok(result.signature)
     }
@@ -236,8 +230,7 @@ impl Client {
     ///
     /// [`ClientFault`].
     pub fn list_attesting_keys(&mut self) -> Result<Vec<AttestingKeyInfo>, ClientFault> {
-        let result: ListAttestingKeysResult =
-            self.call(Opcode::ListAttestingKeys, &ListAttestingKeysOperation {})?;
+        let result: ListAttestingKeysResult = self.call(Opcode::ListAttestingKeys, &ListAttestingKeysOperation {})?;
         Ok(result.keys)
     }
 
@@ -246,10 +239,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientFault`].
-    pub fn describe_endorsement(
-        &mut self,
-        attesting_key: &str,
-    ) -> Result<DescribeEndorsementResult, ClientFault> {
+    pub fn describe_endorsement(&mut self, attesting_key: &str) -> Result<DescribeEndorsementResult, ClientFault> {
         let operation = DescribeEndorsementOperation { attesting_key: attesting_key.to_owned() };
         self.call(Opcode::DescribeEndorsement, &operation)
     }
@@ -284,8 +274,7 @@ impl Client {
         attesting_key: &str,
         certificates: Vec<FamilyChain>,
     ) -> Result<(), ClientFault> {
-        let operation =
-            InstallCertificatesOperation { attesting_key: attesting_key.to_owned(), certificates };
+        let operation = InstallCertificatesOperation { attesting_key: attesting_key.to_owned(), certificates };
         self.call(Opcode::InstallCertificates, &operation).map(|InstallCertificatesResult {}| ())
     }
 
@@ -300,21 +289,14 @@ impl Client {
         algorithm: &str,
         for_machine: bool,
     ) -> Result<AttestingKeyInfo, ClientFault> {
-        let operation = CreateAttestingKeyOperation {
-            name: name.to_owned(),
-            algorithm: algorithm.to_owned(),
-            for_machine,
-        };
+        let operation =
+            CreateAttestingKeyOperation { name: name.to_owned(), algorithm: algorithm.to_owned(), for_machine };
         let result: CreateAttestingKeyResult = self.call(Opcode::CreateAttestingKey, &operation)?;
         result.key.ok_or(ClientFault::Empty)
     }
 
     /// Sends a request and reads its response.
-    fn call<R: Message + Default>(
-        &mut self,
-        opcode: Opcode,
-        operation: &impl Message,
-    ) -> Result<R, ClientFault> {
+    fn call<R: Message + Default>(&mut self, opcode: Opcode, operation: &impl Message) -> Result<R, ClientFault> {
         let provider = match opcode.route() {
             Route::Core => ProviderId::CORE,
             Route::Provider => self.provider,
@@ -332,10 +314,8 @@ impl Client {
         opcode: Opcode,
         body: &[u8],
     ) -> Result<(Status, Vec<u8>), ClientFault> {
-        let auth_type =
-            if opcode.needs_authentication() { AuthType::UnixPeerCredentials } else { AuthType::None };
-        let header =
-            RequestHeader { provider, auth_type, body_octets: body.len(), opcode: opcode.number() };
+        let auth_type = if opcode.needs_authentication() { AuthType::UnixPeerCredentials } else { AuthType::None };
+        let header = RequestHeader { provider, auth_type, body_octets: body.len(), opcode: opcode.number() };
         let too_long = ClientFault::BodyLength { found: body.len(), limit: MAX_BODY_OCTETS };
         let mut request = header.to_octets().ok_or(too_long)?.to_vec();
         request.extend_from_slice(body);
@@ -362,10 +342,6 @@ impl Client {
 /// The fault of a response that is not Success.
 fn refused(opcode: Opcode, status: Status, body: &[u8]) -> ClientFault {
     // A body that is no detail is as good as none: the status says enough.
-    let detail = if opcode.is_extension() && !body.is_empty() {
-        ErrorDetail::decode(body).ok()
-    } else {
-        None
-    };
+    let detail = if opcode.is_extension() && !body.is_empty() { ErrorDetail::decode(body).ok() } else { None };
     ClientFault::Refused { opcode, status, detail }
 }

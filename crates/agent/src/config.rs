@@ -49,6 +49,7 @@ pub use fault::ConfigFault;
 
 use crate::grants::GrantRule;
 use crate::provider::{KeyKind, KeyUsage};
+use crate::tpm::Address;
 
 /// Where the configuration is unless said otherwise.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/agent.toml";
@@ -148,7 +149,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmConfig {
     /// `device:PATH`, `swtpm:unix:PATH` or `swtpm:tcp:HOST:PORT`.
-    pub address: String,
+    pub address: Address,
     /// Name of the attesting key that is used when a client names none.
     pub default_attesting_key: String,
     /// The kind of attesting keys made without saying which.
@@ -160,7 +161,7 @@ pub struct TpmConfig {
 impl Default for TpmConfig {
     fn default() -> TpmConfig {
         TpmConfig {
-            address: "device:/dev/tpmrm0".to_owned(),
+            address: Address::Device(PathBuf::from("/dev/tpmrm0")),
             default_attesting_key: "default".to_owned(),
             attesting_key_kind: KeyKind::EcP256,
             certify_x509: CertifyX509Config::default(),
@@ -201,11 +202,7 @@ impl Config {
     pub fn with_defaults() -> Config {
         Config {
             state: default_state(),
-            socket: SocketConfig {
-                path: PathBuf::from(DEFAULT_SOCKET_PATH),
-                mode: 0o666,
-                group: AdminGroup::Default,
-            },
+            socket: SocketConfig { path: PathBuf::from(DEFAULT_SOCKET_PATH), mode: 0o666, group: AdminGroup::Default },
             limits: Limits::default(),
             grants: Vec::new(),
             tpm: Some(TpmConfig::default()),

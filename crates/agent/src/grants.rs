@@ -25,8 +25,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Capability; 3] =
-        [Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential];
+    pub const ALL: [Capability; 3] = [Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential];
 
     /// The name in the configuration.
     #[must_use]
@@ -77,12 +76,7 @@ pub struct Grants {
 impl Grants {
     /// Grants by these rules. `agent_uid` is the user who runs the agent, who has every grant.
     #[must_use]
-    pub fn new(
-        rules: Vec<GrantRule>,
-        admin_group: &str,
-        agent_uid: Option<u32>,
-        accounts: Accounts,
-    ) -> Grants {
+    pub fn new(rules: Vec<GrantRule>, admin_group: &str, agent_uid: Option<u32>, accounts: Accounts) -> Grants {
         Grants { rules, admin_group: admin_group.to_owned(), agent_uid, accounts }
     }
 
@@ -92,10 +86,7 @@ impl Grants {
         peer.uid == 0
             || self.agent_uid == Some(peer.uid)
             || self.accounts.is_member(peer, &self.admin_group)
-            || self
-                .rules
-                .iter()
-                .any(|rule| rule.may.contains(&capability) && self.is_grantee(peer, &rule.grantee))
+            || self.rules.iter().any(|rule| rule.may.contains(&capability) && self.is_grantee(peer, &rule.grantee))
     }
 
     /// Whether a client may do any of what needs a grant.
@@ -169,10 +160,7 @@ mod tests {
         assert!(!by_uid.allow(BOB, Capability::ActivateCredential));
         assert!(!by_uid.allow(CAROL, Capability::Attest));
 
-        let by_name = grants(
-            vec![rule(Grantee::User("carol".to_owned()), &[Capability::AttestPlatform])],
-            None,
-        );
+        let by_name = grants(vec![rule(Grantee::User("carol".to_owned()), &[Capability::AttestPlatform])], None);
         assert!(by_name.allow(CAROL, Capability::AttestPlatform));
         assert!(!by_name.allow(BOB, Capability::AttestPlatform));
         assert!(!by_name.allow(CAROL, Capability::Attest));

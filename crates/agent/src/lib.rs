@@ -18,4 +18,4 @@ pub mod swtpm;
 pub mod tpm;
 pub mod wire;
 
-pub use service::{Agent, StartFault};
+pub use service::{Agent, StartFault, serve};

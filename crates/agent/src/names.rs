@@ -88,8 +88,7 @@ pub fn alternative_names(texts: &[String]) -> Result<Option<Vec<u8>>, Alternativ
     if texts.len() > MAX_ALTERNATIVE_NAMES {
         return Err(AlternativeNameFault::TooMany { found: texts.len() });
     }
-    let names =
-        (1..).zip(texts).map(|(number, text)| general_name(number, text)).collect::<Result<Vec<_>, _>>()?;
+    let names = (1..).zip(texts).map(|(number, text)| general_name(number, text)).collect::<Result<Vec<_>, _>>()?;
     let mut writer = DerWriter::new();
     writer.sequence(|list| {
         for (tag, contents) in names {

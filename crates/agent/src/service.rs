@@ -75,6 +75,17 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Starts an agent with the providers that the configuration names. The socket accepts when this
+    /// returns. A provider that cannot be opened yet does not hinder: it is tried again when it is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`StartFault`].
+    pub fn start(config: Config) -> Result<Agent, StartFault> {
+        let slots = config.tpm.clone().into_iter().map(ProviderSlot::tpm).collect();
+        Agent::start_with(config, slots)
+    }
+
     /// Starts an agent with these providers, the default one first.
     ///
     /// # Errors
@@ -85,8 +96,7 @@ impl Agent {
         let accounts = Accounts::system();
         let listener = Listener::bind(&config.socket, &accounts)?;
         let agent_uid = rustix::process::geteuid().as_raw();
-        let grants =
-            Grants::new(config.grants, config.socket.group.name(), Some(agent_uid), accounts);
+        let grants = Grants::new(config.grants, config.socket.group.name(), Some(agent_uid), accounts);
         let mut workers = Vec::new();
         for slot in slots {
             let worker = Worker::start(slot, &store, config.limits)
@@ -97,12 +107,7 @@ impl Agent {
         Agent::run(listener, service, Admission::new(config.limits), config.socket.path)
     }
 
-    fn run(
-        listener: Listener,
-        service: Service,
-        admission: Admission,
-        socket: PathBuf,
-    ) -> Result<Agent, StartFault> {
+    fn run(listener: Listener, service: Service, admission: Admission, socket: PathBuf) -> Result<Agent, StartFault> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(ASYNC_THREADS)
             .thread_name("agent")
@@ -153,3 +158,29 @@ impl Drop for Agent {
     }
 }
 
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// [`StartFault`].
+pub fn serve(config: Config) -> Result<(), StartFault> {
+    let system = |source| StartFault::System { what: "the signal handlers", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    // The handlers are there before the socket is, so that no signal is lost between the two.
+    let (mut terminate, mut interrupt) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _context = runtime.enter();
+        (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?)
+    };
+    let agent = Agent::start(config)?;
+    tracing::info!(socket = %agent.socket().display(), "the agent serves");
+    runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    tracing::info!("the agent stops");
+    agent.stop();
+    Ok(())
+}

@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, StateStore, StoreFault};
 use crate::wire::ProviderId;
-use directory::Lock;
 pub use directory::DirectoryFault;
+use directory::Lock;
 
 /// Largest key blob stored, in octets.
 pub const MAX_KEY_BLOB_OCTETS: usize = 64 * 1024;
@@ -165,8 +165,7 @@ impl Store {
             return Ok(Insertion::NameTaken);
         }
         let count: u32 =
-            transaction
-                .query_row("SELECT count(*) FROM keys WHERE uid = ?1", [key.id.uid], |row| row.get(0))?;
+            transaction.query_row("SELECT count(*) FROM keys WHERE uid = ?1", [key.id.uid], |row| row.get(0))?;
         if count > limit {
             // Dropping the transaction takes the row back.
             return Err(StoreError::KeyLimit { uid: key.id.uid, limit });
@@ -226,11 +225,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Sqlite`].
-    pub fn replace_certificates(
-        &self,
-        id: &KeyId,
-        certificates: &FamilyCertificates,
-    ) -> Result<bool, StoreError> {
+    pub fn replace_certificates(&self, id: &KeyId, certificates: &FamilyCertificates) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let key: Option<i64> = transaction
@@ -242,8 +237,7 @@ impl Store {
             .optional()?;
         let Some(key) = key else { return Ok(false) };
         let family = certificates.family.as_str();
-        transaction
-            .execute("DELETE FROM certificates WHERE key = ?1 AND family = ?2", params![key, family])?;
+        transaction.execute("DELETE FROM certificates WHERE key = ?1 AND family = ?2", params![key, family])?;
         for (position, certificate) in (0_u32..).zip(&certificates.certificates) {
             transaction.execute(
                 "INSERT INTO certificates (key, family, position, der) VALUES (?1, ?2, ?3, ?4)",
@@ -267,8 +261,8 @@ impl Store {
         )?;
         let mut families = Vec::new();
         for family in Family::ALL {
-            let rows = statement
-                .query_map(params![id.uid, id.provider.0, id.name, family.as_str()], |row| row.get(0))?;
+            let rows =
+                statement.query_map(params![id.uid, id.provider.0, id.name, family.as_str()], |row| row.get(0))?;
             let certificates = rows.collect::<Result<Vec<Vec<u8>>, _>>()?;
             if !certificates.is_empty() {
                 families.push(FamilyCertificates { family, certificates });
@@ -349,8 +343,7 @@ impl StateStore for ProviderState {
         let mut statement = connection
             .prepare_cached("SELECT name FROM state WHERE provider = ?1 AND kind = ?2 ORDER BY name")
             .map_err(fault)?;
-        let rows =
-            statement.query_map(params![self.provider.0, kind], |row| row.get(0)).map_err(fault)?;
+        let rows = statement.query_map(params![self.provider.0, kind], |row| row.get(0)).map_err(fault)?;
         rows.collect::<Result<Vec<String>, _>>().map_err(fault)
     }
 }
@@ -383,12 +376,7 @@ impl RawKey {
             "attest" => KeyPurpose::Attest,
             _ => return Err(StoreError::Damaged { column: "purpose", found: self.purpose }),
         };
-        Ok(StoredKey {
-            id: self.id,
-            purpose,
-            attributes: self.attributes,
-            blob: KeyBlob::from_bytes(self.blob),
-        })
+        Ok(StoredKey { id: self.id, purpose, attributes: self.attributes, blob: KeyBlob::from_bytes(self.blob) })
     }
 }
 

@@ -16,9 +16,7 @@ use support::{Bench, Control, ecdsa, p256};
 use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::Limits;
 use vouchsafe_agent::grants::{Capability, GrantRule, Grantee};
-use vouchsafe_agent::wire::message::{
-    FamilyChain, KeyMechanism, PlatformMechanism, TpmCertify, TpmQuote, hash,
-};
+use vouchsafe_agent::wire::message::{FamilyChain, KeyMechanism, PlatformMechanism, TpmCertify, TpmQuote, hash};
 use vouchsafe_agent::wire::{Opcode, ProviderId, Status};
 
 fn certify() -> KeyMechanism {
@@ -107,8 +105,7 @@ fn own_attesting_keys_attest_and_sign_nothing() {
     // A signing key is no attesting key: its name means the machine's, if there is one.
     let attestation = client.attest_key("mine", "k", &[1; 16], certify()).unwrap();
     assert!(attestation.statement.starts_with(b"k"));
-    let names: Vec<_> =
-        client.list_attesting_keys().unwrap().into_iter().map(|key| (key.name, key.is_own)).collect();
+    let names: Vec<_> = client.list_attesting_keys().unwrap().into_iter().map(|key| (key.name, key.is_own)).collect();
     assert_eq!(names, [("machine".to_owned(), false), ("mine".to_owned(), true)]);
     let chain = FamilyChain { family: "attest".to_owned(), certificates: vec![vec![0x30, 0]] };
     let refused = client.install_certificates("mine", vec![chain]).unwrap_err();
@@ -138,10 +135,11 @@ fn failures_of_the_extension_say_what_and_what_to_do() {
     assert!(fault.next_step().contains("list your keys"), "{}", fault.next_step());
     let fault = client.activate_credential("", b"x", b"y").unwrap_err();
     assert_eq!(fault.code(), Some("agent.activation-refused"));
-    let fault = client.attest_platform("", &[1; 16], PlatformMechanism::TpmQuote(TpmQuote {
-        bank: "md5".to_owned(),
-        indices: vec![],
-    }));
+    let fault = client.attest_platform(
+        "",
+        &[1; 16],
+        PlatformMechanism::TpmQuote(TpmQuote { bank: "md5".to_owned(), indices: vec![] }),
+    );
     assert_eq!(fault.unwrap_err().code(), Some("agent.invalid"));
     // A stock operation has a status alone.
     assert_eq!(client.destroy_key("nothing").unwrap_err().code(), None);

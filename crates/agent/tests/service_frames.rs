@@ -216,11 +216,7 @@ fn work_that_nobody_waits_for_any_more_is_not_begun() {
 
 #[test]
 fn slow_and_idle_connections_are_closed() {
-    let limits = Limits {
-        frame: Duration::from_millis(100),
-        idle: Duration::from_millis(2000),
-        ..Limits::default()
-    };
+    let limits = Limits { frame: Duration::from_millis(100), idle: Duration::from_millis(2000), ..Limits::default() };
     let bench = Bench::with(limits);
     let started = Instant::now();
     let mut slow = bench.raw();

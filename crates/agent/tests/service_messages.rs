@@ -9,10 +9,10 @@ use vouchsafe_agent::wire::Opcode;
 use vouchsafe_agent::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, AttestKeyOperation, AttestPlatformOperation,
     AttestationResult, AttestingKeyInfo, CreateAttestingKeyOperation, CreateAttestingKeyResult,
-    DescribeEndorsementOperation, DescribeEndorsementResult, ErrorDetail, FamilyChain,
-    InstallCertificatesOperation, InstallCertificatesResult, KeyMechanism, ListAttestingKeysOperation,
-    ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
-    PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
+    DescribeEndorsementOperation, DescribeEndorsementResult, ErrorDetail, FamilyChain, InstallCertificatesOperation,
+    InstallCertificatesResult, KeyMechanism, ListAttestingKeysOperation, ListAttestingKeysResult,
+    ListMechanismsOperation, ListMechanismsResult, MechanismInfo, PlatformMechanism, TpmCertify, TpmCertifyX509,
+    TpmQuote,
 };
 
 const PROTO: &str = include_str!("../proto/vouchsafe.proto");
@@ -45,22 +45,11 @@ fn key_info() -> AttestingKeyInfo {
 }
 
 fn mechanism_info() -> MechanismInfo {
-    MechanismInfo {
-        name: text("n"),
-        version: 1,
-        stability: text("s"),
-        statement_oid: text("1.2"),
-        subject: text("k"),
-    }
+    MechanismInfo { name: text("n"), version: 1, stability: text("s"), statement_oid: text("1.2"), subject: text("k") }
 }
 
 fn attest_key(mechanism: KeyMechanism) -> AttestKeyOperation {
-    AttestKeyOperation {
-        key_name: text("k"),
-        attesting_key: text("a"),
-        nonce: vec![9],
-        mechanism: Some(mechanism),
-    }
+    AttestKeyOperation { key_name: text("k"), attesting_key: text("a"), nonce: vec![9], mechanism: Some(mechanism) }
 }
 
 fn certify_x509() -> TpmCertifyX509 {
@@ -102,12 +91,8 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("TpmCertifyX509", certify_x509().encode_to_vec(), "0a04434e3d6b100118022201752a01643201043801"),
         (
             "AttestPlatformOperation",
-            AttestPlatformOperation {
-                attesting_key: text("a"),
-                nonce: vec![9],
-                mechanism: Some(platform),
-            }
-            .encode_to_vec(),
+            AttestPlatformOperation { attesting_key: text("a"), nonce: vec![9], mechanism: Some(platform) }
+                .encode_to_vec(),
             "0a0161120109a206070a016212020017",
         ),
         ("TpmQuote", quote().encode_to_vec(), "0a016212020017"),
@@ -136,11 +121,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             ListAttestingKeysResult { keys: vec![key_info()] }.encode_to_vec(),
             "0a1d0a016e10011a01672201032a016632090a016112010112010238014001",
         ),
-        (
-            "AttestingKeyInfo",
-            key_info().encode_to_vec(),
-            "0a016e10011a01672201032a016632090a016112010112010238014001",
-        ),
+        ("AttestingKeyInfo", key_info().encode_to_vec(), "0a016e10011a01672201032a016632090a016112010112010238014001"),
         ("FamilyChain", chain().encode_to_vec(), "0a0161120101120102"),
         (
             "DescribeEndorsementOperation",
@@ -161,30 +142,20 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "ActivateCredentialOperation",
-            ActivateCredentialOperation {
-                attesting_key: text("a"),
-                credential: vec![1],
-                secret: vec![2],
-            }
-            .encode_to_vec(),
+            ActivateCredentialOperation { attesting_key: text("a"), credential: vec![1], secret: vec![2] }
+                .encode_to_vec(),
             "0a01611201011a0102",
         ),
-        (
-            "ActivateCredentialResult",
-            ActivateCredentialResult { credential: vec![1] }.encode_to_vec(),
-            "0a0101",
-        ),
+        ("ActivateCredentialResult", ActivateCredentialResult { credential: vec![1] }.encode_to_vec(), "0a0101"),
         (
             "InstallCertificatesOperation",
-            InstallCertificatesOperation { attesting_key: text("a"), certificates: vec![chain()] }
-                .encode_to_vec(),
+            InstallCertificatesOperation { attesting_key: text("a"), certificates: vec![chain()] }.encode_to_vec(),
             "0a016112090a0161120101120102",
         ),
         ("InstallCertificatesResult", InstallCertificatesResult {}.encode_to_vec(), ""),
         (
             "CreateAttestingKeyOperation",
-            CreateAttestingKeyOperation { name: text("n"), algorithm: text("g"), for_machine: true }
-                .encode_to_vec(),
+            CreateAttestingKeyOperation { name: text("n"), algorithm: text("g"), for_machine: true }.encode_to_vec(),
             "0a016e1201671801",
         ),
         (
@@ -218,9 +189,7 @@ fn declared() -> BTreeMap<String, BTreeMap<u64, Field>> {
         if let Some(name) = line.strip_prefix("message ").and_then(|rest| rest.strip_suffix(" {")) {
             current = Some(name.to_owned());
             assert!(messages.insert(name.to_owned(), BTreeMap::new()).is_none(), "{name} twice");
-        } else if let Some((declaration, number)) =
-            line.strip_suffix(';').and_then(|line| line.split_once(" = "))
-        {
+        } else if let Some((declaration, number)) = line.strip_suffix(';').and_then(|line| line.split_once(" = ")) {
             let Some(message) = &current else { continue };
             let words: Vec<&str> = declaration.split(' ').collect();
             let (repeated, kind, name) = match words.as_slice() {
@@ -275,9 +244,7 @@ fn the_proto_file_declares_what_is_sent() {
     }
     let declared: BTreeMap<String, BTreeSet<(u64, u64)>> = declared()
         .into_iter()
-        .map(|(name, fields)| {
-            (name, fields.into_iter().map(|(number, field)| (number, field.wire_type)).collect())
-        })
+        .map(|(name, fields)| (name, fields.into_iter().map(|(number, field)| (number, field.wire_type)).collect()))
         .collect();
     assert_eq!(sent, declared);
 }

@@ -112,14 +112,11 @@ impl ClientFault {
                  PARSEC_SERVICE_ENDPOINT=unix:PATH"
             }
             ClientFault::Connection(_) => "try again; if it stays, look at the agent's log",
-            ClientFault::Decode(_)
-            | ClientFault::Empty
-            | ClientFault::Header(_)
-            | ClientFault::OtherAnswer { .. } => "use a client of the same version as the agent",
-            ClientFault::Endpoint { .. } => "write unix: and the absolute path of the agent's socket",
-            ClientFault::Refused { detail: Some(detail), .. } if !detail.next_step.is_empty() => {
-                &detail.next_step
+            ClientFault::Decode(_) | ClientFault::Empty | ClientFault::Header(_) | ClientFault::OtherAnswer { .. } => {
+                "use a client of the same version as the agent"
             }
+            ClientFault::Endpoint { .. } => "write unix: and the absolute path of the agent's socket",
+            ClientFault::Refused { detail: Some(detail), .. } if !detail.next_step.is_empty() => &detail.next_step,
             ClientFault::Refused { status, .. } => status.next_step(),
         }
     }

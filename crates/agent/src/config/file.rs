@@ -158,9 +158,9 @@ impl Context<'_> {
         let defaults = Limits::default();
         let count = |key, value: Option<u32>, default: usize| match value {
             Some(0) => Err(self.refuse(key, "0", "write 1 or more")),
-            Some(value) => usize::try_from(value).map_err(|_| {
-                self.refuse(key, value.to_string(), "write a smaller number")
-            }),
+            Some(value) => {
+                usize::try_from(value).map_err(|_| self.refuse(key, value.to_string(), "write a smaller number"))
+            }
             None => Ok(default),
         };
         let seconds = |key, value: Option<u32>, default: Duration| match value {
@@ -175,11 +175,7 @@ impl Context<'_> {
                 raw.connections_per_user,
                 defaults.connections_per_user,
             )?,
-            waiting_requests: count(
-                "limits.waiting_requests",
-                raw.waiting_requests,
-                defaults.waiting_requests,
-            )?,
+            waiting_requests: count("limits.waiting_requests", raw.waiting_requests, defaults.waiting_requests)?,
             waiting_requests_per_user: count(
                 "limits.waiting_requests_per_user",
                 raw.waiting_requests_per_user,
@@ -198,9 +194,7 @@ impl Context<'_> {
             (None, Some(user), None) => Grantee::User(user),
             (None, None, Some(group)) => Grantee::Group(group),
             (uid, user, group) => {
-                let given = usize::from(uid.is_some())
-                    + usize::from(user.is_some())
-                    + usize::from(group.is_some());
+                let given = usize::from(uid.is_some()) + usize::from(user.is_some()) + usize::from(group.is_some());
                 let found = format!("{given} of uid, user and group");
                 return Err(self.refuse("grants", found, "name exactly one of uid, user and group"));
             }
@@ -220,11 +214,13 @@ impl Context<'_> {
 
     fn tpm(&self, raw: RawTpm) -> Result<TpmConfig, ConfigFault> {
         let defaults = TpmConfig::default();
-        let address = raw.address.unwrap_or(defaults.address);
-        if !["device:", "swtpm:unix:", "swtpm:tcp:"].iter().any(|kind| address.starts_with(kind)) {
-            let next_step = "write device:PATH, swtpm:unix:PATH or swtpm:tcp:HOST:PORT";
-            return Err(self.refuse("providers.tpm.address", address, next_step));
-        }
+        let address = match raw.address {
+            Some(text) => text.parse().map_err(|_| {
+                let next_step = "write device:/PATH, swtpm:unix:/PATH or swtpm:tcp:HOST:PORT";
+                self.refuse("providers.tpm.address", text, next_step)
+            })?,
+            None => defaults.address,
+        };
         let attesting_key_kind = match raw.attesting_key.algorithm {
             Some(name) => key_kind(&name).ok_or_else(|| {
                 let next_step = "write ecc-p256, ecc-p384, rsa-2048 or rsa-3072";

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::{AdminGroup, Config, ConfigFault};
 use crate::grants::{Capability, GrantRule, Grantee};
 use crate::provider::{KeyKind, KeyUsage};
+use crate::tpm::Address;
 
 fn parse(text: &str) -> Result<Config, ConfigFault> {
     Config::from_toml(text, Path::new("/etc/vouchsafe/agent.toml"))
@@ -52,7 +53,7 @@ fn values_are_taken() {
     assert_eq!(config.grants[0], GrantRule { grantee: Grantee::Uid(7), may: vec![Capability::Attest] });
     assert_eq!(config.grants[1].grantee, Grantee::Group("ci".to_owned()));
     let tpm = config.tpm.unwrap();
-    assert_eq!(tpm.address, "swtpm:tcp:localhost:2321");
+    assert_eq!(tpm.address, Address::SwtpmTcp("localhost:2321".to_owned()));
     assert_eq!(tpm.default_attesting_key, "site");
     assert_eq!(tpm.attesting_key_kind, KeyKind::EcP384);
     let usage = KeyUsage::DIGITAL_SIGNATURE.union(KeyUsage::NON_REPUDIATION);
@@ -73,7 +74,7 @@ fn errors_name_file_key_and_next_step() {
         ("[[grants]]\nmay = ['attest']", "grants", "exactly one"),
         ("[[grants]]\nuid = 1\nuser = 'a'\nmay = []", "grants", "exactly one"),
         ("[[grants]]\nuid = 1\nmay = ['everything']", "grants.may", "activate-credential"),
-        ("[providers.tpm]\naddress = '/dev/tpm0'", "providers.tpm.address", "device:PATH"),
+        ("[providers.tpm]\naddress = '/dev/tpm0'", "providers.tpm.address", "device:/PATH"),
         ("[providers.tpm.attesting_key]\nalgorithm = 'rsa-1024'", "algorithm", "rsa-2048"),
         ("[providers.tpm.certify_x509]\nvalidity_hours = 0", "validity_hours", "87840"),
         ("[providers.tpm.certify_x509]\nkey_usage = ['keyCertSign']", "key_usage", "RFC 5280"),

@@ -41,11 +41,7 @@ impl Accounts {
     /// The databases in these files.
     #[must_use]
     pub fn new(passwd_path: &Path, group_path: &Path) -> Accounts {
-        Accounts {
-            passwd_path: passwd_path.to_owned(),
-            group_path: group_path.to_owned(),
-            cached: Arc::default(),
-        }
+        Accounts { passwd_path: passwd_path.to_owned(), group_path: group_path.to_owned(), cached: Arc::default() }
     }
 
     /// The system's databases.
@@ -70,12 +66,8 @@ impl Accounts {
     #[must_use]
     pub fn is_member(&self, peer: Peer, group: &str) -> bool {
         self.with(|cached| {
-            let names: Vec<&str> = cached
-                .users
-                .iter()
-                .filter(|user| user.uid == peer.uid)
-                .map(|user| user.name.as_str())
-                .collect();
+            let names: Vec<&str> =
+                cached.users.iter().filter(|user| user.uid == peer.uid).map(|user| user.name.as_str()).collect();
             cached.groups.iter().filter(|entry| entry.name == group).any(|entry| {
                 entry.gid == peer.gid || entry.members.iter().any(|member| names.contains(&member.as_str()))
             })
@@ -118,7 +110,6 @@ fn group(line: &str) -> Option<Group> {
     let mut fields = line.split(':');
     let name = fields.next()?.to_owned();
     let gid = fields.nth(1)?.parse().ok()?;
-    let members =
-        fields.next()?.split(',').filter(|member| !member.is_empty()).map(str::to_owned).collect();
+    let members = fields.next()?.split(',').filter(|member| !member.is_empty()).map(str::to_owned).collect();
     Some(Group { name, gid, members })
 }

@@ -44,11 +44,7 @@ pub(super) struct Ticket {
 impl Admission {
     /// No connections yet.
     pub(super) fn new(limits: Limits) -> Admission {
-        Admission {
-            limit: limits.connections,
-            limit_per_user: limits.connections_per_user,
-            inner: Arc::default(),
-        }
+        Admission { limit: limits.connections, limit_per_user: limits.connections_per_user, inner: Arc::default() }
     }
 
     /// A place for a connection of this user; `None` if there is none and none can be made.
@@ -62,8 +58,7 @@ impl Admission {
         }
         let closing = Arc::new(Notify::new());
         let number = inner.tick();
-        let connection =
-            Connection { uid, waiting_since: Some(number), closing: Arc::clone(&closing) };
+        let connection = Connection { uid, waiting_since: Some(number), closing: Arc::clone(&closing) };
         inner.connections.insert(number, connection);
         Some(Ticket { admission: self.clone(), number, closing })
     }

@@ -43,8 +43,7 @@ pub(super) fn attest_key(
     if !matches!(attesting_key, Chosen::Own { .. }) {
         call.demand(Capability::Attest)?;
     }
-    let attestation =
-        provider.attest_key(&key.blob, attesting_key.as_choice(), &mechanism, &operation.nonce)?;
+    let attestation = provider.attest_key(&key.blob, attesting_key.as_choice(), &mechanism, &operation.nonce)?;
     info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "key attested");
     Ok(result(attestation))
@@ -76,20 +75,14 @@ fn bank(name: &str) -> Result<Hash, Refusal> {
         "" | "sha256" => Ok(Hash::Sha256),
         "sha384" => Ok(Hash::Sha384),
         "sha512" => Ok(Hash::Sha512),
-        _ => Err(Refusal::Invalid {
-            field: "bank",
-            found: name.to_owned(),
-            expected: "sha256, sha384 or sha512",
-        }),
+        _ => Err(Refusal::Invalid { field: "bank", found: name.to_owned(), expected: "sha256, sha384 or sha512" }),
     }
 }
 
 fn pcr_index(index: u32) -> Result<u8, Refusal> {
     match u8::try_from(index) {
         Ok(index @ 0..=23) => Ok(index),
-        Ok(24..) | Err(_) => {
-            Err(Refusal::Invalid { field: "indices", found: index.to_string(), expected: "0 to 23" })
-        }
+        Ok(24..) | Err(_) => Err(Refusal::Invalid { field: "indices", found: index.to_string(), expected: "0 to 23" }),
     }
 }
 
@@ -233,10 +226,7 @@ fn families(provider: &mut dyn Provider) -> Result<Vec<Family>, Refusal> {
 }
 
 fn family_chain(certificates: FamilyCertificates) -> FamilyChain {
-    FamilyChain {
-        family: certificates.family.as_str().to_owned(),
-        certificates: certificates.certificates,
-    }
+    FamilyChain { family: certificates.family.as_str().to_owned(), certificates: certificates.certificates }
 }
 
 impl Call {

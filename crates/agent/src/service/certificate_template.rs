@@ -48,28 +48,19 @@ pub(super) fn certificate_template(
     })
 }
 
-fn subject(
-    parameters: &TpmCertifyX509,
-    defaults: &CertifyX509Config,
-    key_name: &str,
-) -> Result<SubjectName, Refusal> {
+fn subject(parameters: &TpmCertifyX509, defaults: &CertifyX509Config, key_name: &str) -> Result<SubjectName, Refusal> {
     let refused = |found: &str| Refusal::Invalid {
         field: "subject",
         found: found.to_owned(),
         expected: "a name in the form of RFC 4514, such as CN=key-1",
     };
     if parameters.subject.is_empty() {
-        let name = names::subject_for_key(&defaults.subject, key_name)
-            .map_err(|_| refused(&defaults.subject))?;
+        let name = names::subject_for_key(&defaults.subject, key_name).map_err(|_| refused(&defaults.subject))?;
         return Ok(SubjectName::BeneathIssuer(name.as_der().to_vec()));
     }
     let name = names::subject(&parameters.subject).map_err(|_| refused(&parameters.subject))?;
     let der = name.as_der().to_vec();
-    Ok(if parameters.subject_beneath_issuer {
-        SubjectName::BeneathIssuer(der)
-    } else {
-        SubjectName::Absolute(der)
-    })
+    Ok(if parameters.subject_beneath_issuer { SubjectName::BeneathIssuer(der) } else { SubjectName::Absolute(der) })
 }
 
 /// The usage of these names; `None` for none.
@@ -128,8 +119,7 @@ mod tests {
             chain: vec![vec![1]],
             subject_beneath_issuer: false,
         };
-        let template =
-            certificate_template(parameters.clone(), &CertifyX509Config::default(), "a").unwrap();
+        let template = certificate_template(parameters.clone(), &CertifyX509Config::default(), "a").unwrap();
         assert_eq!(template.subject, SubjectName::Absolute(der("CN=b")));
         assert_eq!((template.not_before, template.not_after), (5, 9));
         assert_eq!(template.key_usage, KeyUsage::NON_REPUDIATION);
@@ -149,8 +139,7 @@ mod tests {
             TpmCertifyX509 { san: vec!["h".to_owned()], ..empty() },
             TpmCertifyX509 { chain: vec![vec![]; 9], ..empty() },
         ] {
-            let refusal =
-                certificate_template(parameters, &CertifyX509Config::default(), "a").unwrap_err();
+            let refusal = certificate_template(parameters, &CertifyX509Config::default(), "a").unwrap_err();
             assert_eq!(refusal.status(), Status::PsaErrorInvalidArgument, "{refusal}");
         }
     }

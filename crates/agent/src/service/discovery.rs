@@ -6,8 +6,8 @@ use crate::provider::KeyPurpose;
 use crate::store::Store;
 use crate::wire::header::{AuthType, VERSION};
 use crate::wire::message::{
-    AuthenticatorInfo, KeyInfo, ListAuthenticatorsResult, ListKeysResult, ListOpcodesResult,
-    ListProvidersResult, PingResult, ProviderInfo,
+    AuthenticatorInfo, KeyInfo, ListAuthenticatorsResult, ListKeysResult, ListOpcodesResult, ListProvidersResult,
+    PingResult, ProviderInfo,
 };
 use crate::wire::{Opcode, ProviderId, Route, Status};
 
@@ -16,10 +16,7 @@ const CORE_UUID: &str = "47049873-2a43-4845-9d72-831eab668784";
 
 /// Ping.
 pub(super) fn ping() -> PingResult {
-    PingResult {
-        wire_protocol_version_maj: VERSION.0.into(),
-        wire_protocol_version_min: VERSION.1.into(),
-    }
+    PingResult { wire_protocol_version_maj: VERSION.0.into(), wire_protocol_version_min: VERSION.1.into() }
 }
 
 /// ListProviders: clients take the first as their default, so Core is last.

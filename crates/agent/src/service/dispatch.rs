@@ -124,9 +124,7 @@ impl Service {
             | Opcode::DescribeEndorsement
             | Opcode::ActivateCredential
             | Opcode::InstallCertificates
-            | Opcode::CreateAttestingKey => {
-                Err(Refusal::NotSupported { what: "this operation by this provider" })
-            }
+            | Opcode::CreateAttestingKey => Err(Refusal::NotSupported { what: "this operation by this provider" }),
         }
     }
 
@@ -146,39 +144,30 @@ impl Service {
                 Opcode::PsaExportPublicKey => reply(&body, |op| keys::export_public(&call, provider, op)),
                 Opcode::PsaSignHash => reply(&body, |op| keys::sign_hash(&call, provider, op)),
                 Opcode::AttestKey => reply(&body, |op| attestation::attest_key(&call, provider, op)),
-                Opcode::AttestPlatform => {
-                    reply(&body, |op| attestation::attest_platform(&call, provider, op))
-                }
+                Opcode::AttestPlatform => reply(&body, |op| attestation::attest_platform(&call, provider, op)),
                 Opcode::ListMechanisms => {
                     reply(&body, |ListMechanismsOperation {}| attestation::list_mechanisms(provider))
                 }
-                Opcode::ListAttestingKeys => reply(&body, |ListAttestingKeysOperation {}| {
-                    attestation::list_attesting_keys(&call, provider)
-                }),
+                Opcode::ListAttestingKeys => {
+                    reply(&body, |ListAttestingKeysOperation {}| attestation::list_attesting_keys(&call, provider))
+                }
                 Opcode::DescribeEndorsement => reply(&body, |op| enrollment::describe(&call, provider, &op)),
                 Opcode::ActivateCredential => reply(&body, |op| enrollment::activate(&call, provider, &op)),
                 Opcode::InstallCertificates => reply(&body, |op| enrollment::install(&call, provider, op)),
-                Opcode::CreateAttestingKey => {
-                    reply(&body, |op| enrollment::create_attesting_key(&call, provider, op))
-                }
+                Opcode::CreateAttestingKey => reply(&body, |op| enrollment::create_attesting_key(&call, provider, op)),
                 Opcode::Ping
                 | Opcode::ListProviders
                 | Opcode::ListOpcodes
                 | Opcode::ListAuthenticators
-                | Opcode::ListKeys => {
-                    Err(Refusal::NotSupported { what: "this operation by this provider" })
-                }
+                | Opcode::ListKeys => Err(Refusal::NotSupported { what: "this operation by this provider" }),
             })
             .await
     }
 
     /// The provider of that id.
     pub(super) fn worker(&self, id: ProviderId) -> Result<&Worker, Refusal> {
-        let missing = if id <= ProviderId::LAST_ASSIGNED {
-            Status::ProviderNotRegistered
-        } else {
-            Status::ProviderDoesNotExist
-        };
+        let missing =
+            if id <= ProviderId::LAST_ASSIGNED { Status::ProviderNotRegistered } else { Status::ProviderDoesNotExist };
         self.workers.iter().find(|worker| worker.id == id).ok_or(Refusal::Protocol(missing))
     }
 }
@@ -198,11 +187,7 @@ fn authenticate(peer: Peer, opcode: Opcode, request: &Request) -> Result<(), Ref
         AuthType::None => Ok(()),
         AuthType::UnixPeerCredentials => {
             let claimed = u32::from_le_bytes(request.auth);
-            if claimed == peer.uid {
-                Ok(())
-            } else {
-                Err(Refusal::AuthenticationFalse { claimed, peer: peer.uid })
-            }
+            if claimed == peer.uid { Ok(()) } else { Err(Refusal::AuthenticationFalse { claimed, peer: peer.uid }) }
         }
     }
 }

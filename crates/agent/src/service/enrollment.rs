@@ -10,14 +10,12 @@ use super::refusal::Refusal;
 use super::slot::Provider;
 use crate::config::key_kind;
 use crate::grants::Capability;
-use crate::provider::{
-    Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template,
-};
+use crate::provider::{Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template};
 use crate::store::StoredKey;
 use crate::wire::message::{
-    ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation,
-    CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain,
-    InstallCertificatesOperation, InstallCertificatesResult,
+    ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
+    DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain, InstallCertificatesOperation,
+    InstallCertificatesResult,
 };
 
 /// Most certificates of one family: the longest chain that is verified.
@@ -64,8 +62,7 @@ pub(super) fn install(
     provider: &mut dyn Provider,
     operation: InstallCertificatesOperation,
 ) -> Result<InstallCertificatesResult, Refusal> {
-    let chains =
-        operation.certificates.into_iter().map(family_certificates).collect::<Result<Vec<_>, _>>()?;
+    let chains = operation.certificates.into_iter().map(family_certificates).collect::<Result<Vec<_>, _>>()?;
     let own = match operation.attesting_key.as_str() {
         "" => None,
         name => call.own_attesting_key(name)?,

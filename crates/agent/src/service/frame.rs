@@ -103,11 +103,7 @@ impl FrameReader {
     }
 
     /// Reads the rest of a request.
-    pub(super) async fn read(
-        &self,
-        stream: &mut UnixStream,
-        beginning: Beginning,
-    ) -> Result<Request, FrameFault> {
+    pub(super) async fn read(&self, stream: &mut UnixStream, beginning: Beginning) -> Result<Request, FrameFault> {
         let Beginning { mut octets, filled } = beginning;
         if let Some(rest) = octets.get_mut(filled..) {
             stream.read_exact(rest).await?;

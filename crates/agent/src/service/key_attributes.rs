@@ -22,14 +22,10 @@ pub(super) fn key_spec(attributes: &KeyAttributes) -> Result<KeySpec, Refusal> {
     let scheme = scheme_of_policy(policy)?;
     match (kind, scheme) {
         (KeyKind::EcP256 | KeyKind::EcP384, SignatureScheme::Ecdsa(_))
-        | (
-            KeyKind::Rsa2048 | KeyKind::Rsa3072,
-            SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_),
-        ) => Ok(KeySpec { kind, purpose: KeyPurpose::Sign }),
-        (
-            KeyKind::EcP256 | KeyKind::EcP384,
-            SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_),
-        )
+        | (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_)) => {
+            Ok(KeySpec { kind, purpose: KeyPurpose::Sign })
+        }
+        (KeyKind::EcP256 | KeyKind::EcP384, SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_))
         | (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::Ecdsa(_)) => Err(Refusal::Invalid {
             field: "attributes.key_policy.key_algorithm",
             found: format!("{scheme:?}"),
@@ -40,8 +36,7 @@ pub(super) fn key_spec(attributes: &KeyAttributes) -> Result<KeySpec, Refusal> {
 
 /// The scheme that a key's policy allows.
 pub(super) fn scheme_of_policy(policy: &KeyPolicy) -> Result<SignatureScheme, Refusal> {
-    let algorithm =
-        policy.key_algorithm.as_ref().ok_or_else(|| missing("attributes.key_policy.key_algorithm"))?;
+    let algorithm = policy.key_algorithm.as_ref().ok_or_else(|| missing("attributes.key_policy.key_algorithm"))?;
     match &algorithm.variant {
         Some(AlgorithmVariant::AsymmetricSignature(signature)) => signature_scheme(signature),
         None => Err(Refusal::NotSupported { what: "a key that is not for signatures" }),
@@ -59,15 +54,11 @@ pub(super) fn signature_scheme(signature: &AsymmetricSignature) -> Result<Signat
         Some(AsymmetricSignatureVariant::RsaPkcs1v15Sign(parameters)) => {
             hash_of(parameters).map(SignatureScheme::RsaPkcs1v15)
         }
-        Some(AsymmetricSignatureVariant::RsaPss(parameters)) => {
-            hash_of(parameters).map(SignatureScheme::RsaPss)
+        Some(AsymmetricSignatureVariant::RsaPss(parameters)) => hash_of(parameters).map(SignatureScheme::RsaPss),
+        Some(AsymmetricSignatureVariant::Ecdsa(parameters)) => hash_of(parameters).map(SignatureScheme::Ecdsa),
+        None => {
+            Err(Refusal::NotSupported { what: "a signature algorithm other than Ecdsa, RsaPkcs1v15Sign and RsaPss" })
         }
-        Some(AsymmetricSignatureVariant::Ecdsa(parameters)) => {
-            hash_of(parameters).map(SignatureScheme::Ecdsa)
-        }
-        None => Err(Refusal::NotSupported {
-            what: "a signature algorithm other than Ecdsa, RsaPkcs1v15Sign and RsaPss",
-        }),
     }
 }
 
@@ -91,16 +82,12 @@ fn key_kind(attributes: &KeyAttributes) -> Result<KeyKind, Refusal> {
         return Err(Refusal::NotSupported { what: "a key type other than EccKeyPair and RsaKeyPair" });
     };
     match (variant, attributes.key_bits) {
-        (KeyTypeVariant::EccKeyPair(ecc), bits) if ecc.curve_family == ecc_family::SECP_R1 => {
-            match bits {
-                256 => Ok(KeyKind::EcP256),
-                384 => Ok(KeyKind::EcP384),
-                _ => Err(Refusal::NotSupported { what: "a curve other than P-256 and P-384" }),
-            }
-        }
-        (KeyTypeVariant::EccKeyPair(_), _) => {
-            Err(Refusal::NotSupported { what: "a curve family other than SecpR1" })
-        }
+        (KeyTypeVariant::EccKeyPair(ecc), bits) if ecc.curve_family == ecc_family::SECP_R1 => match bits {
+            256 => Ok(KeyKind::EcP256),
+            384 => Ok(KeyKind::EcP384),
+            _ => Err(Refusal::NotSupported { what: "a curve other than P-256 and P-384" }),
+        },
+        (KeyTypeVariant::EccKeyPair(_), _) => Err(Refusal::NotSupported { what: "a curve family other than SecpR1" }),
         (KeyTypeVariant::RsaKeyPair(_), 2048) => Ok(KeyKind::Rsa2048),
         (KeyTypeVariant::RsaKeyPair(_), 3072) => Ok(KeyKind::Rsa3072),
         (KeyTypeVariant::RsaKeyPair(_), _) => {
@@ -135,8 +122,8 @@ mod tests {
 
     /// A P-256 signing key for ECDSA with SHA-256, as the stock client encodes it.
     const STOCK: [u8; 27] = [
-        0x0A, 0x04, 0x5A, 0x02, 0x08, 0x02, 0x10, 0x80, 0x02, 0x1A, 0x10, 0x0A, 0x04, 0x30, 0x01, 0x40,
-        0x01, 0x12, 0x08, 0x32, 0x06, 0x22, 0x04, 0x0A, 0x02, 0x10, 0x07,
+        0x0A, 0x04, 0x5A, 0x02, 0x08, 0x02, 0x10, 0x80, 0x02, 0x1A, 0x10, 0x0A, 0x04, 0x30, 0x01, 0x40, 0x01, 0x12,
+        0x08, 0x32, 0x06, 0x22, 0x04, 0x0A, 0x02, 0x10, 0x07,
     ];
 
     fn stock() -> KeyAttributes {

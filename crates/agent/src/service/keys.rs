@@ -10,8 +10,8 @@ use super::slot::Provider;
 use crate::provider::{KeyBlob, KeyPurpose, KeySpec};
 use crate::store::{Insertion, KeyId, StoreError, StoredKey};
 use crate::wire::message::{
-    DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult,
-    GenerateKeyOperation, GenerateKeyResult, KeyAttributes, SignHashOperation, SignHashResult,
+    DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
+    GenerateKeyResult, KeyAttributes, SignHashOperation, SignHashResult,
 };
 
 /// Longest key name, in octets of UTF-8.
@@ -127,9 +127,8 @@ pub(super) fn sign_hash(
 
 /// The attributes of a stored signing key.
 pub(super) fn attributes(key: &StoredKey) -> Result<KeyAttributes, Refusal> {
-    KeyAttributes::decode(key.attributes.as_slice()).map_err(|error| {
-        StoreError::Damaged { column: "attributes", found: error.to_string() }.into()
-    })
+    KeyAttributes::decode(key.attributes.as_slice())
+        .map_err(|error| StoreError::Damaged { column: "attributes", found: error.to_string() }.into())
 }
 
 /// A name is shown to people and stands in logs and certificates.

@@ -73,11 +73,7 @@ impl Listener {
         let path = config.path.as_path();
         let group = group(config, accounts)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory)
-            .map_err(io_fault("create", directory))?;
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(io_fault("create", directory))?;
         check_length(path)?;
         check_vacant(path)?;
         let draft = directory.join(format!(".{}", std::process::id()));
@@ -109,28 +105,24 @@ fn group(config: &SocketConfig, accounts: &Accounts) -> Result<Option<u32>, Sock
     match (&config.group, gid) {
         (AdminGroup::Named(name), None) => Err(SocketFault::GroupUnknown { name: name.clone() }),
         (AdminGroup::Default, None) => {
-            tracing::info!("there is no group {:?}: only root and the agent's own user are administrators",
-                config.group.name());
+            tracing::info!(
+                "there is no group {:?}: only root and the agent's own user are administrators",
+                config.group.name()
+            );
             Ok(None)
         }
         (AdminGroup::Named(_) | AdminGroup::Default, Some(gid)) => Ok(Some(gid)),
     }
 }
 
-fn publish(
-    draft: &Path,
-    path: &Path,
-    config: &SocketConfig,
-    group: Option<u32>,
-) -> Result<SocketFile, SocketFault> {
+fn publish(draft: &Path, path: &Path, config: &SocketConfig, group: Option<u32>) -> Result<SocketFile, SocketFault> {
     if let Err(source) = chown(draft, None, group) {
         match config.group {
             AdminGroup::Named(_) => return Err(io_fault("set the group of", draft)(source)),
             AdminGroup::Default => tracing::info!(%source, "the socket keeps the agent's own group"),
         }
     }
-    std::fs::set_permissions(draft, Permissions::from_mode(config.mode))
-        .map_err(io_fault("set the mode of", draft))?;
+    std::fs::set_permissions(draft, Permissions::from_mode(config.mode)).map_err(io_fault("set the mode of", draft))?;
     let metadata = std::fs::symlink_metadata(draft).map_err(io_fault("look at", draft))?;
     std::fs::rename(draft, path).map_err(io_fault("create", path))?;
     Ok(SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })

@@ -33,8 +33,7 @@ pub(super) enum Full {
 impl<T> FairQueue<T> {
     /// An empty queue with these limits on waiting requests.
     pub(super) fn new(limit: usize, limit_per_user: usize) -> FairQueue<T> {
-        let inner =
-            Inner { lanes: BTreeMap::new(), turns: VecDeque::new(), length: 0, closed: false };
+        let inner = Inner { lanes: BTreeMap::new(), turns: VecDeque::new(), length: 0, closed: false };
         FairQueue { limit, limit_per_user, inner: Mutex::new(inner), changed: Condvar::new() }
     }
 

@@ -107,9 +107,9 @@ impl Refusal {
             Refusal::Busy { .. } => Status::PsaErrorInsufficientMemory,
             Refusal::Deadline { .. } => Status::PsaErrorCommunicationFailure,
             Refusal::Fault(fault) => fault_status(fault),
-            Refusal::AlgorithmNotPermitted
-            | Refusal::GrantMissing { .. }
-            | Refusal::UsageNotPermitted { .. } => Status::PsaErrorNotPermitted,
+            Refusal::AlgorithmNotPermitted | Refusal::GrantMissing { .. } | Refusal::UsageNotPermitted { .. } => {
+                Status::PsaErrorNotPermitted
+            }
             Refusal::Invalid { .. } => Status::PsaErrorInvalidArgument,
             Refusal::KeyExists { .. } => Status::PsaErrorAlreadyExists,
             Refusal::KeyUnknown { .. } => Status::PsaErrorDoesNotExist,
@@ -173,12 +173,8 @@ impl Refusal {
         if opcode < Opcode::FIRST_EXTENSION {
             return Vec::new();
         }
-        ErrorDetail {
-            code: self.code().to_owned(),
-            message: self.to_string(),
-            next_step: self.next_step().to_owned(),
-        }
-        .encode_to_vec()
+        ErrorDetail { code: self.code().to_owned(), message: self.to_string(), next_step: self.next_step().to_owned() }
+            .encode_to_vec()
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use crate::config::CertifyX509Config;
+use crate::config::{CertifyX509Config, TpmConfig};
+use crate::provider::tpm::{Settings, TpmProvider};
 use crate::provider::{Attester, Fault, KeyProvider, StateStore};
 use crate::wire::ProviderId;
+
+/// The UUID that Parsec gave its TPM provider.
+const TPM_UUID: &str = "1e4954a4-ff21-46d3-ab0c-661eeb667e1d";
 
 /// Hardware that holds keys and attests them.
 pub trait Provider: KeyProvider + Attester {}
@@ -39,6 +43,19 @@ impl ProviderSlot {
         let open: Box<Open> =
             Box::new(move |state| open(state).map(|provider| -> Box<dyn Provider> { Box::new(provider) }));
         ProviderSlot { id, uuid, description, certify_x509, open }
+    }
+
+    /// The TPM that the configuration names.
+    #[must_use]
+    pub fn tpm(config: TpmConfig) -> ProviderSlot {
+        let settings = Settings {
+            default_attesting_key: config.default_attesting_key,
+            attesting_key_kind: config.attesting_key_kind,
+        };
+        let address = config.address;
+        ProviderSlot::new(ProviderId::TPM, TPM_UUID, "Keys in a TPM 2.0", config.certify_x509, move |state| {
+            TpmProvider::open(&address, settings.clone(), state)
+        })
     }
 
     pub(super) fn open(&mut self, state: Box<dyn StateStore>) -> Result<Box<dyn Provider>, Fault> {

@@ -49,9 +49,8 @@ impl Worker {
             thread: None,
         };
         let mut opened = Opened { slot, store: store.clone(), provider: None };
-        let thread = std::thread::Builder::new()
-            .name(format!("provider-{}", worker.id.0))
-            .spawn(move || opened.work(&queue))?;
+        let thread =
+            std::thread::Builder::new().name(format!("provider-{}", worker.id.0)).spawn(move || opened.work(&queue))?;
         worker.thread = Some(thread);
         Ok(worker)
     }

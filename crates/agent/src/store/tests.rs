@@ -33,8 +33,7 @@ fn of_eight_writers_of_one_name_the_acknowledged_one_is_stored() {
                 .collect();
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
-        let winners: Vec<u8> =
-            outcomes.iter().filter(|o| o.1 == Insertion::Stored).map(|o| o.0).collect();
+        let winners: Vec<u8> = outcomes.iter().filter(|o| o.1 == Insertion::Stored).map(|o| o.0).collect();
         let stored = store.key(&key(7, &name, &[]).id).unwrap().unwrap();
         assert_eq!(winners.as_slice(), stored.blob.as_bytes(), "round {round}");
     }
@@ -70,10 +69,8 @@ fn certificates_belong_to_the_key_and_go_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
     let id = key(1, "a", b"").id;
-    let chain = |octet: u8| FamilyCertificates {
-        family: Family::CertifyX509,
-        certificates: vec![vec![octet], vec![0]],
-    };
+    let chain =
+        |octet: u8| FamilyCertificates { family: Family::CertifyX509, certificates: vec![vec![octet], vec![0]] };
     assert!(!store.replace_certificates(&id, &chain(1)).unwrap());
     assert_eq!(store.insert_key(&key(1, "a", b""), 9).unwrap(), Insertion::Stored);
     assert!(store.replace_certificates(&id, &chain(1)).unwrap());
@@ -120,10 +117,7 @@ fn a_directory_that_others_may_write_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Directory(DirectoryFault::Shared { mode: 0o770, .. })),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Directory(DirectoryFault::Shared { mode: 0o770, .. })), "{error}");
 }
 
 #[test]

@@ -144,10 +144,9 @@ impl Refusal {
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
-            Refusal::Magic { .. }
-            | Refusal::Size { .. }
-            | Refusal::NotZero { .. }
-            | Refusal::UnknownStatus { .. } => Status::InvalidHeader,
+            Refusal::Magic { .. } | Refusal::Size { .. } | Refusal::NotZero { .. } | Refusal::UnknownStatus { .. } => {
+                Status::InvalidHeader
+            }
             Refusal::Version { .. } => Status::WireProtocolVersionNotSupported,
             Refusal::ContentType { .. } => Status::ContentTypeNotSupported,
             Refusal::AcceptType { .. } => Status::AcceptTypeNotSupported,
@@ -235,8 +234,7 @@ impl ResponseHeader {
         if fields.auth_octets != 0 {
             return Err(Refusal::AuthLength { expected: 0, found: fields.auth_octets });
         }
-        let status =
-            Status::from_number(fields.status).ok_or(Refusal::UnknownStatus { found: fields.status })?;
+        let status = Status::from_number(fields.status).ok_or(Refusal::UnknownStatus { found: fields.status })?;
         Ok(ResponseHeader {
             provider: ProviderId(fields.provider),
             body_octets: fields.body_octets_within(MAX_RESPONSE_OCTETS)?,
@@ -371,8 +369,8 @@ mod tests {
     #[test]
     fn request_header_octets() {
         let expected: [u8; HEADER_OCTETS] = [
-            0x10, 0xA7, 0xC0, 0x5E, 30, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x03, 0x02,
-            0x01, 0x00, 4, 0, 0x00, 0x01, 0, 0, 0, 0, 0, 0,
+            0x10, 0xA7, 0xC0, 0x5E, 30, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x03, 0x02, 0x01, 0x00, 4,
+            0, 0x00, 0x01, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(request().to_octets(), Some(expected));
         assert_eq!(RequestHeader::parse(&expected), Ok(request()));
@@ -422,9 +420,6 @@ mod tests {
     fn no_authentication_takes_no_field() {
         let mut octets = request().to_octets().unwrap();
         octets[21] = 0;
-        assert_eq!(
-            RequestHeader::parse(&octets),
-            Err(Refusal::AuthLength { expected: 0, found: 4 })
-        );
+        assert_eq!(RequestHeader::parse(&octets), Err(Refusal::AuthLength { expected: 0, found: 4 }));
     }
 }

@@ -12,27 +12,25 @@ mod key;
 mod psa;
 
 pub use attestation::{
-    AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain,
-    KeyMechanism, ListAttestingKeysOperation, ListAttestingKeysResult, ListMechanismsOperation,
-    ListMechanismsResult, MechanismInfo, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
+    AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain, KeyMechanism,
+    ListAttestingKeysOperation, ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
+    PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
 };
 pub use detail::ErrorDetail;
 pub use discovery::{
-    AuthenticatorInfo, ListAuthenticatorsOperation, ListAuthenticatorsResult, ListOpcodesOperation,
-    ListOpcodesResult, ListProvidersOperation, ListProvidersResult, PingOperation, PingResult, ProviderInfo,
+    AuthenticatorInfo, ListAuthenticatorsOperation, ListAuthenticatorsResult, ListOpcodesOperation, ListOpcodesResult,
+    ListProvidersOperation, ListProvidersResult, PingOperation, PingResult, ProviderInfo,
 };
 pub use enrollment::{
-    ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation,
-    CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult,
-    InstallCertificatesOperation, InstallCertificatesResult,
+    ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
+    DescribeEndorsementOperation, DescribeEndorsementResult, InstallCertificatesOperation, InstallCertificatesResult,
 };
 pub use key::{
-    DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult,
-    GenerateKeyOperation, GenerateKeyResult, KeyInfo, ListKeysOperation, ListKeysResult, SignHashOperation,
-    SignHashResult,
+    DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
+    GenerateKeyResult, KeyInfo, ListKeysOperation, ListKeysResult, SignHashOperation, SignHashResult,
 };
 pub use psa::{
-    Algorithm, AlgorithmVariant, Any, AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair,
-    KeyAttributes, KeyPolicy, KeyType, KeyTypeVariant, RsaKeyPair, SignHash, SignHashVariant, SignatureHash,
-    UsageFlags, ecc_family, hash,
+    Algorithm, AlgorithmVariant, Any, AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair, KeyAttributes,
+    KeyPolicy, KeyType, KeyTypeVariant, RsaKeyPair, SignHash, SignHashVariant, SignatureHash, UsageFlags, ecc_family,
+    hash,
 };

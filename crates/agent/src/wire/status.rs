@@ -228,9 +228,7 @@ impl Status {
             }
             Status::BodySizeExceedsLimit | Status::ResponseTooLarge => "send less in one request",
             Status::AdminOperation => "ask an administrator for a grant in agent.toml",
-            Status::PsaErrorNotPermitted => {
-                "check the key's usage and algorithm, and the grants in agent.toml"
-            }
+            Status::PsaErrorNotPermitted => "check the key's usage and algorithm, and the grants in agent.toml",
             Status::PsaErrorNotSupported => "ask ListOpcodes and ListMechanisms what the provider does",
             Status::PsaErrorAlreadyExists => "choose another name or destroy the key first",
             Status::PsaErrorDoesNotExist => "list your keys; keys belong to the user who made them",

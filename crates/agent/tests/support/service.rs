@@ -15,16 +15,15 @@ use vouchsafe_agent::Agent;
 use vouchsafe_agent::client::{Client, Endpoint};
 use vouchsafe_agent::config::{CertifyX509Config, Config, Limits};
 use vouchsafe_agent::provider::{
-    Activation, Attestation, AttestingKey, AttestingKeyChoice, Attester, Endorsement, Family,
-    FamilyCertificates, Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism,
-    PlatformMechanism, PublicKey, SignatureScheme,
+    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, Family, FamilyCertificates,
+    Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey,
+    SignatureScheme,
 };
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
 use vouchsafe_agent::wire::message::{
-    Algorithm, AlgorithmVariant, AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair,
-    KeyAttributes, KeyPolicy, KeyType, KeyTypeVariant, SignHash, SignHashVariant, SignatureHash,
-    UsageFlags, ecc_family, hash,
+    Algorithm, AlgorithmVariant, AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair, KeyAttributes, KeyPolicy,
+    KeyType, KeyTypeVariant, SignHash, SignHashVariant, SignatureHash, UsageFlags, ecc_family, hash,
 };
 use vouchsafe_agent::wire::{ProviderId, Status};
 use vouchsafe_evidence::oid;
@@ -295,11 +294,7 @@ pub fn ecdsa(hash_number: i32) -> AsymmetricSignature {
 
 /// A P-256 key that signs digests by ECDSA with SHA-256.
 pub fn p256() -> KeyAttributes {
-    attributes(
-        KeyTypeVariant::EccKeyPair(EccKeyPair { curve_family: ecc_family::SECP_R1 }),
-        256,
-        ecdsa(hash::SHA_256),
-    )
+    attributes(KeyTypeVariant::EccKeyPair(EccKeyPair { curve_family: ecc_family::SECP_R1 }), 256, ecdsa(hash::SHA_256))
 }
 
 /// A key of this type that signs digests by this algorithm.
@@ -309,9 +304,7 @@ pub fn attributes(variant: KeyTypeVariant, key_bits: u32, algorithm: AsymmetricS
         key_bits,
         key_policy: Some(KeyPolicy {
             key_usage_flags: Some(UsageFlags { sign_hash: true, ..UsageFlags::default() }),
-            key_algorithm: Some(Algorithm {
-                variant: Some(AlgorithmVariant::AsymmetricSignature(algorithm)),
-            }),
+            key_algorithm: Some(Algorithm { variant: Some(AlgorithmVariant::AsymmetricSignature(algorithm)) }),
         }),
     }
 }
