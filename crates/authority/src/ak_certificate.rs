@@ -76,7 +76,8 @@ fn attest_extensions() -> Vec<Vec<u8>> {
 /// For TPM2_CertifyX509: an issuer that can name nothing but its own device's keys.
 fn certify_x509_extensions(subject: &NameView, public: &TpmtPublic) -> Vec<Vec<u8>> {
     let permitted = [GeneralName::Directory(subject.clone())];
-    // Zero-length constraints cover every name of their form.
+    // A zero-length constraint covers every dNSName. For rfc822Name and URI RFC 5280 cannot say "every": some
+    // validators read the zero-length one so, OpenSSL 3.0 takes it to cover none.
     let excluded = [
         GeneralName::Email(Vec::new()),
         GeneralName::Dns(Vec::new()),

@@ -4,13 +4,13 @@ use std::process::Command;
 
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
-use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::x509::extensions::{
     AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage,
     NameConstraints, SubjectAltName, ak_name, subject_key_identifier, tpma_object,
 };
+use vouchsafe_evidence::x509::{CertView, build};
 
-use crate::module::{Module, pem};
+use crate::module::{Module, SoftwareKey, pem, sign_certificate};
 use crate::site::{ALICE, NOW, Site, chain};
 
 fn value(certificate: &CertView, oid: Oid, critical: bool) -> Vec<u8> {
@@ -153,4 +153,51 @@ async fn a_broken_trust_folder_leaves_the_last_good_store_in_force() {
     running.reload_trust().unwrap();
     let reply = site.challenge(ALICE, &Module::new(&site.vendor, NOW), "other").await;
     assert_eq!(reply.codes(), ["trust.no-anchor"]);
+}
+
+/// What the key of a CertifyX509 certificate may name, in the eyes of a relying party that knows no TPM.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_lets_a_module_name_its_own_keys_alone() {
+    let site = Site::start().await;
+    let module = Module::new(&site.vendor, NOW);
+    let certificates = site.enroll(ALICE, &module, "device").await["certificates"].clone();
+    let ak_chain = chain(&certificates["certify_x509"]);
+    let ak = CertView::parse(&ak_chain[0]).unwrap();
+    let own_name = ak.subject().attributes(oid::COMMON_NAME).next().unwrap().text().unwrap();
+    let beneath =
+        build::distinguished_name(&[(oid::COMMON_NAME, own_name.as_str()), (oid::COMMON_NAME, "key")]).unwrap();
+    let elsewhere = build::distinguished_name(&[(oid::COMMON_NAME, "key")]).unwrap();
+    let with_san = |names: Vec<GeneralName>| (beneath.clone(), Some(build::subject_alt_name(false, &names)));
+    let cases = [
+        ("beneath", (beneath.clone(), None), true),
+        ("elsewhere", (elsewhere, None), false),
+        ("dns", with_san(vec![GeneralName::Dns(b"example.com".to_vec())]), false),
+        ("ipv4", with_san(vec![GeneralName::Ip(vec![192, 0, 2, 1])]), false),
+        ("ipv6", with_san(vec![GeneralName::Ip(vec![0x20; 16])]), false),
+    ];
+    let write = |name: &str, der: &[u8]| {
+        let path = site.dir.path().join(name);
+        std::fs::write(&path, pem(der)).unwrap();
+        path
+    };
+    let (ak_file, root_file) = (write("ak.pem", &ak_chain[0]), write("root.pem", &ak_chain[1]));
+    for (label, (subject, san), accepted) in cases {
+        let identifier = value(&ak, oid::SUBJECT_KEY_IDENTIFIER, false);
+        let mut extensions = vec![
+            build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
+            build::subject_key_identifier(&[1; 20]),
+            build::authority_key_identifier(subject_key_identifier(&identifier).unwrap()),
+        ];
+        extensions.extend(san);
+        let key = SoftwareKey::generate();
+        let leaf = sign_certificate((ak.subject(), &module.ak), subject, key.spki(), NOW, extensions);
+        let output = Command::new("openssl")
+            .args(["verify", "-x509_strict", "-verify_depth", "1", "-attime", &NOW.to_string(), "-CAfile"])
+            .arg(&root_file)
+            .arg("-untrusted")
+            .args([&ak_file, &write("leaf.pem", &leaf)])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), accepted, "{label}: {output:?}");
+    }
 }
