@@ -72,7 +72,7 @@ pub mod own_codes {
     }
 }
 
-/// Why a request was not granted. [`crate::http`] alone turns it into a problem document.
+/// Why a request was not granted. The HTTP side alone turns it into a problem document (RFC 9457).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
