@@ -136,7 +136,7 @@ impl Agent {
     }
 
     /// Stops: no more requests are taken, those being answered are finished (for at most
-    /// [`connection::GRACE`]), and the socket file is removed.
+    /// five seconds), and the socket file is removed.
     pub fn stop(mut self) {
         self.finish();
     }

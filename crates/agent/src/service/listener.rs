@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use thiserror::Error;
 
@@ -68,7 +69,7 @@ pub(super) struct Listener {
 impl Listener {
     /// Listens at the configured path; a socket that nobody serves any more is replaced.
     ///
-    /// The socket gets its mode and group under another name first, so that nobody can connect before.
+    /// The socket gets its mode and group inside a private folder first, so that nobody can connect before.
     pub(super) fn bind(config: &SocketConfig, accounts: &Accounts) -> Result<Listener, SocketFault> {
         let path = config.path.as_path();
         let group = group(config, accounts)?;
@@ -76,18 +77,11 @@ impl Listener {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(io_fault("create", directory))?;
         check_length(path)?;
         check_vacant(path)?;
-        let draft = directory.join(format!(".{}", std::process::id()));
-        check_length(&draft)?;
-        remove_if_there(&draft).map_err(io_fault("replace", &draft))?;
-        let socket = UnixListener::bind(&draft).map_err(io_fault("listen at", &draft))?;
-        match publish(&draft, path, config, group) {
-            Ok(file) => Ok(Listener { socket, file }),
-            Err(fault) => {
-                // What is reported is why it could not be published.
-                let _ = std::fs::remove_file(&draft);
-                Err(fault)
-            }
-        }
+        let draft = Draft::new(directory)?;
+        check_length(&draft.socket)?;
+        let socket = UnixListener::bind(&draft.socket).map_err(io_fault("listen at", &draft.socket))?;
+        let file = publish(&draft.socket, path, config, group)?;
+        Ok(Listener { socket, file })
     }
 
     /// The socket for the event loop of the current runtime, and its file.
@@ -153,10 +147,36 @@ fn check_vacant(path: &Path) -> Result<(), SocketFault> {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
+/// Drafts that this process has made, so that each has a name of its own.
+static DRAFTS: AtomicU32 = AtomicU32::new(0);
+
+/// A folder of mode 0700 in which a socket is made ready; removed when dropped.
+struct Draft {
+    folder: PathBuf,
+    socket: PathBuf,
+}
+
+impl Draft {
+    fn new(directory: &Path) -> Result<Draft, SocketFault> {
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let folder = directory.join(format!(".{}-{number}", std::process::id()));
+        let draft = Draft { socket: folder.join("s"), folder };
+        // One of a process that had the same id and was killed.
+        draft.remove();
+        DirBuilder::new().mode(0o700).create(&draft.folder).map_err(io_fault("create", &draft.folder))?;
+        Ok(draft)
+    }
+
+    /// Whatever is not there need not be removed; whatever stays hinders nobody.
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

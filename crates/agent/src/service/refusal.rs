@@ -118,6 +118,7 @@ impl Refusal {
             Refusal::ProviderFailed => Status::PsaErrorHardwareFailure,
             Refusal::Protocol(status) => *status,
             Refusal::Store(error) if error.is_full() => Status::PsaErrorInsufficientStorage,
+            Refusal::Store(StoreError::Damaged { .. }) => Status::PsaErrorDataCorrupt,
             Refusal::Store(_) => Status::PsaErrorStorageFailure,
         }
     }
