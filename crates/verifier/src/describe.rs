@@ -132,8 +132,10 @@ fn clock(claims: &mut Claims, attest: &TpmsAttest, at: usize) {
 
 /// What an AK certificate says of the module: copied there from the EK certificate.
 fn module(claims: &mut Claims, certificate: &AkCertificate, at: usize) {
-    let kind = if certificate.is_virtual() { "virtual" } else { "physical" };
-    claims.put("kind", kind, Source::Endorsed, at);
+    // The mark on an anchor says "virtual"; that an unmarked one is of real chips is its maker's promise.
+    let (kind, source) =
+        if certificate.is_virtual() { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
+    claims.put("kind", kind, source, at);
     let names = extension(certificate, oid::SUBJECT_ALT_NAME).and_then(|value| SubjectAltName::parse(value).ok());
     let Some(names) = names else { return };
     let attributes = [("vendor", oid::TPM_MANUFACTURER), ("model", oid::TPM_MODEL), ("hw_version", oid::TPM_VERSION)];
