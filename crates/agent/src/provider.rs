@@ -149,12 +149,7 @@ pub trait KeyProvider: Send {
     /// # Errors
     /// [`Fault::DigestLength`], [`Fault::SchemeMismatch`], [`Fault::PurposeMismatch`] for an attesting key,
     /// [`Fault::KeyLost`] when the module was cleared.
-    fn sign_hash(
-        &mut self,
-        key: &KeyBlob,
-        scheme: SignatureScheme,
-        digest: &[u8],
-    ) -> Result<Vec<u8>, Fault>;
+    fn sign_hash(&mut self, key: &KeyBlob, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault>;
 
     /// Makes the module forget a key. A module that keeps nothing but blobs has nothing to do.
     ///
@@ -467,9 +462,5 @@ pub trait Attester: Send {
     /// # Errors
     /// [`Fault::AttestingKeyUnknown`], [`Fault::CertificateMismatch`] when the first certificate's key is
     /// not the attesting key.
-    fn install_certificates(
-        &mut self,
-        attesting_key: &str,
-        certificates: FamilyCertificates,
-    ) -> Result<(), Fault>;
+    fn install_certificates(&mut self, attesting_key: &str, certificates: FamilyCertificates) -> Result<(), Fault>;
 }

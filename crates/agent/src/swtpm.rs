@@ -182,6 +182,19 @@ impl Swtpm {
         self.run()
     }
 
+    /// Ends it by force, as a power failure would, and starts it again.
+    ///
+    /// # Errors
+    /// [`SwtpmFault`].
+    pub fn crash(&mut self) -> Result<(), SwtpmFault> {
+        if let Some(mut child) = self.process.take() {
+            // It may have ended by itself, which is as good.
+            let _ended = child.kill();
+            let _waited = child.wait();
+        }
+        self.run()
+    }
+
     /// Ends it, by force if it does not end by itself.
     pub fn stop(&mut self) {
         let Some(mut child) = self.process.take() else {

@@ -10,6 +10,7 @@ mod client;
 mod command;
 pub(crate) mod der;
 mod frame;
+mod import;
 pub(crate) mod kdf;
 mod object;
 mod rc;
@@ -19,11 +20,14 @@ mod transport;
 
 pub use client::Tpm;
 pub use command::{
-    Certified, CertifiedX509, Created, CreationProof, Duplicate, Hierarchy, NvIndex, PcrValues, Property, Sealed,
-    SignScheme, Ticket, nv_attributes,
+    Certified, CertifiedX509, Created, CreationProof, Hierarchy, NvIndex, PcrValues, Property, Sealed, SignScheme,
+    Ticket, nv_attributes,
 };
 pub use frame::CommandCode;
+pub use import::{Duplicate, Sensitive};
 pub use object::Object;
 pub use rc::{Blamed, ResponseCode};
 pub use session::{AuthValue, Session};
-pub use transport::{Address, AddressInvalid, Connection, FIRST_READ_TIMEOUT, FRAME_OCTETS, HEADER_OCTETS, READ_TIMEOUT, Transport};
+pub use transport::{
+    Address, AddressInvalid, Connection, FIRST_READ_TIMEOUT, FRAME_OCTETS, HEADER_OCTETS, READ_TIMEOUT, Transport,
+};

@@ -14,13 +14,13 @@ mod support;
 
 use support::{SRK_HANDLE, salted, swtpm};
 use vouchsafe_agent::provider::Fault;
-use vouchsafe_agent::tpm::{AuthValue, Hierarchy, Property, ResponseCode, SignScheme, Ticket, nv_attributes};
+use vouchsafe_agent::tpm::{
+    Address, AuthValue, Duplicate, Hierarchy, Property, ResponseCode, Sensitive, SignScheme, Ticket, Tpm, nv_attributes,
+};
 use vouchsafe_evidence::tpm::template::{
     AK_ATTRIBUTES, EkTemplate, PLAIN_AK_ATTRIBUTES, SigningKey, USER_KEY_ATTRIBUTES, signing_key,
 };
-use vouchsafe_evidence::tpm::{
-    Attested, HashAlg, PcrBank, PcrSelection, PublicParameters, TpmtPublic, TpmtSignature,
-};
+use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrBank, PcrSelection, PublicParameters, TpmtPublic, TpmtSignature};
 
 fn refused(result: Result<impl Sized, Fault>) -> u32 {
     match result {
@@ -84,7 +84,9 @@ fn five_keys_share_three_slots() {
     for (a, b) in [(0, 4), (4, 1), (2, 3), (3, 0)] {
         let scheme = SignScheme::Ecdsa(HashAlg::Sha256);
         let certified = tpm.certify(&keys[a].0, &keys[b].0, &[], scheme).unwrap();
-        assert!(matches!(certified.attest.attested(), Attested::Certify { name, .. } if name.as_bytes() == keys[a].0.name()));
+        assert!(
+            matches!(certified.attest.attested(), Attested::Certify { name, .. } if name.as_bytes() == keys[a].0.name())
+        );
         verify(&keys[b].1, certified.attest.as_bytes(), &certified.signature);
     }
     assert!(tpm.handles(0x8000_0000).unwrap().len() <= 3);
@@ -140,8 +142,7 @@ fn every_kind_of_key_signs() {
         let key = tpm.load(&srk, &created.private, &created.public, auth).unwrap();
         for scheme in schemes {
             let hash = if kind == SigningKey::EccP384 { HashAlg::Sha384 } else { HashAlg::Sha256 };
-            let signature =
-                tpm.sign(&key, &hash.digest(&[b"message"]), *scheme, &Ticket::null_hash_check()).unwrap();
+            let signature = tpm.sign(&key, &hash.digest(&[b"message"]), *scheme, &Ticket::null_hash_check()).unwrap();
             verify(&created.public, b"message", &signature);
         }
         let wrong = tpm.load(&srk, &created.private, &created.public, AuthValue::new(b"wrong")).unwrap();
@@ -158,8 +159,7 @@ fn attestation_keys_attest_and_sign_nothing_else() {
     let mut tpm = swtpm.connect().unwrap();
     let (srk, _) = salted(&mut tpm);
     let auth = AuthValue::new(&[9; 32]);
-    let created =
-        tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &auth).unwrap();
+    let created = tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &auth).unwrap();
     let key = tpm.load(&srk, &created.private, &created.public, auth.clone()).unwrap();
     let selection = PcrSelection::new(vec![PcrBank::new(HashAlg::Sha256, &[0, 7, 16]).unwrap()]);
     let values = tpm.pcr_read(HashAlg::Sha256, &[0, 7, 16]).unwrap();
@@ -177,10 +177,14 @@ fn attestation_keys_attest_and_sign_nothing_else() {
         assert_eq!(certified.attest.extra_data(), [1; 64]);
         let creation = tpm.certify_creation(&key, &ak, &created.creation, &[2; 32]).unwrap();
         verify(&public, creation.attest.as_bytes(), &creation.signature);
-        assert!(matches!(creation.attest.attested(), Attested::Creation { creation_hash, .. } if *creation_hash == created.creation.hash));
+        assert!(
+            matches!(creation.attest.attested(), Attested::Creation { creation_hash, .. } if *creation_hash == created.creation.hash)
+        );
         let quote = tpm.quote(&ak, &[3; 16], &selection).unwrap();
         verify(&public, quote.attest.as_bytes(), &quote.signature);
-        assert!(matches!(quote.attest.attested(), Attested::Quote { pcr_digest, .. } if *pcr_digest == hash.digest(&[&values.concatenated()])));
+        assert!(
+            matches!(quote.attest.attested(), Attested::Quote { pcr_digest, .. } if *pcr_digest == hash.digest(&[&values.concatenated()]))
+        );
 
         let (digest, ticket) = tpm.hash(hash, b"not made by the TPM").unwrap();
         assert_eq!(digest, hash.digest(&[b"not made by the TPM"]));
@@ -204,11 +208,10 @@ fn a_public_part_alone_attests_nothing() {
     let mut tpm = swtpm.connect().unwrap();
     let (srk, _) = salted(&mut tpm);
     let auth = AuthValue::new(&[9; 32]);
-    let created =
-        tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &auth).unwrap();
+    let created = tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &auth).unwrap();
     let template = signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), b"a");
     let (ak, _) = tpm.create_primary(Hierarchy::Endorsement, &template, &auth).unwrap();
-    let hollow = tpm.load_external(&[], &created.public, AuthValue::empty()).unwrap();
+    let hollow = tpm.load_external(None, &created.public).unwrap();
     assert_eq!(hollow.name(), created.public.name().unwrap().as_bytes());
     assert_eq!(refused(tpm.certify(&hollow, &ak, &[], SignScheme::KeysOwn)), ResponseCode::AUTH_UNAVAILABLE.get());
     let code = refused(tpm.certify_x509(&hollow, &ak, SignScheme::KeysOwn, &[0x30, 0]));
@@ -283,8 +286,9 @@ fn a_reset_kills_contexts_and_leaves_persistent_objects() {
     let mut swtpm = swtpm();
     let mut tpm = swtpm.connect().unwrap();
     let (srk, public) = salted(&mut tpm);
-    let created =
-        tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &AuthValue::empty()).unwrap();
+    let created = tpm
+        .create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &AuthValue::empty())
+        .unwrap();
     let key = tpm.load(&srk, &created.private, &created.public, AuthValue::empty()).unwrap();
     swtpm.restart().unwrap();
     let scheme = SignScheme::Ecdsa(HashAlg::Sha256);
@@ -297,4 +301,74 @@ fn a_reset_kills_contexts_and_leaves_persistent_objects() {
     assert_eq!(tpm.read_public(SRK_HANDLE).unwrap(), public);
     let key = tpm.load(&srk, &created.private, &created.public, AuthValue::empty()).unwrap();
     assert!(tpm.sign(&key, &[1; 32], scheme, &Ticket::null_hash_check()).is_ok());
+}
+
+/// A P-256 key made in software: its public area with these attributes, and its private part.
+fn software_key(attributes: u32) -> (TpmtPublic, Sensitive) {
+    use aws_lc_rs::encoding::AsBigEndian;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let template = signing_key(SigningKey::EccP256, attributes, None, &[]);
+    let PublicParameters::Ecc { symmetric, scheme, curve, .. } = template.parameters().clone() else { panic!() };
+    let parameters = PublicParameters::Ecc { symmetric, scheme, curve, x: x.to_vec(), y: y.to_vec() };
+    let public = TpmtPublic::build(template.name_alg(), template.attributes(), &[], parameters);
+    let private = pair.private_key().as_be_bytes().unwrap().as_ref().to_vec();
+    (public, Sensitive { auth: AuthValue::new(&[4; 32]), private: private.into() })
+}
+
+#[test]
+fn a_key_made_outside_is_used_like_any_other_and_shows_where_it_came_from() {
+    let swtpm = swtpm();
+    let mut tpm = swtpm.connect().unwrap();
+    let (srk, srk_public) = salted(&mut tpm);
+    let scheme = SignScheme::Ecdsa(HashAlg::Sha256);
+    let digest = HashAlg::Sha256.digest(&[b"message"]);
+    // userWithAuth, noDA, sign: all that an importer may claim, and sensitiveDataOrigin, which it may claim as well.
+    for attributes in [0x0004_0440, 0x0004_0460] {
+        let (public, sensitive) = software_key(attributes);
+        let duplicate = Duplicate::wrap(&srk_public, &public, &sensitive).unwrap();
+        let imported = tpm.import(&srk, &duplicate);
+        if attributes & 0x20 == 0 {
+            let key = tpm.load(&srk, &imported.unwrap(), &public, sensitive.auth.clone()).unwrap();
+            let signature = tpm.sign(&key, &digest, scheme, &Ticket::null_hash_check()).unwrap();
+            verify(&public, b"message", &signature);
+            tpm.flush(&key).unwrap();
+        }
+        let external = tpm.load_external(Some(&sensitive), &public).unwrap();
+        let signature = tpm.sign(&external, &digest, scheme, &Ticket::null_hash_check()).unwrap();
+        verify(&public, b"message", &signature);
+        tpm.flush(&external).unwrap();
+    }
+    // What no importer may claim: fixedTPM and fixedParent.
+    let (public, sensitive) = software_key(USER_KEY_ATTRIBUTES);
+    assert_eq!(refused(tpm.load_external(Some(&sensitive), &public)), 0x2C2);
+    let duplicate = Duplicate::wrap(&srk_public, &public, &sensitive).unwrap();
+    assert!(matches!(tpm.import(&srk, &duplicate), Err(Fault::Tpm { .. })));
+}
+
+#[test]
+fn a_simulator_is_reached_over_tcp() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut process = std::process::Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init", "--tpmstate"])
+        .arg(format!("dir={}", folder.path().display()))
+        .args(["--server", &format!("type=tcp,port={port}")])
+        .spawn()
+        .unwrap();
+    let address: Address = format!("swtpm:tcp:127.0.0.1:{port}").parse().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut tpm = loop {
+        match Tpm::open(&address) {
+            Ok(tpm) => break tpm,
+            Err(fault) => assert!(std::time::Instant::now() < deadline, "{fault}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    // Nobody started this one: opening it did.
+    salted(&mut tpm);
+    assert_eq!(tpm.random(24).unwrap().len(), 24);
+    process.kill().unwrap();
+    process.wait().unwrap();
 }

@@ -51,8 +51,7 @@ fn no_auth_value_and_no_secret_crosses_the_wire_in_clear() {
     let (srk, _) = salted(&mut tpm);
     let (auth, data) = (b"the authValue of this key, 32 oc", b"data that is sealed here, 32 oct");
     let value = AuthValue::new(auth);
-    let created =
-        tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &value).unwrap();
+    let created = tpm.create(&srk, &signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]), &value).unwrap();
     assert!(contains(&proxy.seen(), created.public.name().unwrap().as_bytes()) || !proxy.seen().is_empty());
     let key = tpm.load(&srk, &created.private, &created.public, value.clone()).unwrap();
     tpm.sign(&key, &[1; 32], ecdsa(), &Ticket::null_hash_check()).unwrap();
@@ -287,7 +286,8 @@ fn a_tpm_held_by_somebody_else_is_reported_within_seconds() {
     let swtpm = swtpm();
     let _held = swtpm.connect().unwrap();
     let started = std::time::Instant::now();
-    let connection = vouchsafe_agent::tpm::Connection::new(swtpm.address()).with_read_timeout(Duration::from_millis(300));
+    let connection =
+        vouchsafe_agent::tpm::Connection::new(swtpm.address()).with_read_timeout(Duration::from_millis(300));
     assert!(matches!(Tpm::over(Box::new(connection)), Err(Fault::Connection { .. })));
     assert!(started.elapsed() < Duration::from_secs(3));
 }

@@ -269,9 +269,7 @@ impl Fault {
                 Template::IssuerNotAttestingKey => "hand in the chain of the attesting key's own certificate",
                 Template::IssuerMissing => "enroll the attesting key first, or hand in its chain",
                 Template::NotDer(_) => "correct the input",
-                Template::SubjectOutsideDevice => {
-                    "give a subject that begins with the attesting key's own name"
-                }
+                Template::SubjectOutsideDevice => "give a subject that begins with the attesting key's own name",
                 Template::TooLong { .. } => "shorten subject and alternative names",
                 Template::Validity => "give an end that lies after the start",
             },

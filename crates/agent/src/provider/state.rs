@@ -92,9 +92,7 @@ impl StateStore for MemoryStore {
     }
 
     fn names(&self, kind: &str) -> Result<Vec<String>, StoreFault> {
-        Ok(self.with(|values| {
-            values.keys().filter(|(k, _)| k == kind).map(|(_, name)| name.clone()).collect()
-        }))
+        Ok(self.with(|values| values.keys().filter(|(k, _)| k == kind).map(|(_, name)| name.clone()).collect()))
     }
 }
 

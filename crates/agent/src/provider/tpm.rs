@@ -29,8 +29,9 @@ use self::attesting::AttestationKey;
 use self::endorsement::EndorsementKeys;
 use self::root::Root;
 use super::{
-    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, FamilyCertificates, Fault, KeyBlob,
-    KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey, SignatureScheme, StateStore,
+    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, FamilyCertificates, Fault,
+    KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
+    StateStore,
 };
 use crate::tpm::{Address, Connection, Object, ResponseCode, Tpm, Transport};
 
@@ -92,19 +93,38 @@ impl TpmProvider {
         Ok(Self { tpm, store, settings, prepared, loaded: HashMap::new() })
     }
 
-    /// Runs `operation`, once more if the TPM turns out to have been reset, cleared or disconnected since.
+    /// Runs `operation`, once more if the TPM turns out to have been reset, cleared, disconnected or locked since.
     fn run<R>(&mut self, mut operation: impl FnMut(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
         if !self.tpm.is_ready() {
             self.recover()?;
         }
-        match operation(self) {
-            Err(fault) if is_recoverable(&fault) => {
-                warn!(%fault, "the TPM lost its state; preparing it again");
-                self.recover()?;
-                operation(self)
+        // Each remedy once: a TPM that comes back after a power failure may then be locked.
+        let (mut may_recover, mut may_unlock) = (true, true);
+        loop {
+            match operation(self) {
+                Err(Fault::Tpm { command, code: ResponseCode::LOCKOUT }) if may_unlock => {
+                    may_unlock = false;
+                    self.unlock(command)?;
+                }
+                Err(fault) if may_recover && is_recoverable(&fault) => {
+                    may_recover = false;
+                    warn!(%fault, "the TPM lost its state; preparing it again");
+                    self.recover()?;
+                }
+                other => return other,
             }
-            other => other,
         }
+    }
+
+    /// Resets the dictionary-attack lockout, where the owner left its authorization empty. Attesting keys are subject to it,
+    /// and a host that loses power while one is in use counts as a wrong authValue.
+    fn unlock(&mut self, command: &'static str) -> Result<(), Fault> {
+        warn!(command, "the TPM is locked against dictionary attacks; resetting the lockout");
+        let locked = Fault::Tpm { command, code: ResponseCode::LOCKOUT };
+        self.tpm.dictionary_attack_lock_reset().map_err(|fault| match fault {
+            Fault::Tpm { .. } => locked,
+            other => other,
+        })
     }
 
     fn recover(&mut self) -> Result<(), Fault> {
@@ -143,7 +163,9 @@ fn is_recoverable(fault: &Fault) -> bool {
     match fault {
         Fault::Connection { .. } => true,
         Fault::Tpm { command: "TPM2_ContextLoad", .. } => true,
-        Fault::Tpm { code, .. } => code.is_stale_handle() || matches!(*code, ResponseCode::SESSION_MEMORY | ResponseCode::INITIALIZE),
+        Fault::Tpm { code, .. } => {
+            code.is_stale_handle() || matches!(*code, ResponseCode::SESSION_MEMORY | ResponseCode::INITIALIZE)
+        }
         _ => false,
     }
 }

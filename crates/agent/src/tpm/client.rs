@@ -120,9 +120,11 @@ impl Tpm {
     }
 
     fn drop_sessions(&mut self) {
-        for session in &mut self.sessions.iter_mut().filter_map(Option::take).map(|session| session.handle()).collect::<Vec<_>>() {
-            // A session that is gone already is what is wanted.
-            let _gone = self.flush_handle(*session);
+        for index in 0..KEPT_SESSIONS {
+            if let Some(session) = self.sessions.get_mut(index).and_then(Option::take) {
+                // One that is gone already, or a connection that is, is as good as flushed.
+                let _gone = self.flush_handle(session.handle());
+            }
         }
     }
 
@@ -175,10 +177,8 @@ impl Tpm {
 
     /// After a fault that leaves it open what the TPM holds, nothing that came over this connection is used again.
     fn note(&mut self, fault: &Fault) {
-        if matches!(
-            fault,
-            Fault::Connection { .. } | Fault::ResponseMalformed(_) | Fault::ResponseNotAuthentic { .. }
-        ) {
+        if matches!(fault, Fault::Connection { .. } | Fault::ResponseMalformed(_) | Fault::ResponseNotAuthentic { .. })
+        {
             self.transport.close();
             self.ready = false;
         }
@@ -237,7 +237,9 @@ impl Tpm {
                     kept = kept.saturating_add(1);
                     part(Role::Kept(kept.saturating_sub(1)), Some(*value))
                 }
-                Auth::Value(value) if !value.is_empty() => return Err(Fault::Missing { what: "key for salted sessions" }),
+                Auth::Value(value) if !value.is_empty() => {
+                    return Err(Fault::Missing { what: "key for salted sessions" });
+                }
                 Auth::Value(_) | Auth::EmptyPassword => part(Role::Password, None),
                 Auth::Policy => part(Role::Policy, None),
             });
@@ -289,7 +291,12 @@ impl Tpm {
         Ok(parameters)
     }
 
-    fn decrypt_parameters(&self, request: &Request<'_>, parts: &[Part<'_>], parameters: &mut [u8]) -> Result<(), Fault> {
+    fn decrypt_parameters(
+        &self,
+        request: &Request<'_>,
+        parts: &[Part<'_>],
+        parameters: &mut [u8],
+    ) -> Result<(), Fault> {
         for part in parts.iter().filter(|part| part.attributes & ENCRYPT != 0) {
             let session = self.session(request, part.role).ok_or(GONE)?;
             let range = first_tpm2b(parameters)?;
@@ -299,7 +306,12 @@ impl Tpm {
         Ok(())
     }
 
-    fn authorize(&self, request: &Request<'_>, parts: &[Part<'_>], parameters: &[u8]) -> Result<Vec<CommandAuth>, Fault> {
+    fn authorize(
+        &self,
+        request: &Request<'_>,
+        parts: &[Part<'_>],
+        parameters: &[u8],
+    ) -> Result<Vec<CommandAuth>, Fault> {
         let cp_hash = SESSION_HASH.digest(&[&request.command.code.to_be_bytes(), &request.names(), parameters]);
         let mut auths = Vec::new();
         for (position, part) in parts.iter().enumerate() {
@@ -339,8 +351,7 @@ impl Tpm {
     ) -> Result<(), Fault> {
         let command = request.command;
         let refuse = |what| Fault::ResponseNotAuthentic { command: command.name, what };
-        let rp_hash =
-            SESSION_HASH.digest(&[&[0; 4], &command.code.to_be_bytes(), response.parameters]);
+        let rp_hash = SESSION_HASH.digest(&[&[0; 4], &command.code.to_be_bytes(), response.parameters]);
         for (part, auth) in parts.iter().zip(&response.auths) {
             let session = match part.role {
                 Role::Password => {

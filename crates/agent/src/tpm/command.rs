@@ -13,7 +13,7 @@ mod signing;
 pub use attestation::{Certified, CertifiedX509};
 pub use capability::Property;
 pub use nv::{NvIndex, nv_attributes};
-pub use object::{Created, CreationProof, Duplicate, Sealed};
+pub use object::{Created, CreationProof, Sealed};
 pub use pcr::PcrValues;
 pub use signing::{SignScheme, Ticket};
 

@@ -53,12 +53,16 @@ pub(crate) fn spki(public: &TpmtPublic) -> Option<SpkiView> {
 mod tests {
     use super::*;
     use vouchsafe_evidence::tpm::template::{SigningKey, signing_key};
-    use vouchsafe_evidence::tpm::HashAlg;
+    use vouchsafe_evidence::tpm::{EccScheme, HashAlg, ObjectAttributes, Symmetric};
 
     #[test]
     fn the_bare_key_is_the_end_of_the_subject_public_key_info() {
-        for (kind, octets) in [(SigningKey::EccP256, 65), (SigningKey::EccP384, 97)] {
-            let public = signing_key(kind, 0, Some(HashAlg::Sha256), &[1; 20]);
+        for (curve, octets) in [(Curve::P256, 65), (Curve::P384, 97)] {
+            // Coordinates without their leading zero octets, as some TPMs give them.
+            let (symmetric, scheme) = (Symmetric::Null, EccScheme::Null);
+            let parameters = PublicParameters::Ecc { symmetric, scheme, curve, x: vec![1; 20], y: vec![2; 31] };
+            let attributes = ObjectAttributes::from_bits(0);
+            let public = TpmtPublic::build(Some(HashAlg::Sha256), attributes, &[], parameters);
             let bare = subject_public_key(&public).unwrap();
             assert_eq!(bare.len(), octets);
             assert!(spki(&public).unwrap().as_der().ends_with(&bare));

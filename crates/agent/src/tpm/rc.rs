@@ -109,11 +109,10 @@ impl fmt::Display for ResponseCode {
         if let Some((error, blamed)) = self.format_one() {
             write!(f, " ({}, {blamed})", name_of(&FORMAT_ONE, error).unwrap_or("unknown error"))
         } else {
-            let [_, _, high, low] = self.0.to_be_bytes();
-            let name = match high {
-                0x01 => name_of(&VERSION_ONE, low),
-                0x09 => name_of(&WARNINGS, low),
-                0x00 if low == 0 => Some("SUCCESS"),
+            let name = match self.0.to_be_bytes() {
+                [0, 0, 0x01, low] => name_of(&VERSION_ONE, low),
+                [0, 0, 0x09, low] => name_of(&WARNINGS, low),
+                [0, 0, 0, 0] => Some("SUCCESS"),
                 _ => None,
             };
             write!(f, " ({})", name.unwrap_or("unknown code"))
@@ -269,6 +268,7 @@ mod tests {
             (0x98E, "TPM_RC 0x98e (AUTH_FAIL, session 1)"),
             (0x9A2, "TPM_RC 0x9a2 (BAD_AUTH, session 1)"),
             (0xA9D, "TPM_RC 0xa9d (POLICY_FAIL, session 2)"),
+            (0x12A, "TPM_RC 0x12a (unknown code)"),
             (0x902, "TPM_RC 0x902 (OBJECT_MEMORY)"),
             (0x922, "TPM_RC 0x922 (RETRY)"),
             (0x8000_0000, "TPM_RC 0x80000000 (unknown code)"),
@@ -279,7 +279,8 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_by_itself_is_transient() {
-        for (code, transient) in [(0x908, true), (0x90A, true), (0x920, true), (0x922, true), (0x923, false), (0x921, false), (0x902, false)]
+        for (code, transient) in
+            [(0x908, true), (0x90A, true), (0x920, true), (0x922, true), (0x923, false), (0x921, false), (0x902, false)]
         {
             assert_eq!(ResponseCode::new(code).is_transient(), transient, "{code:#x}");
         }
@@ -287,7 +288,9 @@ mod tests {
 
     #[test]
     fn dead_handles_are_told_from_bad_parameters() {
-        for (code, stale) in [(0x18B, true), (0x98B, true), (0x910, true), (0x918, true), (0x1DF, false), (0x917, false), (0x1C4, false)] {
+        for (code, stale) in
+            [(0x18B, true), (0x98B, true), (0x910, true), (0x918, true), (0x1DF, false), (0x917, false), (0x1C4, false)]
+        {
             assert_eq!(ResponseCode::new(code).is_stale_handle(), stale, "{code:#x}");
         }
     }

@@ -193,9 +193,8 @@ fn share_by_ecdh(curve: Curve, hash: HashAlg, x: &[u8], y: &[u8], label: &[u8]) 
     let coordinates = ephemeral_public.as_ref().get(1..).unwrap_or_default();
     let (ephemeral_x, ephemeral_y) = coordinates.split_at_checked(width).ok_or(FAILED)?;
     let peer = UnparsedPublicKey::new(algorithm, [vec![0x04], x.clone(), y].concat());
-    let value = agreement::agree(&ephemeral, peer, FAILED, |z| {
-        Ok(kdfe(hash, z, label, ephemeral_x, &x, hash.digest_len()))
-    })?;
+    let value =
+        agreement::agree(&ephemeral, peer, FAILED, |z| Ok(kdfe(hash, z, label, ephemeral_x, &x, hash.digest_len())))?;
     let mut encrypted = Writer::new();
     encrypted.tpm2b(ephemeral_x).tpm2b(ephemeral_y);
     Ok(Salt { value, encrypted: encrypted.into_bytes() })

@@ -234,10 +234,21 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_they_print() {
-        for text in ["device:/dev/tpmrm0", "swtpm:unix:/run/swtpm.sock", "swtpm:tcp:127.0.0.1:2321", "swtpm:tcp:[::1]:2321"] {
+        for text in
+            ["device:/dev/tpmrm0", "swtpm:unix:/run/swtpm.sock", "swtpm:tcp:127.0.0.1:2321", "swtpm:tcp:[::1]:2321"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["", "/dev/tpm0", "device:", "device:dev/tpm0", "swtpm:unix:relative", "swtpm:tcp:host", "swtpm:tcp::1", "tcp:1:2"] {
+        for text in [
+            "",
+            "/dev/tpm0",
+            "device:",
+            "device:dev/tpm0",
+            "swtpm:unix:relative",
+            "swtpm:tcp:host",
+            "swtpm:tcp::1",
+            "tcp:1:2",
+        ] {
             assert_eq!(text.parse::<Address>(), Err(AddressInvalid), "{text:?}");
         }
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 use vouchsafe_agent::tpm::{Address, AuthValue, Connection, Hierarchy, Object, Tpm};
-use vouchsafe_evidence::tpm::template::storage_root_key;
 use vouchsafe_evidence::tpm::TpmtPublic;
+use vouchsafe_evidence::tpm::template::storage_root_key;
 
 /// Where the tests persist their storage root key.
 pub const SRK_HANDLE: u32 = 0x8100_0001;
@@ -24,8 +24,7 @@ pub fn swtpm() -> Swtpm {
 
 /// Makes and persists a storage root key, and salts sessions to it.
 pub fn salted(tpm: &mut Tpm) -> (Object, TpmtPublic) {
-    let (object, public) =
-        tpm.create_primary(Hierarchy::Owner, &storage_root_key(), &AuthValue::empty()).unwrap();
+    let (object, public) = tpm.create_primary(Hierarchy::Owner, &storage_root_key(), &AuthValue::empty()).unwrap();
     let persistent = match tpm.handles(SRK_HANDLE).unwrap().first() {
         Some(&SRK_HANDLE) => Object::persistent(SRK_HANDLE, &public, AuthValue::empty()),
         _ => tpm.persist(&object, SRK_HANDLE, &public).unwrap(),
@@ -47,6 +46,7 @@ pub struct Proxy {
     interference: Arc<Mutex<Interference>>,
     answer: Arc<Mutex<Answer>>,
     seen: Arc<Mutex<Vec<u8>>>,
+    extra: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Proxy {
@@ -56,14 +56,16 @@ impl Proxy {
         let interference: Arc<Mutex<Interference>> = Arc::new(Mutex::new(Box::new(|_, response| response)));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(|_| None)));
+        let extra = Arc::new(Mutex::new(None));
         let (target, shared, instead, log) = (swtpm.socket(), interference.clone(), answer.clone(), seen.clone());
+        let injected = extra.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
-                serve(client, &target, &shared, &instead, &log);
+                serve(client, &target, &shared, &instead, &log, &injected);
             }
         });
-        Self { folder, interference, answer, seen }
+        Self { folder, interference, answer, seen, extra }
     }
 
     pub fn connection(&self) -> Connection {
@@ -82,6 +84,11 @@ impl Proxy {
         *self.answer.lock().unwrap() = Box::new(with);
     }
 
+    /// Sends a command of somebody else's to the TPM before the next one, and keeps the response.
+    pub fn send_once(&self, command: Vec<u8>) {
+        *self.extra.lock().unwrap() = Some(command);
+    }
+
     pub fn leave_alone(&self) {
         self.interfere(|_, response| response);
     }
@@ -98,9 +105,14 @@ fn serve(
     interference: &Mutex<Interference>,
     answer: &Mutex<Answer>,
     log: &Mutex<Vec<u8>>,
+    extra: &Mutex<Option<Vec<u8>>>,
 ) {
     let Ok(mut tpm) = UnixStream::connect(target) else { return };
     while let Some(command) = frame(&mut client) {
+        if let Some(injected) = extra.lock().unwrap().take() {
+            tpm.write_all(&injected).unwrap();
+            assert_eq!(frame(&mut tpm).unwrap()[6..10], [0; 4], "the injected command was refused");
+        }
         let instead = (answer.lock().unwrap())(&command);
         if let Some(response) = instead {
             if response.is_empty() || client.write_all(&response).is_err() {

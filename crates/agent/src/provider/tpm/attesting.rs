@@ -101,7 +101,10 @@ pub(super) fn prepare(
         match restore(tpm, store, root, &name, record)? {
             Some(key) => keys.push(key),
             None => {
-                warn!(name, "this TPM cannot make the attesting key again: it is another TPM, or its endorsement seed changed");
+                warn!(
+                    name,
+                    "this TPM cannot make the attesting key again: it is another TPM, or its endorsement seed changed"
+                );
                 store.remove(KIND, &name)?;
                 forget_certificates(store, &name)?;
             }
@@ -153,9 +156,8 @@ fn create(
     let salt = random()?;
     let auth = root.auth(&salt);
     let unique: [u8; UNIQUE_OCTETS] = random()?;
-    let template = |attributes| {
-        signing_key(kind::signing_key(kind), attributes, Some(kind::attesting_hash(kind)), &unique)
-    };
+    let template =
+        |attributes| signing_key(kind::signing_key(kind), attributes, Some(kind::attesting_hash(kind)), &unique);
     let mut chosen = template(if has_certify_x509 { AK_ATTRIBUTES } else { PLAIN_AK_ATTRIBUTES });
     let made = match tpm.create_primary(Hierarchy::Endorsement, &chosen, &auth) {
         Err(Fault::Tpm { code, .. }) if has_certify_x509 && refuses_attributes(code) => {
@@ -167,13 +169,22 @@ fn create(
     };
     let (made, public) = made?;
     let handle = free_handle(FIRST_HANDLE..=LAST_HANDLE, &tpm.handles(ENDORSEMENT_HANDLES)?)?;
-    let object = tpm.persist(&made, handle, &public)?;
-    tpm.flush(&made)?;
     let record = Record { handle, salt, template: chosen, public: public.clone() };
+    // On record before it is persistent: if the agent dies in between, the next start makes it so.
     if !store.store_if_absent(KIND, name, &record.to_bytes())? {
-        tpm.unpersist(&object)?;
+        tpm.flush(&made)?;
         return Err(Fault::AttestingKeyExists { name: name.to_owned() });
     }
+    let object = match tpm.persist(&made, handle, &public) {
+        Ok(object) => object,
+        Err(fault) => {
+            if matches!(fault, Fault::Tpm { .. }) {
+                store.remove(KIND, name)?;
+            }
+            return Err(fault);
+        }
+    };
+    tpm.flush(&made)?;
     forget_certificates(store, name)?;
     info!(name, "attesting key made");
     AttestationKey::new(name, object, public)
@@ -206,7 +217,11 @@ fn forget_certificates(store: &dyn StateStore, name: &str) -> Result<(), Fault> 
 }
 
 /// The certificates of `key` for `family`, its own first; empty if it has none.
-pub(super) fn certificates(store: &dyn StateStore, key: &AttestationKey, family: Family) -> Result<Vec<Vec<u8>>, Fault> {
+pub(super) fn certificates(
+    store: &dyn StateStore,
+    key: &AttestationKey,
+    family: Family,
+) -> Result<Vec<Vec<u8>>, Fault> {
     let Some(bytes) = store.load(CERTIFICATES, &certificates_name(&key.name, family))? else {
         return Ok(Vec::new());
     };
@@ -298,6 +313,22 @@ impl TpmProvider {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::MemoryStore;
+    use crate::swtpm::{Options, Swtpm};
+
+    #[test]
+    fn without_certify_x509_the_attesting_key_is_a_plain_restricted_one() {
+        let swtpm = Swtpm::start(&Options::default()).unwrap();
+        let mut tpm = swtpm.connect().unwrap();
+        let store = MemoryStore::new();
+        let root = Root::prepare(&mut tpm, &store).unwrap();
+        let keys = prepare(&mut tpm, &store, &root, false, &Settings::default()).unwrap();
+        let [key] = keys.as_slice() else { panic!("{} keys", keys.len()) };
+        assert_eq!(key.public.attributes().bits(), 0x0005_0072);
+        assert_eq!(key.families(), [Family::Attest]);
+        let new = FamilyCertificates { family: Family::CertifyX509, certificates: Vec::new() };
+        assert!(install_certificates(&store, key, &new).is_err());
+    }
 
     #[test]
     fn names_are_plain() {
@@ -311,7 +342,9 @@ mod tests {
 
     #[test]
     fn only_complaints_about_attributes_lead_to_a_plain_key() {
-        for (code, refuses) in [(0x2C2, true), (0x2E1, true), (0x2C4, false), (0x902, false), (0x182, false), (0x9A2, false)] {
+        for (code, refuses) in
+            [(0x2C2, true), (0x2E1, true), (0x2C4, false), (0x902, false), (0x182, false), (0x9A2, false)]
+        {
             assert_eq!(refuses_attributes(ResponseCode::new(code)), refuses, "{code:#x}");
         }
     }

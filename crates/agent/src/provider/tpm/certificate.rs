@@ -8,8 +8,8 @@ use vouchsafe_evidence::x509::{CertView, NameView, SpkiView, extensions};
 use vouchsafe_evidence::{Malformed, Reason};
 
 use crate::provider::{CertificateTemplate, Fault, KeyUsage, SubjectName, Template};
-use crate::tpm::der;
 use crate::tpm::CertifiedX509;
+use crate::tpm::der;
 
 /// Octets of a partial certificate that TPMs take.
 const PARTIAL_OCTETS: usize = 1024;
@@ -68,10 +68,8 @@ fn extension_list(
     attributes: ObjectAttributes,
     nonce: &[u8],
 ) -> Result<Vec<Vec<u8>>, Template> {
-    let mut list = vec![
-        build::key_usage(true, pkix_usage(template.key_usage)),
-        build::tpma_object(false, attributes.bits()),
-    ];
+    let mut list =
+        vec![build::key_usage(true, pkix_usage(template.key_usage)), build::tpma_object(false, attributes.bits())];
     let issuer_key = issuer
         .extension(oid::SUBJECT_KEY_IDENTIFIER)
         .map_err(|_| Template::NotDer("the issuer's extensions"))?

@@ -58,7 +58,10 @@ impl EndorsementKeys {
                     let certificate = certificate.as_der().to_vec();
                     keys.push(EndorsementKey { template, object, public, certificate });
                 }
-                None => warn!(template = template.label(), "no endorsement key of this TPM fits the certificate in its NV memory"),
+                None => warn!(
+                    template = template.label(),
+                    "no endorsement key of this TPM fits the certificate in its NV memory"
+                ),
             }
         }
         let chain = read_chain(tpm, &indices)?;
@@ -119,8 +122,7 @@ fn key_of(
             && public.attributes() == wanted.attributes()
             && public.auth_policy() == wanted.auth_policy()
     };
-    let persistent: Vec<u32> =
-        tpm.handles(FIRST_HANDLE)?.into_iter().filter(|handle| *handle <= LAST_HANDLE).collect();
+    let persistent: Vec<u32> = tpm.handles(FIRST_HANDLE)?.into_iter().filter(|handle| *handle <= LAST_HANDLE).collect();
     for handle in &persistent {
         // A key of a kind not known here cannot be the one.
         match tpm.read_public(*handle) {
@@ -210,7 +212,8 @@ fn split_certificates(all: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = all;
     while certificates.len() < CERTIFICATES_PARSED {
         let element = DerReader::new(rest, "endorsement certificate chain").element();
-        let Some(der) = element.ok().map(|element| element.as_der()).filter(|der| der.len() <= CERTIFICATE_OCTETS) else {
+        let Some(der) = element.ok().map(|element| element.as_der()).filter(|der| der.len() <= CERTIFICATE_OCTETS)
+        else {
             break;
         };
         if CertView::parse(der).is_err() {
@@ -225,7 +228,8 @@ fn split_certificates(all: &[u8]) -> Vec<Vec<u8>> {
 impl TpmProvider {
     pub(super) fn activate_once(&mut self, activation: Activation<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let attesting = self.attesting_key(activation.attesting_key)?.object.clone();
-        let (Some(credential), Some(secret)) = (only_tpm2b(activation.credential), only_tpm2b(activation.secret)) else {
+        let (Some(credential), Some(secret)) = (only_tpm2b(activation.credential), only_tpm2b(activation.secret))
+        else {
             return Err(Fault::ActivationRefused);
         };
         let Ok(id_object) = IdObject::parse(credential) else {
@@ -287,12 +291,14 @@ mod tests {
 
     #[test]
     fn a_nonce_overwrites_the_start_of_unique() {
-        let PublicParameters::Rsa { modulus, .. } = with_nonce(&EkTemplate::L1.public(), &[7; 3]).parameters().clone() else {
+        let PublicParameters::Rsa { modulus, .. } = with_nonce(&EkTemplate::L1.public(), &[7; 3]).parameters().clone()
+        else {
             panic!("not RSA");
         };
         assert_eq!(modulus.len(), 256);
         assert_eq!(modulus[..5], [7, 7, 7, 0, 0]);
-        let PublicParameters::Ecc { x, y, .. } = with_nonce(&EkTemplate::L2.public(), &[7; 32]).parameters().clone() else {
+        let PublicParameters::Ecc { x, y, .. } = with_nonce(&EkTemplate::L2.public(), &[7; 32]).parameters().clone()
+        else {
             panic!("not ECC");
         };
         assert_eq!((x, y), (vec![7; 32], vec![0; 32]));

@@ -52,7 +52,11 @@ impl TpmProvider {
     }
 
     /// The key, loaded if it is not. Its parent must be the storage root key of now.
-    pub(super) fn load_key(&mut self, key: &KeyBlob, purpose: Option<KeyPurpose>) -> Result<(Object, TpmtPublic), Fault> {
+    pub(super) fn load_key(
+        &mut self,
+        key: &KeyBlob,
+        purpose: Option<KeyPurpose>,
+    ) -> Result<(Object, TpmtPublic), Fault> {
         let blob = Blob::parse(key)?;
         if purpose.is_some_and(|purpose| purpose != blob.purpose) {
             return Err(Fault::PurposeMismatch);
@@ -71,7 +75,12 @@ impl TpmProvider {
         Ok((object, blob.public))
     }
 
-    pub(super) fn sign_digest(&mut self, key: &KeyBlob, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub(super) fn sign_digest(
+        &mut self,
+        key: &KeyBlob,
+        scheme: SignatureScheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
         let expected = scheme.hash().digest_len();
         if digest.len() != expected {
             return Err(Fault::DigestLength { expected, found: digest.len() });
@@ -90,16 +99,18 @@ fn bare_signature(public: &TpmtPublic, signature: &TpmtSignature) -> Vec<u8> {
         TpmtSignature::Ecdsa { r, s, .. } => {
             let width = match public.parameters() {
                 PublicParameters::Ecc { curve, .. } => curve.field_len(),
-                PublicParameters::Rsa { .. } | PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => {
-                    Curve::P256.field_len()
-                }
+                PublicParameters::Rsa { .. }
+                | PublicParameters::KeyedHash { .. }
+                | PublicParameters::SymCipher { .. } => Curve::P256.field_len(),
             };
             [der::left_pad(r, width), der::left_pad(s, width)].concat()
         }
         TpmtSignature::Rsassa { signature, .. } | TpmtSignature::Rsapss { signature, .. } => {
             let width = match public.parameters() {
                 PublicParameters::Rsa { key_bits, .. } => usize::from(key_bits.div_ceil(8)),
-                PublicParameters::Ecc { .. } | PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => 0,
+                PublicParameters::Ecc { .. }
+                | PublicParameters::KeyedHash { .. }
+                | PublicParameters::SymCipher { .. } => 0,
             };
             der::left_pad(signature, width)
         }

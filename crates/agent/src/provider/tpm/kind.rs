@@ -38,7 +38,9 @@ pub(super) const fn sign_scheme(kind: KeyKind, scheme: SignatureScheme) -> Optio
         (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPkcs1v15(hash)) => {
             Some(SignScheme::Rsassa(hash_alg(hash)))
         }
-        (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPss(hash)) => Some(SignScheme::Rsapss(hash_alg(hash))),
+        (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPss(hash)) => {
+            Some(SignScheme::Rsapss(hash_alg(hash)))
+        }
         (KeyKind::EcP256 | KeyKind::EcP384, SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_))
         | (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::Ecdsa(_)) => None,
     }

@@ -67,7 +67,9 @@ fn storage_root(tpm: &mut Tpm, store: &dyn StateStore) -> Result<(Object, TpmtPu
         if persistent.contains(&handle) && tpm.read_public(handle)? == public {
             return Ok((Object::persistent(handle, &public, AuthValue::empty()), public));
         }
-        warn!("the TPM was cleared or replaced: its storage root key is another one and the keys under the old one are lost");
+        warn!(
+            "the TPM was cleared or replaced: its storage root key is another one and the keys under the old one are lost"
+        );
     }
     let (object, public) = adopt_or_persist(tpm, &persistent)?;
     let handle = object.persistent_handle().unwrap_or_default();
@@ -122,7 +124,11 @@ fn sealed_template() -> TpmtPublic {
 }
 
 /// The stored secret; `None` if there is none, or it was sealed under another storage root key.
-fn unseal(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Option<Zeroizing<[u8; SECRET_OCTETS]>>, Fault> {
+fn unseal(
+    tpm: &mut Tpm,
+    store: &dyn StateStore,
+    key: &Object,
+) -> Result<Option<Zeroizing<[u8; SECRET_OCTETS]>>, Fault> {
     let Some(record) = store.load(KIND, SECRET)? else {
         return Ok(None);
     };

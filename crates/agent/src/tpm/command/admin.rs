@@ -5,7 +5,9 @@ use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::{Malformed, Reason};
 use zeroize::Zeroizing;
 
-use super::{CLEAR, DICTIONARY_ATTACK_LOCK_RESET, FLUSH_CONTEXT, GET_RANDOM, Hierarchy, READ_CLOCK, STARTUP, TPM2B_OCTETS};
+use super::{
+    CLEAR, DICTIONARY_ATTACK_LOCK_RESET, FLUSH_CONTEXT, GET_RANDOM, Hierarchy, READ_CLOCK, STARTUP, TPM2B_OCTETS,
+};
 use crate::provider::Fault;
 use crate::tpm::Tpm;
 use crate::tpm::frame::{Auth, Request, Subject};
@@ -109,7 +111,12 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn pcr_extend(&mut self, index: u8, hash: vouchsafe_evidence::tpm::HashAlg, digest: &[u8]) -> Result<(), Fault> {
+    pub fn pcr_extend(
+        &mut self,
+        index: u8,
+        hash: vouchsafe_evidence::tpm::HashAlg,
+        digest: &[u8],
+    ) -> Result<(), Fault> {
         let mut w = Writer::new();
         w.u32(1).u16(hash.id()).bytes(digest);
         let request = Request::new(super::PCR_EXTEND, w.into_bytes());

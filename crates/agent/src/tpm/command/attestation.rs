@@ -79,7 +79,12 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn quote(&mut self, signer: &Object, qualifying_data: &[u8], selection: &PcrSelection) -> Result<Certified, Fault> {
+    pub fn quote(
+        &mut self,
+        signer: &Object,
+        qualifying_data: &[u8],
+        selection: &PcrSelection,
+    ) -> Result<Certified, Fault> {
         let mut w = Writer::new();
         w.tpm2b(qualifying_data);
         SignScheme::KeysOwn.write(&mut w);

@@ -5,9 +5,7 @@ use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::{Malformed, Reason};
 
-use super::{
-    Hierarchy, NV_DEFINE_SPACE, NV_READ, NV_READ_PUBLIC, NV_UNDEFINE_SPACE, NV_WRITE, Property, TPM2B_OCTETS,
-};
+use super::{Hierarchy, NV_DEFINE_SPACE, NV_READ, NV_READ_PUBLIC, NV_UNDEFINE_SPACE, NV_WRITE, Property, TPM2B_OCTETS};
 use crate::provider::Fault;
 use crate::tpm::Tpm;
 use crate::tpm::frame::{Auth, Request, Subject};
@@ -99,10 +97,8 @@ impl Tpm {
             let len = index.size.saturating_sub(offset).min(piece);
             let mut w = Writer::new();
             w.u16(len).u16(offset);
-            let request = Request::new(NV_READ, w.into_bytes())
-                .authorized(reader, Auth::Value(&empty))
-                .on(itself)
-                .encrypt_out();
+            let request =
+                Request::new(NV_READ, w.into_bytes()).authorized(reader, Auth::Value(&empty)).on(itself).encrypt_out();
             let reply = self.execute(request)?;
             let mut r = Reader::new(&reply.parameters, "TPM2_NV_Read");
             let octets = r.tpm2b(len.into())?;

@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 
 use super::admin::only_tpm2b;
 use super::{
-    ACTIVATE_CREDENTIAL, CREATE, CREATE_PRIMARY, Hierarchy, IMPORT, LOAD, LOAD_EXTERNAL, READ_PUBLIC, TPM2B_OCTETS, Ticket,
-    UNSEAL,
+    ACTIVATE_CREDENTIAL, CREATE, CREATE_PRIMARY, Hierarchy, IMPORT, LOAD, LOAD_EXTERNAL, READ_PUBLIC, TPM2B_OCTETS,
+    Ticket, UNSEAL,
 };
 use crate::provider::Fault;
 use crate::tpm::frame::{Auth, Request, Returns, Subject};
+use crate::tpm::import::{Duplicate, Sensitive};
 use crate::tpm::session::{AuthValue, Session};
 use crate::tpm::{Object, Tpm};
 
@@ -44,17 +45,6 @@ pub struct Sealed {
     pub private: Vec<u8>,
     /// The public area.
     pub public: TpmtPublic,
-}
-
-/// A key wrapped for a parent outside of any TPM, without inner wrapping.
-#[derive(Clone, Debug)]
-pub struct Duplicate {
-    /// The public area.
-    pub public: TpmtPublic,
-    /// Contents of the TPM2B_PRIVATE: outer HMAC and encrypted sensitive area.
-    pub private: Vec<u8>,
-    /// Contents of the TPM2B_ENCRYPTED_SECRET: the seed, for the parent.
-    pub seed: Vec<u8>,
 }
 
 impl Tpm {
@@ -95,7 +85,13 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn seal(&mut self, parent: &Object, template: &TpmtPublic, auth: &AuthValue, data: &[u8]) -> Result<Sealed, Fault> {
+    pub fn seal(
+        &mut self,
+        parent: &Object,
+        template: &TpmtPublic,
+        auth: &AuthValue,
+        data: &[u8],
+    ) -> Result<Sealed, Fault> {
         let created = self.create_with(parent, template, auth, data)?;
         Ok(Sealed { private: created.private, public: created.public })
     }
@@ -124,26 +120,33 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Fault::Tpm`] with INTEGRITY when `parent` did not make it.
-    pub fn load(&mut self, parent: &Object, private: &[u8], public: &TpmtPublic, auth: AuthValue) -> Result<Object, Fault> {
+    pub fn load(
+        &mut self,
+        parent: &Object,
+        private: &[u8],
+        public: &TpmtPublic,
+        auth: AuthValue,
+    ) -> Result<Object, Fault> {
         let mut w = Writer::new();
         w.tpm2b(private).tpm2b(public.as_bytes());
-        let request =
-            Request::new(LOAD, w.into_bytes()).by(parent).encrypt_out().returning(Returns::Object);
+        let request = Request::new(LOAD, w.into_bytes()).by(parent).encrypt_out().returning(Returns::Object);
         let reply = self.execute(request)?;
         self.adopt_named(reply.handle, &reply.parameters, public, auth, LOAD.name)
     }
 
-    /// TPM2_LoadExternal: a key from outside, in the NULL hierarchy. `sensitive` is a marshaled TPMT_SENSITIVE, empty for
-    /// a public part alone.
+    /// TPM2_LoadExternal: a key from outside, in the NULL hierarchy; without `sensitive` its public part alone.
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn load_external(&mut self, sensitive: &[u8], public: &TpmtPublic, auth: AuthValue) -> Result<Object, Fault> {
-        let hierarchy = Hierarchy::Null;
+    pub fn load_external(&mut self, sensitive: Option<&Sensitive>, public: &TpmtPublic) -> Result<Object, Fault> {
+        let (private, auth) = match sensitive {
+            Some(sensitive) => (sensitive.to_bytes(public), sensitive.auth.clone()),
+            None => (Zeroizing::default(), AuthValue::empty()),
+        };
         let mut w = Writer::new();
-        w.tpm2b(sensitive).tpm2b(public.as_bytes()).u32(hierarchy.handle());
+        w.tpm2b(&private).tpm2b(public.as_bytes()).u32(Hierarchy::Null.handle());
         let mut request = Request::new(LOAD_EXTERNAL, w.into_bytes()).encrypt_out().returning(Returns::Object);
-        request.secret_in = !sensitive.is_empty() && self.salt_key().is_some();
+        request.secret_in = sensitive.is_some();
         let reply = self.execute(request)?;
         self.adopt_named(reply.handle, &reply.parameters, public, auth, LOAD_EXTERNAL.name)
     }

@@ -117,7 +117,9 @@ impl Tpm {
         let reply = self.execute(Request::new(SIGN, w.into_bytes()).by(key))?;
         let signature = TpmtSignature::parse(&reply.parameters)?;
         if !scheme.fits(&signature) {
-            return Err(Malformed::new("TPM2_Sign", 0, Reason::Unexpected("a signature of the scheme asked for")).into());
+            return Err(
+                Malformed::new("TPM2_Sign", 0, Reason::Unexpected("a signature of the scheme asked for")).into()
+            );
         }
         Ok(signature)
     }
