@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "authority")]
+use crate::authority;
 use crate::failure::{EXIT_REFUSED, Failure};
+#[cfg(feature = "agent")]
+use crate::{agent, csr, enroll, key};
 use crate::{inspect, verify};
 
 /// What a verb came to, when it could do its work.
@@ -39,8 +43,18 @@ Exit codes: 0 done or accepted, 1 refused or rejected (always with a reason),
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[cfg(feature = "agent")]
+    Key(key::Arguments),
+    #[cfg(feature = "agent")]
+    Csr(csr::Arguments),
+    #[cfg(feature = "agent")]
+    Enroll(enroll::Arguments),
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
+    #[cfg(feature = "agent")]
+    Agent(agent::Arguments),
+    #[cfg(feature = "authority")]
+    Authority(authority::Arguments),
 }
 
 impl Cli {
@@ -50,6 +64,16 @@ impl Cli {
     /// [`Failure`] when it could not be done at all.
     pub fn run(self) -> Result<Answer, Failure> {
         match self.verb {
+            #[cfg(feature = "agent")]
+            Verb::Key(arguments) => key::run(&arguments),
+            #[cfg(feature = "agent")]
+            Verb::Csr(arguments) => csr::run(&arguments),
+            #[cfg(feature = "agent")]
+            Verb::Enroll(arguments) => enroll::run(&arguments),
+            #[cfg(feature = "agent")]
+            Verb::Agent(arguments) => agent::run(&arguments),
+            #[cfg(feature = "authority")]
+            Verb::Authority(arguments) => authority::run(&arguments),
             Verb::Verify(arguments) => verify::run(&arguments),
             Verb::Inspect(arguments) => inspect::run(&arguments),
         }

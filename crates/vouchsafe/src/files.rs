@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use vouchsafe_evidence::pem;
+use vouchsafe_evidence::x509::CertView;
+
 use crate::failure::Failure;
 
 /// Octets of a policy, key or configuration file.
@@ -72,4 +75,46 @@ pub fn read_small(path: &Path) -> Result<Vec<u8>, Failure> {
 /// [`Failure`] if it cannot be read, is not small, or is not UTF-8.
 pub fn read_small_text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(read_small(path)?).map_err(|_| Failure::new(format!("{} is not text in UTF-8", path.display())))
+}
+
+/// Writes `text` into a file, or to standard output where none is named.
+///
+/// # Errors
+/// [`Failure`] if it cannot be written.
+pub fn write_or_print(path: Option<&Path>, text: &str) -> Result<(), Failure> {
+    path.map_or_else(|| crate::console::out(text), |path| write(path, text.as_bytes()))
+}
+
+/// Writes a file whole: a reader sees the old contents or the new.
+///
+/// # Errors
+/// [`Failure`] if it cannot be written.
+pub fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    let failed = |error| {
+        Failure::new(format!("{} cannot be written", path.display()))
+            .because(error)
+            .next("check that its folder is there and who may write to it")
+    };
+    if path.exists() && !path.is_file() {
+        // A device or a pipe: there is nothing to replace.
+        return std::fs::write(path, contents).map_err(failed);
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    std::fs::write(&unfinished, contents).map_err(failed)?;
+    std::fs::rename(&unfinished, path).map_err(failed)
+}
+
+/// The certificates of a PEM file, in its order.
+///
+/// # Errors
+/// [`Failure`] if it cannot be read or holds none.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertView>, Failure> {
+    let strange = |error| {
+        Failure::new(format!("{} holds no certificates", path.display()))
+            .because(error)
+            .next("name a PEM file with certificates")
+    };
+    let blocks = pem::read(&read_small(path)?).map_err(strange)?;
+    blocks.iter().map(|block| CertView::parse(block.contents()).map_err(strange)).collect()
 }

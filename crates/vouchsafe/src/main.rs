@@ -3,11 +3,33 @@
 //! One binary, one file per verb. Whatever has a meaning of its own lives in the libraries; here are arguments,
 //! files, the terminal and the order of calls.
 
+mod advice;
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "agent")]
+mod agent_socket;
+#[cfg(feature = "agent")]
+mod attestation;
+#[cfg(feature = "authority")]
+mod authority;
+#[cfg(feature = "agent")]
+mod authority_client;
 mod cli;
 mod console;
+#[cfg(feature = "agent")]
+mod csr;
+#[cfg(feature = "agent")]
+mod enroll;
 mod failure;
 mod files;
 mod inspect;
+#[cfg(feature = "agent")]
+mod key;
+#[cfg(feature = "agent")]
+mod key_kind;
+#[cfg(any(feature = "agent", feature = "authority"))]
+mod logging;
+mod reasons;
 mod trust_folder;
 mod verify;
 

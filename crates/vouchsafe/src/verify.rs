@@ -1,6 +1,5 @@
 //! `vouchsafe verify`: evidence in, verdict out (CONTRACT, "vouchsafe verify").
 
-mod advice;
 mod graph;
 mod report;
 

@@ -4,9 +4,9 @@ use serde_json::Value;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::{By, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
 
-use super::advice::advice;
 use super::graph;
 use crate::console::{Tone, hanging, paint, wrapped};
+use crate::reasons::{self, Reason};
 
 /// Column at which the text of a row begins.
 const TEXT_COLUMN: usize = 20;
@@ -28,7 +28,8 @@ pub fn text(verdict: &Verdict, has_nonce: bool) -> String {
         let line = format!("statement {}, type {}: {}", skipped.statement, skipped.oid, skipped.why);
         text.push_str(&row("Skipped", &printable(&line)));
     }
-    text.push_str(&reasons(verdict));
+    let reasons: Vec<Reason> = verdict.reasons().iter().map(Reason::from).collect();
+    text.push_str(&reasons::text(&reasons));
     text
 }
 
@@ -177,22 +178,4 @@ fn freshness(verdict: &Verdict, has_nonce: bool) -> String {
     };
     let name = paint("Freshness", Tone::Strong);
     format!("\n{name}{:width$}{says}\n", "", width = TEXT_COLUMN - "Freshness".len())
-}
-
-fn reasons(verdict: &Verdict) -> String {
-    if verdict.reasons().is_empty() {
-        return String::new();
-    }
-    let mut text = heading("Reasons", None);
-    for reason in verdict.reasons() {
-        let place = reason.statement().map(|index| format!(" (statement {index})")).unwrap_or_default();
-        text.push_str(&format!("  {} {}{place}\n", paint("✗", Tone::Bad), paint(reason.code(), Tone::Strong)));
-        text.push_str(&wrapped(&printable(reason.message()), 4));
-        text.push_str(&paint(&wrapped(&format!("[{}]", reason.clause()), 4), Tone::Faint));
-    }
-    text.push_str(&heading("What to do next", None));
-    for advice in advice(verdict.reasons()) {
-        text.push_str(&hanging("  -", advice, 4));
-    }
-    text
 }

@@ -1,7 +1,5 @@
 //! What to do about a rejection.
 
-use vouchsafe_verifier::Rejection;
-
 /// Advice by the beginning of a code; the first row that fits is given.
 const ADVICE: &[(&str, &str)] = &[
     (
@@ -25,6 +23,11 @@ const ADVICE: &[(&str, &str)] = &[
     ("ek.", "Ask the maker of the TPM for the certificate chain of its endorsement key."),
     ("chain.", "Put what is missing of the chain into the bundle or into intermediates/ beside the anchors."),
     ("cx509.", "Let the agent make the certificate: `vouchsafe key attest --mechanism tpm-certify-x509`."),
+    (
+        "authority.",
+        "The evidence is true, but the authority does not know the device so: see what it has enrolled, and under which \
+         account (`vouchsafe enroll ak`).",
+    ),
     ("policy.", "Send what the policy demands, or choose another policy with --policy."),
     ("csr.", "Make the request again with `vouchsafe csr`."),
     ("limit.", "Send less: no honest device needs so much."),
@@ -32,11 +35,11 @@ const ADVICE: &[(&str, &str)] = &[
     ("tpm.", "`vouchsafe inspect FILE` shows what the statements hold; ask the device for new evidence."),
 ];
 
-/// What to do about these rejections, each advice once, in the order in which they first apply.
-pub fn advice(reasons: &[Rejection]) -> Vec<&'static str> {
+/// What to do about rejections with these codes, each advice once, in the order in which they first apply.
+pub fn advice<'a>(codes: impl IntoIterator<Item = &'a str>) -> Vec<&'static str> {
     let mut found = Vec::new();
-    for reason in reasons {
-        let row = ADVICE.iter().find(|(prefix, _)| reason.code().starts_with(prefix));
+    for code in codes {
+        let row = ADVICE.iter().find(|(prefix, _)| code.starts_with(prefix));
         if let Some((_, advice)) = row
             && !found.contains(advice)
         {
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn there_is_advice_for_every_code() {
         for code in vouchsafe_verifier::all_codes() {
-            assert_eq!(advice(&[Rejection::plain(code)]).len(), 1, "{}", code.id);
+            assert_eq!(advice([code.id]).len(), 1, "{}", code.id);
         }
     }
 }

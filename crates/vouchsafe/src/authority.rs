@@ -1,0 +1,177 @@
+//! `vouchsafe authority`: the certification side.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::{Args, Subcommand, ValueEnum};
+use vouchsafe_authority::config::DEFAULT_CONFIG_PATH;
+use vouchsafe_authority::{Authority, Config, SystemClock, init, trust};
+use vouchsafe_verifier::hex;
+
+use crate::cli::Answer;
+use crate::failure::Failure;
+use crate::files::read_small_text;
+use crate::{console, logging};
+
+/// Enroll attestation keys, appraise evidence and issue certificates, on HTTPS.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vouchsafe authority token factory --may enroll,issue >> authority.toml
+  vouchsafe authority init --config authority.toml --state /srv/authority
+  cp vendor-root.pem /srv/authority/trust/tpm-ek/
+  vouchsafe authority serve --config authority.toml --state /srv/authority";
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Create the authority's keys, its certificates and its trust folder.
+    Init(Installation),
+    /// Serve until SIGTERM or SIGINT; the first line on standard output is the URL.
+    Serve(Installation),
+    /// Make a token for an account: the account goes to standard output, the token to standard error.
+    Token(Account),
+}
+
+#[derive(Debug, Args)]
+struct Installation {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_PATH)]
+    config: PathBuf,
+    /// The state folder, in place of the configured one.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Account {
+    /// The account's name.
+    name: String,
+    /// What its holder may do.
+    #[arg(long, value_delimiter = ',', default_values_t = [Right::Enroll, Right::Issue])]
+    may: Vec<Right>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Right {
+    Appraise,
+    Enroll,
+    Issue,
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Appraise => "appraise",
+            Self::Enroll => "enroll",
+            Self::Issue => "issue",
+        })
+    }
+}
+
+/// Does what was asked of the authority.
+///
+/// # Errors
+/// [`Failure`] if it cannot be done.
+pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    match &arguments.operation {
+        Operation::Init(installation) => initialize(installation)?,
+        Operation::Serve(installation) => serve(installation)?,
+        Operation::Token(account) => token(account)?,
+    }
+    Ok(Answer::Yes)
+}
+
+fn configuration(installation: &Installation) -> Result<Config, Failure> {
+    let name = installation.config.display();
+    let config = Config::from_toml(&read_small_text(&installation.config)?)
+        .map_err(|error| Failure::new(format!("the configuration {name} cannot be used")).because(causes(&error)))?;
+    Ok(match &installation.state {
+        Some(state) => config.with_state(state.clone()),
+        None => config,
+    })
+}
+
+/// An error with what caused it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn initialize(installation: &Installation) -> Result<(), Failure> {
+    let config = configuration(installation)?;
+    let made = init(&config, &SystemClock).map_err(|error| {
+        Failure::new("the authority cannot be created")
+            .because(causes(&error))
+            .next("an authority that exists is never overwritten; choose another --state for another one")
+    })?;
+    console::out(&format!(
+        "The authority lives in {}.\n\n\
+         Give clients the root of its TLS certificate:\n  {}\n\
+         Verify certificates that it issues with:\n  {}\n\
+         Put the roots of TPM vendors into (it trusts none yet):\n  {}\n\n\
+         next: vouchsafe authority serve --config {}\n",
+        config.state().display(),
+        made.tls_root.display(),
+        made.issuing_root.display(),
+        made.ek_trust.display(),
+        installation.config.display(),
+    ))
+}
+
+fn serve(installation: &Installation) -> Result<(), Failure> {
+    let config = configuration(installation)?;
+    logging::start();
+    let system = |error| Failure::new("the authority cannot start").because(error);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system)?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        let source = trust::folder(config.trust().to_owned());
+        let running = Authority::start(config, source, Arc::new(SystemClock)).await.map_err(|error| {
+            Failure::new("the authority cannot start")
+                .because(causes(&error))
+                .next("`vouchsafe authority init` creates one; its files and its address must be free to use")
+        })?;
+        console::out(&format!("https://{}\n", running.address()))?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn token(account: &Account) -> Result<(), Failure> {
+    let mut octets = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
+    let token = URL_SAFE_NO_PAD.encode(octets);
+    let may: Vec<String> = account.may.iter().map(|right| format!("\"{right}\"")).collect();
+    console::out(&format!(
+        "\n[[accounts]]\nname = {}\ntoken_sha256 = \"{}\"\nmay = [{}]\n",
+        toml::Value::String(account.name.clone()),
+        hex::encode(digest(&SHA256, token.as_bytes()).as_ref()),
+        may.join(", "),
+    ))?;
+    console::err(&format!("token: {token}\nnext: give it to its holder; it is not kept anywhere\n"));
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The client of the certification side's HTTPS interface.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use vouchsafe_evidence::text::printable;
+use vouchsafe_verifier::hex;
+
+use crate::failure::Failure;
+use crate::files;
+use crate::reasons::Reason;
+
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Octets of an answer.
+const ANSWER_OCTETS: u64 = 8 * 1024 * 1024;
+
+/// Where the authority is, and who asks.
+#[derive(Clone, Debug, Args)]
+pub struct AuthorityAddress {
+    /// The authority's URL, such as https://ca.example:8443.
+    #[arg(long, value_name = "URL", env = "VOUCHSAFE_AUTHORITY")]
+    pub authority: String,
+    /// The root of the authority's TLS certificate (PEM).
+    #[arg(long, value_name = "FILE", env = "VOUCHSAFE_CA")]
+    pub ca: PathBuf,
+    /// A file with the account's token.
+    #[arg(long, value_name = "FILE", env = "VOUCHSAFE_TOKEN_FILE")]
+    pub token_file: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The authority refused.
+    Refused(Problem),
+    /// It could not be asked, or its answer makes no sense.
+    Failed(Failure),
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A refusal (RFC 9457).
+#[derive(Clone, Debug, Deserialize)]
+pub struct Problem {
+    /// `urn:vouchsafe:problem:` and the code.
+    #[serde(rename = "type", default)]
+    kind: String,
+    /// What it is, in a few words.
+    #[serde(default)]
+    title: String,
+    /// What happened.
+    #[serde(default)]
+    detail: String,
+    /// Every violation that was found.
+    #[serde(default)]
+    pub violations: Vec<Reason>,
+}
+
+impl Problem {
+    /// The stable code, such as `nonce-expired`.
+    pub fn code(&self) -> &str {
+        self.kind.strip_prefix("urn:vouchsafe:problem:").unwrap_or(&self.kind)
+    }
+
+    /// It in words.
+    pub fn to_text(&self) -> String {
+        let mut text =
+            format!("{}: {} [{}]\n", printable(&self.title), printable(&self.detail), printable(self.code()));
+        text.push_str(&crate::reasons::text(&self.violations));
+        if let Some(next) = self.next_step() {
+            text.push_str(&format!("next: {next}\n"));
+        }
+        text
+    }
+
+    fn next_step(&self) -> Option<&'static str> {
+        Some(match self.code() {
+            "not-authenticated" => "check the token file: it holds the token alone, of an account of this authority",
+            "not-permitted" => "ask the administrator for the right (`may` of the account)",
+            "device-conflict" | "endorsement-key-conflict" | "attestation-key-conflict" => {
+                "choose the name under which this device was enrolled, or have that enrolment removed"
+            }
+            "device-not-permitted" => "use a device name that the account may use",
+            "nonce-expired" | "nonce-spent" | "nonce-unknown" | "activation-failed" => "run the same command again",
+            "busy" => "try again in a moment",
+            "unknown-profile" => "use a profile of the authority's configuration",
+            _ => return None,
+        })
+    }
+}
+
+/// What a nonce is for.
+#[derive(Clone, Copy, Debug)]
+pub enum NoncePurpose<'a> {
+    /// Enrolling an attestation key.
+    AttestationKey,
+    /// A certificate under this profile.
+    Certificate(&'a str),
+    /// An appraisal.
+    Appraisal,
+}
+
+/// A quote that is recorded as the device's baseline.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// TPMS_ATTEST.
+    pub attest: Vec<u8>,
+    /// Its signature.
+    pub signature: Vec<u8>,
+    /// The PCR values.
+    pub pcr_values: Vec<u8>,
+}
+
+/// A request for a challenge.
+#[derive(Clone, Debug)]
+pub struct ChallengeRequest {
+    /// The device's name in the account's namespace.
+    pub device: String,
+    /// Certificates of endorsement keys and helpers, DER.
+    pub ek_certificates: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the attestation key.
+    pub ak_public: Vec<u8>,
+    /// The nonce.
+    pub nonce: Vec<u8>,
+    /// The baseline to record, if any.
+    pub baseline: Option<Baseline>,
+}
+
+/// A challenge that only the TPM can answer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct Challenge {
+    /// Its identifier.
+    pub id: String,
+    /// TPM2B_ID_OBJECT, base64.
+    pub credential_blob: String,
+    /// TPM2B_ENCRYPTED_SECRET, base64.
+    pub secret: String,
+    /// Until when it may be answered.
+    pub expires: String,
+}
+
+/// The certificates of an attestation key.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct AkCertificates {
+    /// By family of statements.
+    pub certificates: FamilyCertificates,
+    /// How verdicts call the device.
+    pub device_id: String,
+}
+
+/// Chains by family, base64 of DER, the attestation key's certificate first.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct FamilyCertificates {
+    /// For TPMS_ATTEST.
+    pub attest: Vec<String>,
+    /// For TPM2_CertifyX509.
+    pub certify_x509: Option<Vec<String>>,
+}
+
+/// A connection to the authority.
+pub struct AuthorityClient {
+    http: ureq::Agent,
+    url: String,
+    token: String,
+}
+
+impl AuthorityClient {
+    /// Prepares to ask; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Failure`] if a file cannot be used or the URL is not HTTPS.
+    pub fn new(address: &AuthorityAddress) -> Result<Self, Failure> {
+        if !address.authority.starts_with("https://") {
+            return Err(Failure::new(format!("{} is no HTTPS URL", address.authority))
+                .next("give the authority's URL, such as https://ca.example:8443"));
+        }
+        let roots = files::read_certificates(&address.ca)?;
+        let roots = roots.iter().map(|root| Certificate::from_der(root.as_der()).to_owned());
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .root_certs(RootCerts::from(roots.collect::<Vec<_>>()))
+            .build();
+        let http = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .https_only(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .new_agent();
+        Ok(Self {
+            http,
+            url: address.authority.trim_end_matches('/').to_owned(),
+            token: files::read_small_text(&address.token_file)?.trim().to_owned(),
+        })
+    }
+
+    /// The authority's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `POST /v1/nonces`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn nonce(&self, purpose: NoncePurpose<'_>) -> Result<Vec<u8>, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Answer {
+            nonce: String,
+        }
+        let body = match purpose {
+            NoncePurpose::AttestationKey => json!({ "purpose": "attestation-key" }),
+            NoncePurpose::Certificate(profile) => json!({ "purpose": "certificate", "profile": profile }),
+            NoncePurpose::Appraisal => json!({ "purpose": "appraisal" }),
+        };
+        let answer: Answer = self.post("/v1/nonces", &body)?;
+        hex::decode(&answer.nonce).ok_or_else(|| self.strange("its nonce is not hexadecimal").into())
+    }
+
+    /// `POST /v1/attestation-keys`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn challenge(&self, request: &ChallengeRequest) -> Result<Challenge, NoAnswer> {
+        let mut body = json!({
+            "device": request.device,
+            "ek_certificates": request.ek_certificates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>(),
+            "ak_public": STANDARD.encode(&request.ak_public),
+            "nonce": hex::encode(&request.nonce),
+        });
+        if let (Some(baseline), Some(object)) = (&request.baseline, body.as_object_mut()) {
+            let quote = json!({
+                "attest": STANDARD.encode(&baseline.attest),
+                "signature": STANDARD.encode(&baseline.signature),
+                "pcr_values": STANDARD.encode(&baseline.pcr_values),
+            });
+            object.insert("baseline".to_owned(), quote);
+        }
+        self.post("/v1/attestation-keys", &body)
+    }
+
+    /// `POST /v1/attestation-keys/{id}/activation`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn activate(&self, id: &str, secret: &[u8]) -> Result<AkCertificates, NoAnswer> {
+        self.post(&format!("/v1/attestation-keys/{id}/activation"), &json!({ "secret": STANDARD.encode(secret) }))
+    }
+
+    /// `POST /v1/certificates`: the chain, leaf first, without the root; DER.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn certificate(&self, csr: &[u8], nonce: &[u8], profile: &str) -> Result<Vec<Vec<u8>>, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Answer {
+            certificates: Vec<String>,
+        }
+        let body = json!({ "csr": STANDARD.encode(csr), "nonce": hex::encode(nonce), "profile": profile });
+        let answer: Answer = self.post("/v1/certificates", &body)?;
+        Ok(answer.certificates.iter().map(|text| octets(text)).collect::<Result<_, _>>()?)
+    }
+
+    /// `POST /v1/appraisals`: the verdict as `vouchsafe verify --json` gives it.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn appraisal(&self, csr: &[u8], nonce: &[u8], device: Option<&str>) -> Result<Value, NoAnswer> {
+        let body = json!({ "csr": STANDARD.encode(csr), "nonce": hex::encode(nonce), "device": device });
+        self.post("/v1/appraisals", &body)
+    }
+
+    fn post<T: serde::de::DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, NoAnswer> {
+        let url = format!("{}{path}", self.url);
+        let sent = self
+            .http
+            .post(&url)
+            .header("Authorization", &format!("Bearer {}", self.token))
+            .header("Content-Type", "application/json")
+            .send(body.to_string().as_bytes());
+        let mut response = sent.map_err(|error| {
+            Failure::new(format!("the authority at {} cannot be asked", self.url))
+                .because(error)
+                .next("check the URL, that it runs, and that --ca names the root of its TLS certificate")
+        })?;
+        let status = response.status();
+        let octets = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_OCTETS)
+            .read_to_vec()
+            .map_err(|error| self.strange(&error.to_string()))?;
+        if !status.is_success() {
+            let problem: Problem = serde_json::from_slice(&octets).map_err(|_| self.strange(&status.to_string()))?;
+            return Err(NoAnswer::Refused(problem));
+        }
+        serde_json::from_slice(&octets).map_err(|error| self.strange(&error.to_string()).into())
+    }
+
+    fn strange(&self, why: &str) -> Failure {
+        Failure::new(format!("{} does not answer as an authority does", self.url))
+            .because(why)
+            .next("check the URL, and that client and authority are of the same version")
+    }
+}
+
+/// Octets of base64 in an answer.
+///
+/// # Errors
+/// [`Failure`] if it is not that.
+pub fn octets(text: &str) -> Result<Vec<u8>, Failure> {
+    STANDARD.decode(text).map_err(|error| {
+        Failure::new("the authority's answer cannot be read")
+            .because(error)
+            .next("use a client of the same version as the authority")
+    })
+}

@@ -1,0 +1,149 @@
+//! Enrolling the attestation key: describe, be challenged, answer, install.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use vouchsafe_agent::client::Client;
+use vouchsafe_agent::wire::message::FamilyChain;
+use vouchsafe_evidence::statement::TpmQuote;
+
+use super::Attempts;
+use crate::agent_socket::failure;
+use crate::attestation::{self, Choice};
+use crate::authority_client::{
+    AkCertificates, AuthorityClient, Baseline, Challenge, ChallengeRequest, NoAnswer, NoncePurpose, octets,
+};
+use crate::failure::Failure;
+
+/// What is enrolled.
+#[derive(Clone, Debug)]
+pub struct AkEnrollment {
+    /// The device's name.
+    pub device: String,
+    /// The attestation key; empty for the administrator's default.
+    pub attesting_key: String,
+    /// The PCRs of the baseline, if one is recorded.
+    pub baseline: Option<String>,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Serialize, Deserialize)]
+enum Reached {
+    /// The authority has challenged the TPM and waits for its one answer.
+    Challenged(Challenge),
+    /// The certificates are there and are to be installed.
+    Certified(AkCertificates),
+}
+
+/// Enrolls, from where an earlier attempt stopped; how verdicts name the device.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub fn enroll_ak(
+    agent: &mut Client,
+    authority: &AuthorityClient,
+    attempts: &Attempts,
+    enrollment: &AkEnrollment,
+    progress: &mut dyn FnMut(&str),
+) -> Result<String, NoAnswer> {
+    let name = format!("ak {} {} {}", authority.url(), enrollment.device, enrollment.attesting_key);
+    let certificates = match attempts.load(&name) {
+        Some(Reached::Certified(certificates)) => {
+            progress("Going on: the certificates are there already.");
+            certificates
+        }
+        Some(Reached::Challenged(challenge)) => {
+            progress("Going on: the authority still waits for an answer.");
+            match answer(agent, authority, enrollment, &challenge) {
+                // The challenge has expired, or its one answer was lost on the way.
+                Err(NoAnswer::Refused(problem)) if problem.code() == "activation-failed" => {
+                    attempts.forget(&name)?;
+                    anew(agent, authority, attempts, enrollment, &name, progress)?
+                }
+                answered => answered?,
+            }
+        }
+        None => anew(agent, authority, attempts, enrollment, &name, progress)?,
+    };
+    attempts.keep(&name, &Reached::Certified(certificates.clone()))?;
+    progress("Installing the certificates.");
+    install(agent, enrollment, &certificates)?;
+    attempts.forget(&name)?;
+    Ok(certificates.device_id)
+}
+
+fn anew(
+    agent: &mut Client,
+    authority: &AuthorityClient,
+    attempts: &Attempts,
+    enrollment: &AkEnrollment,
+    name: &str,
+    progress: &mut dyn FnMut(&str),
+) -> Result<AkCertificates, NoAnswer> {
+    progress("Describing the endorsement key and the attestation key.");
+    let described = agent
+        .describe_endorsement(&enrollment.attesting_key)
+        .map_err(|fault| failure("the endorsement key cannot be described", &fault))?;
+    let nonce = authority.nonce(NoncePurpose::AttestationKey)?;
+    let baseline = match &enrollment.baseline {
+        Some(pcrs) => Some(baseline(agent, &enrollment.attesting_key, pcrs, &nonce)?),
+        None => None,
+    };
+    progress("Asking the authority for a challenge.");
+    let mut ek_certificates = described.certificates;
+    ek_certificates.extend(described.chain);
+    let challenge = authority.challenge(&ChallengeRequest {
+        device: enrollment.device.clone(),
+        ek_certificates,
+        ak_public: described.public,
+        nonce,
+        baseline,
+    })?;
+    attempts.keep(name, &Reached::Challenged(challenge.clone()))?;
+    progress("Answering: only the TPM with that endorsement key can.");
+    answer(agent, authority, enrollment, &challenge)
+}
+
+fn baseline(agent: &mut Client, attesting_key: &str, pcrs: &str, nonce: &[u8]) -> Result<Baseline, Failure> {
+    let choice = Choice { attesting_key: attesting_key.to_owned(), pcrs: pcrs.to_owned(), ..Choice::default() };
+    let quoted = attestation::quote(agent, &choice, nonce)?;
+    let strange = |why: &str| Failure::new("the agent's quote cannot be read").because(why);
+    let quote = TpmQuote::parse(&quoted.statement).map_err(|error| strange(&error.to_string()))?;
+    Ok(Baseline {
+        attest: quote.attest,
+        signature: quote.signature,
+        pcr_values: quote.pcr_values.ok_or_else(|| strange("it has no PCR values"))?,
+    })
+}
+
+fn answer(
+    agent: &mut Client,
+    authority: &AuthorityClient,
+    enrollment: &AkEnrollment,
+    challenge: &Challenge,
+) -> Result<AkCertificates, NoAnswer> {
+    let (blob, secret) = (octets(&challenge.credential_blob)?, octets(&challenge.secret)?);
+    let opened = agent
+        .activate_credential(&enrollment.attesting_key, &blob, &secret)
+        .map_err(|fault| failure("the TPM did not answer the challenge", &fault))?;
+    authority.activate(&challenge.id, &opened)
+}
+
+fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates) -> Result<(), Failure> {
+    let decode = |texts: &[String]| -> Result<Vec<Vec<u8>>, Failure> {
+        texts
+            .iter()
+            .map(|text| {
+                STANDARD.decode(text).map_err(|error| Failure::new("a certificate cannot be read").because(error))
+            })
+            .collect()
+    };
+    let mut chains =
+        vec![FamilyChain { family: "attest".to_owned(), certificates: decode(&made.certificates.attest)? }];
+    if let Some(chain) = &made.certificates.certify_x509 {
+        chains.push(FamilyChain { family: "certify-x509".to_owned(), certificates: decode(chain)? });
+    }
+    agent
+        .install_certificates(&enrollment.attesting_key, chains)
+        .map_err(|fault| failure("the certificates cannot be installed", &fault))
+}

@@ -1,0 +1,212 @@
+//! `vouchsafe key`: keys of the caller's in the agent.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use vouchsafe_agent::wire::message::TpmCertifyX509;
+use vouchsafe_evidence::pem;
+use vouchsafe_evidence::text::printable;
+use vouchsafe_evidence::x509::CertView;
+use vouchsafe_verifier::hex;
+
+use crate::agent_socket::{AgentSocket, failure};
+use crate::attestation::{self, Choice, OwnKey};
+use crate::cli::Answer;
+use crate::failure::Failure;
+use crate::key_kind::KeyKind;
+use crate::{console, files};
+
+/// Make, list, show, attest, use and delete keys in hardware.
+///
+/// Keys belong to the Unix user who makes them; their private parts never leave the TPM.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    operation: Operation,
+    #[command(flatten)]
+    agent: AgentSocket,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vouchsafe key create web
+  vouchsafe key create code --kind rsa-3072
+  vouchsafe key attest web --nonce 00112233445566778899aabbccddeeff --out web.pem
+  vouchsafe key sign web message.txt --out message.sig
+  openssl dgst -sha256 -verify web.pub -signature message.sig message.txt";
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Make a key.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its kind.
+        #[arg(long, value_enum, default_value_t = KeyKind::EccP256)]
+        kind: KeyKind,
+    },
+    /// List your keys.
+    List {
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a key: what it is, and its public part in PEM.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Have a key attested, and the platform if asked; the answer is an attestation bundle in PEM.
+    Attest(AttestArguments),
+    /// Sign a file with a key; ECDSA signatures are DER, as openssl takes them.
+    Sign {
+        /// The key's name.
+        name: String,
+        /// The file.
+        file: PathBuf,
+        /// Where the signature goes; in hexadecimal to standard output, if it is not given.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Delete a key. It cannot be brought back.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AttestArguments {
+    /// The key's name.
+    name: String,
+    /// What the Verifier sent, 16 to 64 octets.
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<String>,
+    #[command(flatten)]
+    choice: Choice,
+    /// For tpm-certify-x509: the certificate's whole subject, which must lie beneath its issuer's.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    subject: String,
+    /// For tpm-certify-x509: a subject alternative name, such as dns:host.example. May be repeated.
+    #[arg(long, value_name = "KIND:VALUE")]
+    san: Vec<String>,
+    /// For tpm-certify-x509: the key usage, by the names of RFC 5280. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    key_usage: Vec<String>,
+    /// For tpm-certify-x509: the chain to hang under (PEM), the attesting key's certificate first.
+    #[arg(long, value_name = "FILE")]
+    chain: Option<PathBuf>,
+    /// For tpm-certify-x509: where the certificate goes with its chain (PEM), ready for openssl.
+    #[arg(long, value_name = "FILE")]
+    certificate_out: Option<PathBuf>,
+    /// Where the bundle goes; standard output, if it is not given.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Does what was asked of keys.
+///
+/// # Errors
+/// [`Failure`] if the agent refuses.
+pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    match &arguments.operation {
+        Operation::Create { name, kind } => create(&arguments.agent, name, *kind)?,
+        Operation::List { json } => list(&arguments.agent, *json)?,
+        Operation::Show { name } => show(&arguments.agent, name)?,
+        Operation::Attest(attest_arguments) => attest(&arguments.agent, attest_arguments)?,
+        Operation::Sign { name, file, out } => sign(&arguments.agent, name, file, out.as_deref())?,
+        Operation::Delete { name } => delete(&arguments.agent, name)?,
+    }
+    Ok(Answer::Yes)
+}
+
+fn create(agent: &AgentSocket, name: &str, kind: KeyKind) -> Result<(), Failure> {
+    let mut client = agent.connect()?;
+    client
+        .generate_key(name, kind.attributes())
+        .map_err(|fault| failure(format!("the key {name} was not made"), &fault))?;
+    let key = OwnKey::find(&mut client, name)?;
+    console::out(&describe(&key))
+}
+
+fn describe(key: &OwnKey) -> String {
+    format!("{}  {}  SPKI SHA-256 {}\n", printable(&key.name), key.kind.name(), hex::encode(&key.spki.sha256()))
+}
+
+fn list(agent: &AgentSocket, as_json: bool) -> Result<(), Failure> {
+    let mut client = agent.connect()?;
+    let keys = client.list_keys().map_err(|fault| failure("the keys cannot be listed", &fault))?;
+    let kind = |info| KeyKind::of(info).map_or("of another client", KeyKind::name);
+    if as_json {
+        let keys: Vec<_> = keys.iter().map(|info| json!({"name": printable(&info.name), "kind": kind(info)})).collect();
+        return console::out(&format!("{:#}\n", json!({ "keys": keys })));
+    }
+    if keys.is_empty() {
+        console::err("You have no keys.\nnext: vouchsafe key create NAME\n");
+    }
+    let lines: String = keys.iter().map(|info| format!("{}  {}\n", printable(&info.name), kind(info))).collect();
+    console::out(&lines)
+}
+
+fn show(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
+    let key = OwnKey::find(&mut agent.connect()?, name)?;
+    console::out(&format!("{}{}", describe(&key), pem::encode("PUBLIC KEY", key.spki.as_der())))
+}
+
+fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failure> {
+    let nonce = attestation::nonce(arguments.nonce.as_deref())?;
+    let chain = match &arguments.chain {
+        Some(path) => files::read_certificates(path)?.iter().map(|view| view.as_der().to_vec()).collect(),
+        None => Vec::new(),
+    };
+    let template = TpmCertifyX509 {
+        subject: arguments.subject.clone(),
+        san: arguments.san.clone(),
+        key_usage: arguments.key_usage.clone(),
+        chain,
+        ..TpmCertifyX509::default()
+    };
+    let attested = attestation::attest(&mut agent.connect()?, &arguments.name, &nonce, &arguments.choice, template)?;
+    if let Some(path) = &arguments.certificate_out {
+        if attested.tpm_made.is_empty() {
+            return Err(Failure::new("this mechanism makes no certificate")
+                .next("leave --certificate-out out, or use --mechanism tpm-certify-x509"));
+        }
+        files::write(path, certificates_pem(&attested.tpm_made).as_bytes())?;
+    }
+    let certificates: Vec<CertView> = attested.bundle.certificates().cloned().collect();
+    let text = pem::encode("ATTESTATION BUNDLE", &attested.bundle.to_der());
+    files::write_or_print(arguments.out.as_deref(), &text)?;
+    if certificates.is_empty() {
+        console::err(
+            "The attesting key has no certificate yet, so nobody can verify this.\n\
+             next: vouchsafe enroll ak\n",
+        );
+    }
+    Ok(())
+}
+
+/// Certificates in PEM, in their order.
+pub fn certificates_pem(certificates: &[CertView]) -> String {
+    certificates.iter().map(|certificate| pem::encode("CERTIFICATE", certificate.as_der())).collect()
+}
+
+fn sign(agent: &AgentSocket, name: &str, file: &std::path::Path, out: Option<&std::path::Path>) -> Result<(), Failure> {
+    let message = std::fs::read(file).map_err(|error| {
+        Failure::new(format!("{} cannot be read", file.display())).because(error).next("check the path")
+    })?;
+    let mut client = agent.connect()?;
+    let signature = OwnKey::find(&mut client, name)?.sign(&mut client, &message)?;
+    match out {
+        Some(path) => files::write(path, &signature),
+        None => console::out(&format!("{}\n", hex::encode(&signature))),
+    }
+}
+
+fn delete(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
+    let mut client = agent.connect()?;
+    client.destroy_key(name).map_err(|fault| failure(format!("the key {name} was not deleted"), &fault))?;
+    console::out(&format!("{} is gone.\n", printable(name)))
+}
