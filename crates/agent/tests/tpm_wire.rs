@@ -9,6 +9,8 @@
     missing_docs
 )]
 
+#[path = "support/credential.rs"]
+mod credential;
 #[path = "support/tpm.rs"]
 mod support;
 
@@ -203,6 +205,35 @@ fn every_flipped_bit_of_questions_to_the_tpm_is_refused() {
 }
 
 #[test]
+fn every_flipped_bit_of_activating_is_refused() {
+    fn activate(bench: &mut Bench) -> Result<Vec<u8>, Fault> {
+        // The RSA key of the low range: its policy session is part of the response.
+        const EK_HANDLE: u32 = 0x8101_0001;
+        let public = bench.tpm.read_public(EK_HANDLE)?;
+        let PublicParameters::Rsa { modulus, .. } = public.parameters() else { panic!("{public:?}") };
+        let spki = vouchsafe_evidence::x509::SpkiView::from_rsa(modulus, &[1, 0, 1]).unwrap();
+        let ek = Object::persistent(EK_HANDLE, &public, AuthValue::empty());
+        let challenge = credential::make(&spki, bench.ak.name(), &[8; 32]);
+        let mut session = bench.tpm.start_policy_session()?;
+        bench.tpm.policy_secret_endorsement(&session)?;
+        let (credential, secret) = (&challenge.credential[2..], &challenge.secret[2..]);
+        let opened = bench.tpm.activate_credential(&bench.ak, &ek, Some(&mut session), credential, secret);
+        opened.map(|value| value.to_vec())
+    }
+    check_flips(&[("ActivateCredential", 0x147, activate), ("PolicySecret", 0x151, activate)]);
+}
+
+#[test]
+fn every_flipped_bit_of_making_a_primary_key_is_refused() {
+    check_flips(&[("CreatePrimary", 0x131, |bench| {
+        let template = signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), b"w");
+        let (key, _) = bench.tpm.create_primary(Hierarchy::Endorsement, &template, &bench.auth)?;
+        let selection = PcrSelection::new(vec![PcrBank::new(HashAlg::Sha256, &[0]).unwrap()]);
+        bench.tpm.quote(&key, &[2; 16], &selection).map(|quote| quote.attest.as_bytes().to_vec())
+    })]);
+}
+
+#[test]
 fn every_flipped_bit_of_creating_is_refused() {
     check_flips(&[("Create", CREATE, |bench| {
         let template = signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]);
@@ -273,7 +304,9 @@ fn leftovers_of_a_simulators_earlier_client_are_flushed() {
     for _ in 0..3 {
         first.load(&srk, &created.private, &created.public, AuthValue::empty()).unwrap();
     }
-    first.start_policy_session().unwrap();
+    let policy = first.start_policy_session().unwrap();
+    let loaded = first.handles(0x0200_0000).unwrap();
+    assert!(loaded.contains(&policy.handle()) && loaded.len() == 2, "{loaded:x?}");
     drop(first);
     let mut second = swtpm.connect().unwrap();
     for kind in [0x0200_0000, 0x0300_0000, 0x8000_0000] {

@@ -25,6 +25,9 @@ const COMMAND_INDEX: u32 = 0x0000_FFFF;
 /// The handle type, in the most significant octet of a handle.
 const HANDLE_TYPE: u32 = 0xFF00_0000;
 
+/// Types of session handles: HMAC or loaded, policy or saved.
+const SESSION_TYPES: [u32; 2] = [0x0200_0000, 0x0300_0000];
+
 /// A TPM_PT that is a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
@@ -66,7 +69,8 @@ impl Tpm {
         Ok(Page { more, entries: r.rest().to_vec() })
     }
 
-    /// Handles of the type of `first`, from `first` up.
+    /// Handles of the type of `first`, from `first` up. Among sessions the types are not those of the handles: loaded
+    /// sessions are asked for with 02 and saved ones with 03, and either may be HMAC (02) or policy sessions (03).
     ///
     /// # Errors
     /// [`Fault`].
@@ -95,7 +99,8 @@ impl Tpm {
                 Some(_) | None => break,
             }
         }
-        all.retain(|handle| *handle & HANDLE_TYPE == first & HANDLE_TYPE);
+        let is_session = |handle: u32| SESSION_TYPES.contains(&(handle & HANDLE_TYPE));
+        all.retain(|handle| *handle & HANDLE_TYPE == first & HANDLE_TYPE || (is_session(first) && is_session(*handle)));
         Ok(all)
     }
 
