@@ -341,11 +341,7 @@ impl Device {
             input: [&hash.id().to_be_bytes(), message].concat(),
         };
         self.ask(question, |tpm| {
-            let mut w = Writer::new();
-            w.tpm2b(message).u16(hash.id()).u32(hierarchy("owner")?);
-            let parameters = w.into_bytes();
-            let command = TpmCommand { code: 0x17D, handles: &[], authorized: 0, parameters, returns_handle: false };
-            let (_, hashed) = tpm.execute(&command)?;
+            let hashed = tpm.hash(hash, message)?;
             let mut r = Reader::new(&hashed, "TPM2_Hash");
             let digest = r.tpm2b(TPM_STRUCTURE_OCTETS)?.to_vec();
             let mut w = Writer::new();

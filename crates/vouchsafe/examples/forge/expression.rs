@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 pub enum Expression {
     /// A word with arguments, some of them labelled.
     Call(String, Vec<(Option<String>, Expression)>),
+    /// A field of what a call gives.
+    Field(Box<Expression>, String),
     /// Members in brackets.
     List(Vec<Expression>),
     /// A definition, a field of one, or an object of a device.
@@ -86,7 +88,16 @@ impl<'a> Parser<'a> {
             Some(b'0'..=b'9') => {
                 Ok(Expression::Number(word.parse().with_context(|| format!("{word} is no number"))?))
             }
-            Some(_) if self.take('(') => Ok(Expression::Call(word.to_owned(), self.members(')')?)),
+            Some(_) if self.take('(') => {
+                let call = Expression::Call(word.to_owned(), self.members(')')?);
+                match self.rest.strip_prefix('.') {
+                    Some(rest) => {
+                        self.rest = rest;
+                        Ok(Expression::Field(Box::new(call), self.word().to_owned()))
+                    }
+                    None => Ok(call),
+                }
+            }
             Some(_) => Ok(Expression::Name(word.to_owned())),
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 use vouchsafe_agent::tpm::{Connection, Transport};
 use vouchsafe_evidence::pem;
-use vouchsafe_evidence::tpm::alg;
+use vouchsafe_evidence::tpm::{HashAlg, alg};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_verifier::hex;
 
@@ -108,9 +108,41 @@ impl LiveTpm {
         self.execute(&flush).map(drop)
     }
 
+    /// TPM2_Hash, or a sequence of commands for what does not fit: TPM2B digest and the ticket.
+    pub fn hash(&mut self, hash: HashAlg, message: &[u8]) -> Result<Vec<u8>> {
+        let bare = |code, handles, authorized, parameters| TpmCommand {
+            code,
+            handles,
+            authorized,
+            parameters,
+            returns_handle: code == HASH_SEQUENCE_START,
+        };
+        let owner = hierarchy("owner")?;
+        let mut w = Writer::new();
+        if message.len() <= BUFFER_OCTETS {
+            w.tpm2b(message).u16(hash.id()).u32(owner);
+            return self.execute(&bare(0x17D, &[], 0, w.into_bytes())).map(|(_, answer)| answer);
+        }
+        w.tpm2b(&[]).u16(hash.id());
+        let (handle, _) = self.execute(&bare(HASH_SEQUENCE_START, &[], 0, w.into_bytes()))?;
+        let handles = [handle.context("no handle")?];
+        let last = (message.len().saturating_sub(1)) / BUFFER_OCTETS;
+        for (number, piece) in message.chunks(BUFFER_OCTETS).enumerate() {
+            let mut w = Writer::new();
+            w.tpm2b(piece);
+            if number < last {
+                self.execute(&bare(0x15C, &handles, 1, w.into_bytes()))?;
+            } else {
+                w.u32(owner);
+                return self.execute(&bare(0x13E, &handles, 1, w.into_bytes())).map(|(_, answer)| answer);
+            }
+        }
+        bail!("nothing was hashed")
+    }
+
     fn extend(&mut self, index: u8) -> Result<()> {
         let mut w = Writer::new();
-        w.u32(1).u16(alg::SHA256).bytes(&vouchsafe_evidence::tpm::HashAlg::Sha256.digest(&[&[index]]));
+        w.u32(1).u16(alg::SHA256).bytes(&HashAlg::Sha256.digest(&[&[index]]));
         let parameters = w.into_bytes();
         let handles = [u32::from(index)];
         let extend = TpmCommand { code: 0x182, handles: &handles, authorized: 1, parameters, returns_handle: false };
@@ -118,6 +150,9 @@ impl LiveTpm {
     }
 }
 
+/// Octets of one TPM2B_MAX_BUFFER.
+const BUFFER_OCTETS: usize = 1024;
+const HASH_SEQUENCE_START: u32 = 0x186;
 /// TPM_ST_SESSIONS and TPM_ST_NO_SESSIONS.
 const SESSIONS: u16 = 0x8002;
 const NO_SESSIONS: u16 = 0x8001;

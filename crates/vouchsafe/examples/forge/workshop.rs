@@ -161,6 +161,7 @@ impl<'a> Scope<'a> {
                 values.finish().with_context(|| format!("in {word}(..)"))?;
                 value
             }
+            Expression::Field(call, field) => self.evaluate(call)?.field(field)?,
             Expression::List(members) => {
                 Value::List(members.iter().map(|member| self.evaluate(member)).collect::<Result<_>>()?)
             }

@@ -20,6 +20,18 @@ pub fn call(_: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Opti
         "flip" => flip(arguments)?,
         // cut(octets, n): the first n octets; n octets from the end with back: n
         "cut" => cut(arguments)?,
+        // behind(octets, n): what follows the first n octets
+        "behind" => {
+            let octets = arguments.at(0)?.octets()?;
+            octets.get(usize::try_from(arguments.at(1)?.number()?)?..).context("there are not so many octets")?.to_vec()
+        }
+        // slice(octets, from, count)
+        "slice" => {
+            let octets = arguments.at(0)?.octets()?;
+            let from = usize::try_from(arguments.at(1)?.number()?)?;
+            let count = usize::try_from(arguments.at(2)?.number()?)?;
+            octets.get(from..from.saturating_add(count)).context("the slice lies behind the end")?.to_vec()
+        }
         // replace(octets, found, with): found must be there exactly once
         "replace" => replace(&arguments.at(0)?.octets()?, &arguments.at(1)?.octets()?, &arguments.at(2)?.octets()?)?,
         // fill(octet, count)
