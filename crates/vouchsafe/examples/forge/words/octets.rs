@@ -66,6 +66,8 @@ pub fn call(_: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Opti
         }
         // contents(element): without its header
         "contents" => Element::parse(&arguments.at(0)?.octets()?, "element")?.contents().to_vec(),
+        // length-of(octets): as one octet
+        "length-of" => vec![u8::try_from(arguments.at(0)?.octets()?.len()).context("longer than 255 octets")?],
         // part(element, n): the n-th element within, counted from 0
         "part" => part(&arguments.at(0)?.octets()?, arguments.at(1)?.number()?)?,
         _ => return Ok(None),
