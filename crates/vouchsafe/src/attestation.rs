@@ -45,6 +45,13 @@ pub struct Choice {
     pub pcrs: String,
 }
 
+impl Choice {
+    /// The PCRs that are quoted unless said otherwise.
+    pub const fn default_pcrs() -> &'static str {
+        DEFAULT_PCRS
+    }
+}
+
 /// Attestations of one key, and perhaps of the platform.
 #[derive(Clone, Debug)]
 pub struct Attested {

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "authority")]
 use crate::authority;
+#[cfg(all(feature = "agent", feature = "authority"))]
+use crate::demo;
 use crate::failure::{EXIT_REFUSED, Failure};
 #[cfg(feature = "agent")]
 use crate::{agent, csr, enroll, key};
@@ -43,6 +45,8 @@ Exit codes: 0 done or accepted, 1 refused or rejected (always with a reason),
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[cfg(all(feature = "agent", feature = "authority"))]
+    Demo(demo::Arguments),
     #[cfg(feature = "agent")]
     Key(key::Arguments),
     #[cfg(feature = "agent")]
@@ -64,6 +68,8 @@ impl Cli {
     /// [`Failure`] when it could not be done at all.
     pub fn run(self) -> Result<Answer, Failure> {
         match self.verb {
+            #[cfg(all(feature = "agent", feature = "authority"))]
+            Verb::Demo(arguments) => demo::run(&arguments),
             #[cfg(feature = "agent")]
             Verb::Key(arguments) => key::run(&arguments),
             #[cfg(feature = "agent")]

@@ -18,6 +18,8 @@ mod cli;
 mod console;
 #[cfg(feature = "agent")]
 mod csr;
+#[cfg(all(feature = "agent", feature = "authority"))]
+mod demo;
 #[cfg(feature = "agent")]
 mod enroll;
 mod failure;

@@ -1,7 +1,7 @@
 //! `vouchsafe verify`: evidence in, verdict out (CONTRACT, "vouchsafe verify").
 
 mod graph;
-mod report;
+pub mod report;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -176,7 +176,11 @@ fn instant(text: &str) -> Result<Instant, Failure> {
     Instant::from_rfc3339(text).map_err(|error| Failure::new(format!("--at {text} cannot be used")).because(error))
 }
 
-fn now() -> Result<Instant, Failure> {
+/// The time by this machine's clock.
+///
+/// # Errors
+/// [`Failure`] if it is before 1970.
+pub fn now() -> Result<Instant, Failure> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     since_epoch.and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok()).map(Instant::from_unix_seconds).ok_or_else(
         || Failure::new("the clock of this machine cannot be used").next("give the time with --at, or set the clock"),

@@ -155,18 +155,34 @@ fn binding(verdict: &Verdict) -> String {
     if let Some(device) = verdict.device() {
         text.push_str(&row("device", &format!("{} (from the {})", printable(&device.id), device.source)));
     }
+    text.push_str(&drawing(verdict, 2));
+    text
+}
+
+/// The binding graph, drawn, `indent` spaces in.
+pub fn drawing(verdict: &Verdict, indent: usize) -> String {
     // That a statement answers the nonce is said beside it: as edges they would only clutter the drawing.
     let answers = |index| verdict.edges().iter().any(|edge| edge.by == By::Nonce && edge.to == Node::Statement(index));
+    let is_key = |index| verdict.edges().iter().any(|edge| edge.by == By::Spki && edge.to == Node::Statement(index));
+    let is_platform = |index| verdict.platform().claims.iter().any(|(_, claim)| claim.statement == index);
     let label = |node: Node| match node {
         Node::CsrKey => "the key".to_owned(),
         Node::AttestingKey(index) => format!("attesting key {index}"),
         Node::Nonce => "the nonce".to_owned(),
-        Node::Statement(index) if answers(index) => format!("statement {index}, which answers the nonce"),
-        Node::Statement(index) => format!("statement {index}"),
+        Node::Statement(index) => {
+            let subject = if is_platform(index) {
+                " (platform)"
+            } else if is_key(index) {
+                " (key)"
+            } else {
+                ""
+            };
+            let nonce = if answers(index) { ", answers the nonce" } else { "" };
+            format!("statement {index}{subject}{nonce}")
+        }
     };
     let edges: Vec<Edge> = verdict.edges().iter().filter(|edge| edge.by != By::Nonce).cloned().collect();
-    text.push_str(&graph::draw(&edges, label, 2));
-    text
+    graph::draw(&edges, label, indent)
 }
 
 fn freshness(verdict: &Verdict, has_nonce: bool) -> String {
