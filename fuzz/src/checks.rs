@@ -108,14 +108,14 @@ fn vector(path: &str) -> Vec<u8> {
 /// An accepted request: a key certified by an attesting key, and a quote by the same one.
 fn accepted() -> &'static [u8] {
     static ACCEPTED: OnceLock<Vec<u8>> = OnceLock::new();
-    ACCEPTED.get_or_init(|| vector("csr/two-objects/csr.der"))
+    ACCEPTED.get_or_init(|| vector("tpm-quote/key-and-quote/request.der"))
 }
 
 /// The anchor of its attesting key's certificates.
 fn trusted() -> &'static TrustStore {
     static TRUST: OnceLock<TrustStore> = OnceLock::new();
     TRUST.get_or_init(|| {
-        let anchor = vector("trust/roots/tpm-certify/root.pem");
+        let anchor = vector("trust/default/tpm-certify/root.pem");
         let folders = ["tpm-certify", "tpm-quote", "tpm-certify-x509"];
         TrustStore::from_files(folders.map(|folder| (format!("{folder}/root.pem"), anchor.clone()))).unwrap()
     })
