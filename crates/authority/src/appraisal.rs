@@ -8,23 +8,13 @@ use crate::baseline::Baseline;
 use crate::config::is_name;
 use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{Nonce, Purpose};
+use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service};
 use crate::store::{DecisionKind, Device, Outcome, Spending, StoreError};
 use crate::text::from_hex;
 
 /// How verdicts name a device by its attestation key.
 const AK_DEVICE_PREFIX: &str = "ak:";
-
-/// Evidence to be appraised.
-#[derive(Clone, Debug)]
-pub(crate) struct AppraisalRequest {
-    /// The nonce, minted for appraisals and this account.
-    pub(crate) nonce: Vec<u8>,
-    /// A CSR or the parts of bare evidence, in any order.
-    pub(crate) parts: Vec<Vec<u8>>,
-    /// The device that must have made it: an identifier of verdicts, or a name of the account.
-    pub(crate) device: Option<String>,
-}
 
 /// A verdict with what the authority's own records say about the device.
 #[derive(Debug)]
@@ -98,16 +88,17 @@ impl Service {
             Some(name) if is_name(name) => (None, Some(name.as_str())),
             Some(id) => (Some(id.as_str()), None),
         };
-        let names: Vec<String> = (0..request.parts.len()).map(|index| format!("evidence[{index}]")).collect();
+        let parts = request.evidence.files();
+        let names: Vec<String> = (0..parts.len()).map(|index| format!("evidence[{index}]")).collect();
         let files: Vec<InputFile<'_>> =
-            names.iter().zip(&request.parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
+            names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
         let appraised = self.judge(&files, &nonce, expected_id)?;
         let own = expected_name.and_then(|name| other_device(caller.name(), name, appraised.device.as_ref()));
         let outcome =
             if appraised.verdict.is_accepted() && own.is_none() { Outcome::Accepted } else { Outcome::Refused };
         let report = with_own_violation(&appraised.verdict, own)?;
 
-        let request_octets = request.parts.concat();
+        let request_octets = parts.concat();
         let digest = self.recorder.request_digest(&[&request_octets]);
         let kept = report.to_string().into_bytes();
         let decision = self.decision(DecisionKind::Appraisal, caller.name(), outcome, &kept, &request_octets)?;

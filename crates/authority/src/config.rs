@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError};
 
 /// Where the configuration is looked for.
@@ -102,6 +103,7 @@ pub struct Config {
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: u32,
     pub(crate) anonymous_appraisals: bool,
+    pub(crate) limits: Limits,
     pub(crate) tls: TlsConfig,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) accounts: Vec<Account>,
@@ -161,6 +163,8 @@ struct ConfigFile {
     ak_validity_days: i64,
     #[serde(default)]
     anonymous_appraisals: bool,
+    #[serde(default)]
+    limits: LimitsFile,
     tls: TlsFile,
     #[serde(default)]
     profiles: Vec<ProfileConfig>,
@@ -235,6 +239,7 @@ impl Config {
             )?,
             ak_validity_days: u32::try_from(ak_validity_days).unwrap_or(1),
             anonymous_appraisals: file.anonymous_appraisals,
+            limits: file.limits.check()?,
             tls: file.tls.check()?,
             profiles: check_profiles(file.profiles)?,
             accounts: check_accounts(file.accounts)?,
@@ -287,7 +292,7 @@ impl TlsFile {
     }
 }
 
-fn in_range(field: &'static str, found: i64, least: i64, most: i64) -> Result<i64, ConfigError> {
+pub(crate) fn in_range(field: &'static str, found: i64, least: i64, most: i64) -> Result<i64, ConfigError> {
     if (least..=most).contains(&found) { Ok(found) } else { Err(ConfigError::OutOfRange { field, found, least, most }) }
 }
 

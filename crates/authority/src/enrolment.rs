@@ -21,32 +21,10 @@ use crate::credential::{self, CREDENTIAL_OCTETS, CredentialBlob, CredentialError
 use crate::error::Error;
 use crate::nonce::{Nonce, Purpose};
 use crate::record::sha256;
+use crate::request::ChallengeRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{CHALLENGE_ID_OCTETS, Challenge, DecisionKind, Digest, EnrolledKey, Outcome, Spending};
 use crate::text::{from_hex, to_hex};
-
-/// A request for a challenge.
-#[derive(Clone, Debug)]
-pub(crate) struct ChallengeRequest {
-    /// The device's name in the account's namespace.
-    pub(crate) device: String,
-    /// The endorsement certificate and helpers for its path, DER, in any order.
-    pub(crate) ek_certificates: Vec<Vec<u8>>,
-    /// The attestation key's TPMT_PUBLIC.
-    pub(crate) ak_public: Vec<u8>,
-    /// The nonce, minted for this purpose and account.
-    pub(crate) nonce: Vec<u8>,
-    /// A quote by the attestation key over the nonce.
-    pub(crate) baseline: Option<QuoteParts>,
-}
-
-/// The parts of a quote.
-#[derive(Clone, Debug)]
-pub(crate) struct QuoteParts {
-    pub(crate) attest: Vec<u8>,
-    pub(crate) signature: Vec<u8>,
-    pub(crate) pcr_values: Vec<u8>,
-}
 
 /// A challenge as the client receives it.
 #[derive(Clone, Debug)]

@@ -101,6 +101,9 @@ pub enum Error {
     /// A certificate could not be made.
     #[error("certificate")]
     Certificate(#[from] CertificateError),
+    /// The connection broke before the body had arrived.
+    #[error("the connection broke before the body had arrived")]
+    ConnectionBroken,
     /// No challenge could be made.
     #[error("challenge")]
     Credential(#[from] CredentialError),

@@ -2,15 +2,17 @@
 //!
 //! One table declares every route: its method, its path, who may call it and how large a body it takes.
 //! One function serves them all, always in this order: authenticate, authorize, check the size, read the
-//! body within its deadline, work. Nothing of a request is read beyond its head before its caller is known.
+//! body within its deadline, wait for a place, work. Nothing of a request is read beyond its head before its
+//! caller is known, and nothing that others need is held for a client that is slow.
 
+mod admission;
 mod bodies;
 mod listener;
+mod places;
 mod problem;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,8 +20,9 @@ use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use tokio::sync::Semaphore;
 
+use self::admission::{Admission, Share};
+use self::places::Place;
 use crate::config::{Account, Capability, Config};
 use crate::error::Error;
 use crate::record::sha256;
@@ -35,10 +38,6 @@ const ENROLMENT_BODY_OCTETS: usize = 1024 * 1024;
 const CERTIFICATE_BODY_OCTETS: usize = 3 * 1024 * 1024;
 /// Octets of the body of an appraisal: 4 MiB of evidence in base64.
 const APPRAISAL_BODY_OCTETS: usize = 6 * 1024 * 1024;
-/// Time in which the whole body must have arrived.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Requests that are read and worked on at once; the next is told that the server is busy.
-const REQUESTS_AT_ONCE: usize = 64;
 /// Octets of a bearer token, at most.
 const TOKEN_OCTETS_MAX: usize = 512;
 
@@ -114,25 +113,32 @@ pub const ROUTES: &[Route] = &[
     route("/v1/trust", Operation::Trust, Access::Public, 0),
 ];
 
+/// A caller with its part of the server.
+#[derive(Clone, Debug)]
+struct Known {
+    caller: Caller,
+    share: Arc<Share>,
+}
+
 /// What every request needs.
 #[derive(Debug)]
 struct Server {
     service: Arc<Service>,
-    accounts: HashMap<[u8; 32], Arc<Account>>,
+    accounts: HashMap<[u8; 32], Known>,
+    anonymous: Known,
     anonymous_appraisals: bool,
-    at_once: Semaphore,
-    body_deadline: Duration,
 }
 
 /// The routes of `config`, served by `service`.
 pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
-    let accounts = config.accounts.iter().map(|account| (account.token_sha256, Arc::new(account.clone()))).collect();
+    let admission = Admission::new(config.limits);
+    let known = |caller| Known { caller, share: admission.share() };
+    let account = |account: &Account| (account.token_sha256, known(Caller::Account(Arc::new(account.clone()))));
     let server = Arc::new(Server {
         service,
-        accounts,
+        accounts: config.accounts.iter().map(account).collect(),
+        anonymous: known(Caller::Anonymous),
         anonymous_appraisals: config.anonymous_appraisals,
-        at_once: Semaphore::new(REQUESTS_AT_ONCE),
-        body_deadline: BODY_DEADLINE,
     });
     let mut router = Router::new();
     for route in ROUTES {
@@ -163,30 +169,38 @@ impl Server {
 
     async fn granted(self: Arc<Self>, route: &'static Route, request: Request) -> Result<Response, Error> {
         let (mut parts, body) = request.into_parts();
-        let caller = self.authenticate(&parts.headers)?;
+        let Known { caller, share } = self.authenticate(&parts.headers)?;
         self.authorize(route.access, &caller)?;
         check_declared_length(&parts.headers, route.body_octets)?;
-        let _place = self.at_once.try_acquire().map_err(|_| Error::Busy)?;
         let id = path_id(route, &mut parts).await?;
-        let body = tokio::time::timeout(self.body_deadline, read_body(body, route.body_octets))
-            .await
-            .map_err(|_| Error::Timeout)??;
+        let mut held = share.read(body, route.body_octets).await?;
+        let _working = parts.extensions.get::<Arc<Place>>().cloned().map(Place::work);
+        let body = std::mem::take(&mut held.octets);
         let call = bodies::Call { operation: route.operation, caller, id, parts, body };
+        if call.is_light() {
+            return bodies::perform(&self.service, &call);
+        }
+        let place = share.work_place().await?;
         let service = Arc::clone(&self.service);
-        // Signatures and the database block; they have threads of their own.
-        tokio::task::spawn_blocking(move || bodies::perform(&service, call)).await.map_err(|_| Error::Worker)?
+        // Signatures and the database block; they have threads of their own. The work goes on if the client
+        // leaves, and so does what it holds.
+        let work = move || {
+            let answer = bodies::perform(&service, &call);
+            drop((held, place));
+            answer
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)?
     }
 
     /// The account of the bearer token. A request without one is anonymous; a false one is refused outright.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Known, Error> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = given.next() else { return Ok(Caller::Anonymous) };
+        let Some(value) = given.next() else { return Ok(self.anonymous.clone()) };
         if given.next().is_some() {
             return Err(Error::NotAuthenticated);
         }
         let token = bearer_token(value).ok_or(Error::NotAuthenticated)?;
-        let account = self.accounts.get(&sha256(token)).ok_or(Error::NotAuthenticated)?;
-        Ok(Caller::Account(Arc::clone(account)))
+        self.accounts.get(&sha256(token)).cloned().ok_or(Error::NotAuthenticated)
     }
 
     fn authorize(&self, access: Access, caller: &Caller) -> Result<(), Error> {
@@ -217,14 +231,6 @@ fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Error>
         Some(length) if length <= limit => Ok(()),
         Some(_) => Err(Error::BodyTooLarge { limit }),
         None => Err(Error::Malformed { field: "Content-Length", expected: "a number" }),
-    }
-}
-
-async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, Error> {
-    match axum::body::to_bytes(body, limit).await {
-        Ok(octets) => Ok(octets.into()),
-        // A body without a declared length that grows beyond the limit, or a connection that broke.
-        Err(_) => Err(Error::BodyTooLarge { limit }),
     }
 }
 

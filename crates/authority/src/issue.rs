@@ -15,19 +15,9 @@ use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{Nonce, Purpose as NoncePurpose};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
+use crate::request::CertificateRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{DecisionKind, Digest, Outcome, Spending, Spent};
-
-/// A request for a certificate.
-#[derive(Clone, Debug)]
-pub(crate) struct CertificateRequest {
-    /// The CSR, DER or PEM.
-    pub(crate) csr: Vec<u8>,
-    /// The nonce, minted for this profile and account.
-    pub(crate) nonce: Vec<u8>,
-    /// The profile's name.
-    pub(crate) profile: String,
-}
 
 /// A certificate with the chain below the root.
 #[derive(Clone, Debug, PartialEq, Eq)]

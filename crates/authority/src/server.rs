@@ -131,7 +131,7 @@ impl Authority {
         let router = router(&config, Arc::new(service));
         let address = config.listen;
         let failed = |error| StartError::Listen { address, error };
-        let listener = Listener::bind(address, tls, router).await.map_err(failed)?;
+        let listener = Listener::bind(address, tls, router, config.limits).await.map_err(failed)?;
         let address = listener.address().map_err(failed)?;
         let (stop, accept) = listener.run();
         let accepting = tokio::spawn(accept);

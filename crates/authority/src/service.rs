@@ -11,6 +11,7 @@ use crate::error::{Error, Violation};
 use crate::nonce::{Mint, NONCE_OCTETS, Purpose};
 use crate::profile::Profile;
 use crate::record::Recorder;
+use crate::request::NonceRequest;
 use crate::store::{Decision, DecisionKind, Outcome, Store};
 use crate::trust::Trust;
 
@@ -54,20 +55,6 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: i64,
-}
-
-/// What a nonce is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NonceRequest {
-    /// An attestation-key enrolment.
-    AttestationKey,
-    /// A certificate under the named profile.
-    Certificate {
-        /// The profile's name.
-        profile: String,
-    },
-    /// An appraisal.
-    Appraisal,
 }
 
 /// A nonce as handed out.

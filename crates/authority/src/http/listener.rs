@@ -10,17 +10,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 512;
-/// Time for the TLS handshake.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// Time for the head of a request, the pause before it included.
-const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+use super::places::{Place, Places};
+use crate::limits::Limits;
+
 /// Time that one connection may last, however many requests it carries.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(600);
 /// Time that requests have to finish once the server is told to stop.
@@ -29,6 +27,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const HEAD_OCTETS: usize = 16 * 1024;
 /// Header fields in one request.
 const HEADER_FIELDS: usize = 64;
+/// Time that a connection has to end when its place is wanted.
+const EVICTION_DEADLINE: Duration = Duration::from_millis(50);
 /// Pause after an accept that failed, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,6 +37,7 @@ pub(crate) struct Listener {
     socket: TcpListener,
     tls: TlsAcceptor,
     router: Router,
+    limits: Limits,
 }
 
 /// Tells a running listener to stop; dropping it does the same.
@@ -55,9 +56,10 @@ impl Listener {
         address: SocketAddr,
         tls: Arc<rustls::ServerConfig>,
         router: Router,
+        limits: Limits,
     ) -> std::io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket, tls: TlsAcceptor::from(tls), router })
+        Ok(Self { socket, tls: TlsAcceptor::from(tls), router, limits })
     }
 
     pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
@@ -71,7 +73,7 @@ impl Listener {
     }
 
     async fn accept(self, mut stopped: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(self.limits.connections);
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -84,11 +86,8 @@ impl Listener {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let connection = serve(stream, self.tls.clone(), self.router.clone(), stopped.clone());
-            connections.spawn(async move {
-                connection.await;
-                drop(place);
-            });
+            let connection = Connection { place, limits: self.limits, stopped: stopped.clone() };
+            connections.spawn(connection.serve(stream, self.tls.clone(), self.router.clone()));
         }
         drop(self.socket);
         let all = async { while connections.join_next().await.is_some() {} };
@@ -98,11 +97,10 @@ impl Listener {
     }
 }
 
-/// Waits for a free place first, so that connections beyond the bound are not accepted at all.
-async fn next(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// The next connection with its place; while everybody is at work, further ones stay in the kernel's queue.
+async fn next(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, Arc<Place>)> {
     match socket.accept().await {
-        Ok((stream, _peer)) => Some((stream, place)),
+        Ok((stream, _peer)) => Some((stream, places.take().await?)),
         Err(error) => {
             tracing::warn!(%error, "accept failed");
             None
@@ -110,36 +108,58 @@ async fn next(socket: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStrea
     }
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, router: Router, mut stopped: watch::Receiver<bool>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+/// One connection, from its handshake to its end.
+struct Connection {
+    place: Arc<Place>,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, tls: TlsAcceptor, router: Router) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
+        let handshaken = tokio::select! {
+            handshaken = handshake => handshaken,
+            () = self.place.evicted() => return tracing::debug!("handshake gave way to another client"),
+        };
+        match handshaken {
+            Ok(Ok(stream)) => self.answer(stream, router).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
+        }
     }
-    let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
-        Err(_) => return tracing::debug!("TLS handshake timed out"),
-    };
-    let service =
-        router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
-    let service = service.map_err(|never: Infallible| match never {});
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(HEAD_OCTETS)
-        .max_headers(HEADER_FIELDS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let mut connection = std::pin::pin!(connection);
-    let deadline = tokio::time::sleep(CONNECTION_DEADLINE);
-    tokio::select! {
-        result = connection.as_mut() => return report(result),
-        () = deadline => {}
-        _ = stopped.changed() => {}
-    }
-    // The request in flight is answered, then the connection closes.
-    connection.as_mut().graceful_shutdown();
-    match tokio::time::timeout(STOP_DEADLINE, connection).await {
-        Ok(result) => report(result),
-        Err(_) => tracing::debug!("connection cut off"),
+
+    async fn answer(mut self, stream: TlsStream<TcpStream>, router: Router) {
+        let place = Arc::clone(&self.place);
+        let service = router.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(Arc::clone(&place));
+            request
+        });
+        let service = service.map_err(|never: Infallible| match never {});
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_buf_size(HEAD_OCTETS)
+            .max_headers(HEADER_FIELDS)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let mut connection = std::pin::pin!(connection);
+        let deadline = tokio::time::sleep(CONNECTION_DEADLINE);
+        let patience = tokio::select! {
+            result = connection.as_mut() => return report(result),
+            () = deadline => STOP_DEADLINE,
+            () = self.place.evicted() => EVICTION_DEADLINE,
+            _ = self.stopped.changed() => STOP_DEADLINE,
+        };
+        // An answer on its way is sent, then the connection closes.
+        connection.as_mut().graceful_shutdown();
+        match tokio::time::timeout(patience, connection).await {
+            Ok(result) => report(result),
+            Err(_) => tracing::debug!("connection cut off"),
+        }
     }
 }
 

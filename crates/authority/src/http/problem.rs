@@ -46,7 +46,7 @@ fn class(error: &Error) -> Class {
             Class(StatusCode::CONFLICT, "endorsement-key-conflict", "Endorsement key bound to another device")
         }
         Error::Rejected(_) => Class(StatusCode::UNPROCESSABLE_ENTITY, "rejected", "Rejected"),
-        Error::Malformed { .. } | Error::MalformedJson(_) => {
+        Error::ConnectionBroken | Error::Malformed { .. } | Error::MalformedJson(_) => {
             Class(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request")
         }
         Error::MethodNotAllowed => Class(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),

@@ -1,0 +1,432 @@
+//! What clients ask for: from the octets of a body to typed requests, without I/O and without state.
+//!
+//! Octets are base64 (standard alphabet, padded) in JSON, nonces are hexadecimal as `vouchsafe verify
+//! --nonce` takes them. A field that is not known, is missing or is there twice is refused. Nothing is
+//! allocated beyond a small multiple of the body, whose length the caller has bounded.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::http::Operation;
+use crate::profile::DEFAULT_PROFILE;
+use crate::text::{from_hex, to_hex};
+
+/// Parts of evidence in one appraisal.
+pub const EVIDENCE_PARTS: usize = 64;
+const JSON: &str = "application/json";
+const PKCS10: &str = "application/pkcs10";
+
+/// What the head of a request says about its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The value of Content-Type.
+    pub content_type: &'a str,
+    /// The query of the target, without its question mark.
+    pub query: &'a str,
+}
+
+/// A request of any operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A nonce.
+    MintNonce(NonceRequest),
+    /// A challenge.
+    OpenChallenge(ChallengeRequest),
+    /// The answer to a challenge.
+    Activate(ActivationRequest),
+    /// A certificate.
+    Issue(CertificateRequest),
+    /// A verdict.
+    Appraise(AppraisalRequest),
+    /// The certificates of the authority.
+    Trust,
+}
+
+/// What a nonce is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NonceRequest {
+    /// An attestation-key enrolment.
+    AttestationKey,
+    /// A certificate under the named profile.
+    Certificate {
+        /// The profile's name.
+        profile: String,
+    },
+    /// An appraisal.
+    Appraisal,
+}
+
+/// A request for a challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengeRequest {
+    /// The device's name in the account's namespace.
+    pub device: String,
+    /// The endorsement certificate and helpers for its path, DER, in any order.
+    pub ek_certificates: Vec<Vec<u8>>,
+    /// The attestation key's TPMT_PUBLIC.
+    pub ak_public: Vec<u8>,
+    /// The nonce, minted for this purpose and account.
+    pub nonce: Vec<u8>,
+    /// A quote by the attestation key over the nonce.
+    pub baseline: Option<QuoteParts>,
+}
+
+/// The parts of a quote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuoteParts {
+    /// TPMS_ATTEST.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
+    /// The values, concatenated in the order of the selection.
+    pub pcr_values: Vec<u8>,
+}
+
+/// The answer to a challenge.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ActivationRequest {
+    /// What TPM2_ActivateCredential returned.
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for ActivationRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActivationRequest").finish_non_exhaustive()
+    }
+}
+
+/// A request for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRequest {
+    /// The CSR, DER or PEM.
+    pub csr: Vec<u8>,
+    /// The nonce, minted for this profile and account.
+    pub nonce: Vec<u8>,
+    /// The profile's name.
+    pub profile: String,
+}
+
+/// Evidence to be appraised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppraisalRequest {
+    /// The nonce, minted for appraisals and this account.
+    pub nonce: Vec<u8>,
+    /// What is to be appraised.
+    pub evidence: Evidence,
+    /// The device that must have made it: an identifier of verdicts, or a name of the account.
+    pub device: Option<String>,
+}
+
+/// What is to be appraised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A CSR, DER or PEM.
+    Csr(Vec<u8>),
+    /// The parts of bare evidence, 1 to [`EVIDENCE_PARTS`], in any order.
+    Parts(Vec<Vec<u8>>),
+}
+
+impl Evidence {
+    /// The files, in the order in which they came.
+    #[must_use]
+    pub fn files(&self) -> &[Vec<u8>] {
+        match self {
+            Self::Csr(csr) => std::slice::from_ref(csr),
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum PurposeName {
+    AttestationKey,
+    Certificate,
+    Appraisal,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct NonceBody {
+    purpose: PurposeName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+}
+
+fn default_profile() -> String {
+    DEFAULT_PROFILE.to_owned()
+}
+
+/// A list of texts that ends the parse when it grows beyond `MOST`: empty texts cost a client three octets
+/// and this server many more.
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+struct Texts<const MOST: usize>(Vec<String>);
+
+impl<'de, const MOST: usize> Deserialize<'de> for Texts<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(TextsVisitor)
+    }
+}
+
+struct TextsVisitor<const MOST: usize>;
+
+impl<'de, const MOST: usize> Visitor<'de> for TextsVisitor<MOST> {
+    type Value = Texts<MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MOST} strings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = elements.next_element()? {
+            if texts.len() == MOST {
+                return Err(A::Error::invalid_length(MOST.saturating_add(1), &self));
+            }
+            texts.push(text);
+        }
+        Ok(Texts(texts))
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ChallengeBody {
+    device: String,
+    ek_certificates: Texts<CERTIFICATES_PARSED>,
+    ak_public: String,
+    nonce: String,
+    baseline: Option<BaselineBody>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct BaselineBody {
+    attest: String,
+    signature: String,
+    pcr_values: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ActivationBody {
+    secret: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateBody {
+    csr: String,
+    nonce: String,
+    #[serde(default = "default_profile")]
+    profile: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct AppraisalBody {
+    nonce: String,
+    csr: Option<String>,
+    #[serde(default)]
+    evidence: Texts<EVIDENCE_PARTS>,
+    device: Option<String>,
+}
+
+impl Request {
+    /// Reads the body of a request for `operation`.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], [`Error::Malformed`] and [`Error::UnsupportedMediaType`].
+    pub fn parse(operation: Operation, head: Head<'_>, body: &[u8]) -> Result<Self, Error> {
+        match operation {
+            Operation::MintNonce => Ok(Self::MintNonce(json::<NonceBody>(head, body)?.try_into()?)),
+            Operation::OpenChallenge => Ok(Self::OpenChallenge(json::<ChallengeBody>(head, body)?.try_into()?)),
+            Operation::Activate => {
+                let body: ActivationBody = json(head, body)?;
+                let text = Zeroizing::new(body.secret);
+                Ok(Self::Activate(ActivationRequest { secret: Zeroizing::new(octets("secret", &text)?) }))
+            }
+            Operation::Issue => certificate(head, body).map(Self::Issue),
+            Operation::Appraise => Ok(Self::Appraise(json::<AppraisalBody>(head, body)?.try_into()?)),
+            Operation::Trust if body.is_empty() => Ok(Self::Trust),
+            Operation::Trust => Err(Error::BodyTooLarge { limit: 0 }),
+        }
+    }
+
+    /// The JSON by which a client asks for it; parsing that gives this request again. Null where the
+    /// operation takes no body.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if the serializer fails.
+    pub fn to_json(&self) -> Result<serde_json::Value, Error> {
+        Ok(match self {
+            Self::MintNonce(request) => serde_json::to_value(NonceBody::from(request))?,
+            Self::OpenChallenge(request) => serde_json::to_value(ChallengeBody::from(request))?,
+            Self::Activate(request) => {
+                serde_json::to_value(ActivationBody { secret: STANDARD.encode(&*request.secret) })?
+            }
+            Self::Issue(request) => serde_json::to_value(CertificateBody {
+                csr: STANDARD.encode(&request.csr),
+                nonce: to_hex(&request.nonce),
+                profile: request.profile.clone(),
+            })?,
+            Self::Appraise(request) => serde_json::to_value(AppraisalBody::from(request))?,
+            Self::Trust => serde_json::Value::Null,
+        })
+    }
+}
+
+impl TryFrom<NonceBody> for NonceRequest {
+    type Error = Error;
+
+    fn try_from(body: NonceBody) -> Result<Self, Error> {
+        const EXPECTED: &str = "left out, but for certificates";
+        match (body.purpose, body.profile) {
+            (PurposeName::Certificate, profile) => {
+                Ok(Self::Certificate { profile: profile.unwrap_or_else(default_profile) })
+            }
+            (PurposeName::AttestationKey, None) => Ok(Self::AttestationKey),
+            (PurposeName::Appraisal, None) => Ok(Self::Appraisal),
+            (PurposeName::AttestationKey | PurposeName::Appraisal, Some(_)) => {
+                Err(Error::Malformed { field: "profile", expected: EXPECTED })
+            }
+        }
+    }
+}
+
+impl From<&NonceRequest> for NonceBody {
+    fn from(request: &NonceRequest) -> Self {
+        match request {
+            NonceRequest::AttestationKey => Self { purpose: PurposeName::AttestationKey, profile: None },
+            NonceRequest::Certificate { profile } => {
+                Self { purpose: PurposeName::Certificate, profile: Some(profile.clone()) }
+            }
+            NonceRequest::Appraisal => Self { purpose: PurposeName::Appraisal, profile: None },
+        }
+    }
+}
+
+impl TryFrom<ChallengeBody> for ChallengeRequest {
+    type Error = Error;
+
+    fn try_from(body: ChallengeBody) -> Result<Self, Error> {
+        let ek_certificates = body.ek_certificates.0.iter().map(|text| octets("ek_certificates", text));
+        let baseline = match body.baseline {
+            None => None,
+            Some(quote) => Some(QuoteParts {
+                attest: octets("baseline.attest", &quote.attest)?,
+                signature: octets("baseline.signature", &quote.signature)?,
+                pcr_values: octets("baseline.pcr_values", &quote.pcr_values)?,
+            }),
+        };
+        Ok(Self {
+            device: body.device,
+            ek_certificates: ek_certificates.collect::<Result<_, _>>()?,
+            ak_public: octets("ak_public", &body.ak_public)?,
+            nonce: nonce(&body.nonce)?,
+            baseline,
+        })
+    }
+}
+
+impl From<&ChallengeRequest> for ChallengeBody {
+    fn from(request: &ChallengeRequest) -> Self {
+        Self {
+            device: request.device.clone(),
+            ek_certificates: Texts(texts(&request.ek_certificates)),
+            ak_public: STANDARD.encode(&request.ak_public),
+            nonce: to_hex(&request.nonce),
+            baseline: request.baseline.as_ref().map(|quote| BaselineBody {
+                attest: STANDARD.encode(&quote.attest),
+                signature: STANDARD.encode(&quote.signature),
+                pcr_values: STANDARD.encode(&quote.pcr_values),
+            }),
+        }
+    }
+}
+
+impl TryFrom<AppraisalBody> for AppraisalRequest {
+    type Error = Error;
+
+    fn try_from(body: AppraisalBody) -> Result<Self, Error> {
+        let evidence = match (&body.csr, body.evidence.0.as_slice()) {
+            (Some(csr), []) => Evidence::Csr(csr_octets(csr)?),
+            (None, parts) if !parts.is_empty() => {
+                Evidence::Parts(parts.iter().map(|text| octets("evidence", text)).collect::<Result<_, _>>()?)
+            }
+            _ => {
+                const EXPECTED: &str = "one CSR, or 1 to 64 parts of evidence";
+                return Err(Error::Malformed { field: "csr, evidence", expected: EXPECTED });
+            }
+        };
+        Ok(Self { nonce: nonce(&body.nonce)?, evidence, device: body.device })
+    }
+}
+
+impl From<&AppraisalRequest> for AppraisalBody {
+    fn from(request: &AppraisalRequest) -> Self {
+        let (csr, evidence) = match &request.evidence {
+            Evidence::Csr(csr) => (Some(STANDARD.encode(csr)), Vec::new()),
+            Evidence::Parts(parts) => (None, texts(parts)),
+        };
+        let evidence = Texts(evidence);
+        Self { nonce: to_hex(&request.nonce), csr, evidence, device: request.device.clone() }
+    }
+}
+
+fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error> {
+    match media_type(head.content_type).as_str() {
+        JSON => {
+            let body: CertificateBody = serde_json::from_slice(body)?;
+            Ok(CertificateRequest { csr: csr_octets(&body.csr)?, nonce: nonce(&body.nonce)?, profile: body.profile })
+        }
+        PKCS10 => Ok(CertificateRequest {
+            csr: body.to_vec(),
+            nonce: nonce(query(head.query, "nonce").unwrap_or_default())?,
+            profile: query(head.query, "profile").unwrap_or(DEFAULT_PROFILE).to_owned(),
+        }),
+        _ => Err(Error::UnsupportedMediaType { expected: "application/json or application/pkcs10" }),
+    }
+}
+
+fn json<T: DeserializeOwned>(head: Head<'_>, body: &[u8]) -> Result<T, Error> {
+    if media_type(head.content_type) != JSON {
+        return Err(Error::UnsupportedMediaType { expected: JSON });
+    }
+    Ok(serde_json::from_slice(body)?)
+}
+
+/// The media type without its parameters, in lower case.
+fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A query parameter. The values that are taken (hexadecimal, profile names) need no decoding.
+fn query<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// A CSR in a JSON string: PEM text, or base64 of DER.
+fn csr_octets(text: &str) -> Result<Vec<u8>, Error> {
+    if text.contains("-----BEGIN") { Ok(text.as_bytes().to_vec()) } else { octets("csr", text) }
+}
+
+fn octets(field: &'static str, text: &str) -> Result<Vec<u8>, Error> {
+    STANDARD.decode(text).map_err(|_| Error::Malformed { field, expected: "base64 with padding" })
+}
+
+fn nonce(text: &str) -> Result<Vec<u8>, Error> {
+    from_hex(text).ok_or(Error::Malformed { field: "nonce", expected: "hexadecimal" })
+}
+
+fn texts(octets: &[Vec<u8>]) -> Vec<String> {
+    octets.iter().map(|part| STANDARD.encode(part)).collect()
+}
