@@ -102,7 +102,6 @@ pub mod codes {
     codes! {
         AK_CERTIFICATE_MISSING = "ak.certificate-missing", "csr-attestation-29, 4.1", "No certificate of the key that signed this statement is in the bundle.";
         AK_NAME_MALFORMED = "ak.name-malformed", "Vouchsafe DESIGN, AK certificates", "The AK Name extension of an attestation key certificate is not a Name.";
-        AK_NAME_MISMATCH = "ak.name-mismatch", "TPM 2.0 Part 1, Names", "The attestation key that a statement certifies is not the one whose Name the certificate pins.";
         AK_ATTRIBUTES = "ak.attributes", "Vouchsafe DESIGN, The attesting key", "The attestation key's attributes are not those of a key that can only attest.";
         AK_DEVICE_LINK_MALFORMED = "ak.device-link-malformed", "Vouchsafe DESIGN, Binding graph", "The deviceLink extension of an attestation key certificate is malformed or empty.";
         AK_NAME_ALGORITHM = "ak.name-algorithm", "Vouchsafe DESIGN, The attesting key", "The attestation key's nameAlg is weaker than SHA-256.";
@@ -145,7 +144,6 @@ pub mod codes {
         CX509_SUBJECT = "cx509.subject-outside-device", "RFC 5280, 4.2.1.10; Vouchsafe DESIGN, Leaf profile", "The subject of the TPM-made certificate does not lie beneath the attestation key's name.";
         CX509_TPMA_OBJECT = "cx509.tpma-object", "TPM 2.0 Part 3, TPM2_CertifyX509", "The tcg-tpmaObject extension is not exactly the 32 attribute bits with the reserved ones zero.";
         CX509_WEAK_HASH = "cx509.weak-hash", "Vouchsafe DESIGN, Leaf profile", "The TPM-made certificate is signed over a hash weaker than SHA-256.";
-        EK_PROFILE = "ek.profile", "TCG EK Credential Profile, 3.2", "The certificate is not that of an endorsement key.";
         EK_TEMPLATE = "ek.template", "TCG EK Credential Profile, Default EK Templates", "The endorsement key fits no template whose parameters are known.";
         EK_MISSING = "ek.missing", "TCG EK Credential Profile, 3.2", "No endorsement key certificate was presented.";
         INPUT_AMBIGUOUS = "input.ambiguous", "Vouchsafe CONTRACT, Input", "Two parts of the input are candidates for one place in the evidence.";

@@ -6,7 +6,7 @@ use crate::statement::{FormatId, TpmCertify, TpmCertifyX509};
 use crate::tpm::{HashAlg, TpmsAttest, TpmtPublic, TpmtSignature, alg};
 use crate::x509::der::{Element, Reader, Tag};
 use crate::x509::{CertView, CsrDefect, CsrView};
-use crate::{Malformed, limits, oid, pem};
+use crate::{Malformed, Reason, limits, oid, pem};
 
 /// TPM_ST_ATTEST_QUOTE (Part 2, TPM_ST).
 const ST_ATTEST_QUOTE: [u8; 2] = [0x80, 0x18];
@@ -128,6 +128,9 @@ impl Parts {
                 Err(defect @ (BundleDefect::Empty | BundleDefect::LegacyStatement { .. })) => {
                     return Err(InputError::Bundle(defect));
                 }
+                Err(defect @ BundleDefect::Malformed(malformed)) if is_over_count(&malformed) => {
+                    return Err(InputError::Bundle(defect));
+                }
                 Err(BundleDefect::Malformed(_)) => return self.explain(file, bytes),
             }
         }
@@ -144,6 +147,20 @@ impl Parts {
             }
             (Some(Shape::Request | Shape::Certificate) | None, _, _) => Ok(false),
         }
+    }
+}
+
+/// Whether bytes read like a bundle as far as was read, up to more members than are read.
+fn is_over_count(malformed: &Malformed) -> bool {
+    match malformed.reason {
+        Reason::OverLimit { what, .. } => matches!(what, "statements" | "certificates"),
+        Reason::BadValue(_)
+        | Reason::Duplicate(_)
+        | Reason::Missing(_)
+        | Reason::NotDer(_)
+        | Reason::Trailing(_)
+        | Reason::Truncated(_)
+        | Reason::Unexpected(_) => false,
     }
 }
 
