@@ -68,8 +68,10 @@ pub struct Case {
     pub twin: Option<String>,
     pub clause: String,
     pub why: String,
+    #[allow(dead_code)]
     pub importance: Importance,
     #[serde(default)]
+    #[allow(dead_code)]
     pub features: Vec<String>,
     pub nonce: Option<String>,
     #[serde(default = "default_at")]

@@ -3,7 +3,7 @@
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 use vouchsafe_evidence::x509::der::{Reader, Tag};
 
@@ -12,7 +12,8 @@ use crate::case::Case;
 /// The input that `recipe` makes of the case's first file, a bare bundle unless said otherwise:
 ///
 /// - `statements N`: the first statement N times;
-/// - `certificates N`: N certificates beside those that are there, that none of them needs;
+/// - `certificates N`: N certificates beside those that are there, which nothing needs;
+/// - `own-certificates N`: N certificates of the first one's key under other issuers' names;
 /// - `issuers N`: N certificates that claim the name of the first certificate's issuer;
 /// - `attesting-keys N`: N certificates like the first one, each for another key;
 /// - `input N`: N octets in all, zeros appended as a file of their own;
@@ -35,7 +36,8 @@ pub fn generate(recipe: &str, case: &Case) -> Vec<(String, Vec<u8>)> {
     let first = bundle.certificates().next().unwrap().clone();
     match what {
         "statements" => statements = vec![statements[0].clone(); count],
-        "certificates" => certificates.extend((0..count).map(|n| retouched(&first, Part::Names, n))),
+        "certificates" => certificates.extend((0..count).map(|n| unrelated(&first, n))),
+        "own-certificates" => certificates.extend((0..count).map(|n| retouched(&first, Part::Names, n))),
         "issuers" => certificates.extend((0..count).map(|n| as_issuer(&first, n))),
         "attesting-keys" => certificates.extend((0..count).map(|n| retouched(&first, Part::Key, n))),
         other => panic!("unknown recipe {other}"),
@@ -79,17 +81,33 @@ fn retouched(certificate: &CertView, part: Part, number: usize) -> Vec<u8> {
 
 /// A certificate under the name of the first one's issuer, which signed nothing.
 fn as_issuer(certificate: &CertView, number: usize) -> Vec<u8> {
+    unsigned(certificate, certificate.issuer(), number)
+}
+
+/// A certificate that has to do with nothing.
+fn unrelated(certificate: &CertView, number: usize) -> Vec<u8> {
+    unsigned(certificate, &build::name_from_text(&format!("CN=unrelated {number}")).unwrap(), number)
+}
+
+/// A certificate of another key under this name, with a signature that is none.
+fn unsigned(certificate: &CertView, name: &NameView, number: usize) -> Vec<u8> {
     let template = build::CertificateTemplate {
         serial: vec![1, (number / 256) as u8, (number % 256) as u8],
         algorithm: certificate.outer_algorithm().as_der().to_vec(),
-        issuer: certificate.issuer().clone(),
+        issuer: name.clone(),
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
-        subject: certificate.issuer().clone(),
-        spki: certificate.spki().clone(),
+        subject: name.clone(),
+        spki: another_key(certificate),
         extensions: Vec::new(),
     };
     build::assemble(&template.tbs_der(), &template.algorithm, certificate.signature())
+}
+
+fn another_key(certificate: &CertView) -> SpkiView {
+    let mut der = certificate.spki().as_der().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    SpkiView::parse(&der).unwrap()
 }
 
 fn with_large_attribute(request: &[u8], octets: usize) -> Vec<u8> {

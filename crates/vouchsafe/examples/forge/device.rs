@@ -78,6 +78,14 @@ impl Device {
         Ok(*self.asked.borrow())
     }
 
+    /// What was recorded and not needed.
+    pub fn unused_answers(&self) -> Vec<String> {
+        let used = self.used.borrow();
+        let recording = self.recording.borrow();
+        let unused = recording.answers.keys().filter(|question| !used.contains(*question));
+        unused.map(|question| format!("{} of {} on {}", question.command, question.objects.join(", "), self.name)).collect()
+    }
+
     pub fn certificate(&self, name: &str) -> Option<Vec<u8>> {
         self.recording.borrow().certificates.get(name).cloned()
     }

@@ -117,6 +117,11 @@ impl Workshop {
         Ok(differing.map(|(path, _)| path.clone()).collect())
     }
 
+    /// Answers that nothing needed, after [`Workshop::make`].
+    pub fn unused_answers(&self) -> Vec<String> {
+        self.devices.values().flat_map(Device::unused_answers).collect()
+    }
+
     /// The text of `docs/rejections.md`.
     pub fn rejections(&self) -> Result<String> {
         documents::rejections(&self.vectors)

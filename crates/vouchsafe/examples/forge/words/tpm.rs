@@ -186,8 +186,10 @@ fn partial(arguments: &mut Arguments, certificate: &Value, public: &TpmtPublic) 
     let above = certificate.field("subject")?;
     let beneath = arguments.text_or("subject", "CN=key")?;
     let issuer = arguments.octets_or("issuer-name", &certificate.field("name")?.octets()?)?;
-    let subject = name(&format!("{beneath},{}", above.text()?))?;
-    let subject = arguments.octets_or("subject-name", subject.as_der())?;
+    let subject = match arguments.labelled("subject-name") {
+        Some(subject) => subject.octets()?,
+        None => name(&format!("{beneath},{}", above.text()?))?.as_der().to_vec(),
+    };
     let usual = validity(&arguments.text_or("from", LEAF_FROM)?, &arguments.text_or("to", LEAF_TO)?)?;
     let validity = arguments.octets_or("validity", &usual)?;
     let extensions = match arguments.labelled("extensions") {
