@@ -5,7 +5,7 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsage};
-use vouchsafe_evidence::x509::{NameView, NamedCurve, SpkiView};
+use vouchsafe_evidence::x509::{CertView, NameView, NamedCurve, SpkiView};
 use vouchsafe_verifier::Instant;
 
 use super::super::object::{attributes, hash};
@@ -44,6 +44,7 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
         "attest-certificate" => ak_certificate(scope, arguments, Family::Attest)?,
         "x509-certificate" => ak_certificate(scope, arguments, Family::CertifyX509)?,
         "ek-certificate" => ek_certificate(scope, arguments)?,
+        "crl" => Value::Octets(revocation_list(scope, arguments)?),
         _ => return extension(scope, word, arguments).map(|octets| octets.map(Value::Octets)),
     }))
 }
@@ -446,4 +447,40 @@ fn ek_certificate(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<Value>
     arguments.set("issuer", issuer);
     arguments.set("key", Value::Key(key));
     certificate(scope, arguments, Defaults { from: CA_FROM, to: CA_TO, extensions })
+}
+
+/// crl(issuer, revoked: [certificates], from: "..", to: "..", extensions: [..], entry-extensions: [..], signed-by: key,
+/// hash: ".."): a revocation list of version 2.
+fn revocation_list(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<Vec<u8>> {
+    let issuer = arguments.at(0)?;
+    let signer = arguments.labelled("signed-by").map_or_else(|| issuer.key(), |value| value.key())?;
+    let hash = wanted_hash(arguments)?;
+    let algorithm = algorithm_of(scope, &signer, hash)?;
+    let time = |text: &str| -> Result<Vec<u8>> {
+        let mut writer = DerWriter::new();
+        writer.time(seconds(text)?);
+        Ok(writer.into_der())
+    };
+    let from = arguments.text_or("from", AK_FROM)?;
+    let to = arguments.text_or("to", AK_TO)?;
+    let entry_extensions = wrapped(arguments, "entry-extensions", |list| list)?;
+    let mut entries = Vec::new();
+    for certificate in arguments.labelled("revoked").map_or(Ok(Vec::new()), |list| list.octets_list())? {
+        let serial = element(0x02, CertView::parse(&certificate)?.serial());
+        entries.extend(element(0x30, &[serial, time(&from)?, entry_extensions.clone()].concat()));
+    }
+    let entries = if entries.is_empty() { entries } else { element(0x30, &entries) };
+    let extensions = wrapped(arguments, "extensions", |list| element(context(0), &list))?;
+    let name = issuer.field("name")?.octets()?;
+    let version = vec![0x02, 0x01, 0x01];
+    let tbs = [version, algorithm.clone(), name, time(&from)?, time(&to)?, entries, extensions].concat();
+    let tbs = element(0x30, &tbs);
+    let (_, signature) = sign(scope, &signer, hash, &tbs)?;
+    Ok(build::assemble(&tbs, &algorithm, &signature))
+}
+
+/// A list of extensions, or nothing where there are none.
+fn wrapped(arguments: &mut Arguments, label: &str, wrap: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<Vec<u8>> {
+    let list = arguments.labelled(label).map_or(Ok(Vec::new()), |list| list.octets_list())?;
+    Ok(if list.is_empty() { Vec::new() } else { wrap(element(0x30, &list.concat())) })
 }
