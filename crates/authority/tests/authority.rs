@@ -18,8 +18,12 @@ mod certificates;
 mod credentials;
 #[path = "authority/enrolment.rs"]
 mod enrolment;
+#[path = "authority/limits.rs"]
+mod limits;
 #[path = "authority/module.rs"]
 mod module;
+#[path = "authority/process.rs"]
+mod process;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/site.rs"]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use vouchsafe_authority::{Authority, Clock, Config, Running, init, trust};
 
 use crate::module::{Module, Vendor};
+use crate::process::Served;
 
 /// 2026-12-01T00:00:00Z.
 pub const NOW: i64 = 1_796_083_200;
@@ -28,7 +30,7 @@ pub const BOB: &str = "bob-token";
 pub const CAROL: &str = "carol-token";
 
 #[derive(Debug)]
-pub struct FixedClock(AtomicI64);
+pub struct FixedClock(pub AtomicI64);
 
 impl FixedClock {
     pub fn advance(&self, seconds: i64) {
@@ -57,6 +59,7 @@ pub struct Site {
     pub clock: Arc<FixedClock>,
     pub vendor: Vendor,
     pub running: Option<Running>,
+    served: Option<SocketAddr>,
     config: String,
     connector: TlsConnector,
 }
@@ -117,9 +120,40 @@ impl Site {
         Self::start_with("").await
     }
 
+    /// `settings` are lines of the table of limits.
+    pub async fn start_with_limits(settings: &str) -> Self {
+        Self::start_with(&format!("[limits]\n{settings}")).await
+    }
+
     /// `settings` are lines of TOML before the tables.
     pub async fn start_with(settings: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let mut site = Self::install(tempfile::tempdir().unwrap(), settings);
+        site.restart().await;
+        site
+    }
+
+    /// The authority in a process of its own, which `command` starts.
+    pub fn start_served(settings: &str, command: Command) -> (Self, Served) {
+        let mut site = Self::install(tempfile::tempdir().unwrap(), settings);
+        let served = Served::start(command, &site.config_file()).unwrap();
+        site.served_at(served.address());
+        (site, served)
+    }
+
+    /// Sends what follows to a process that serves this installation.
+    pub fn served_at(&mut self, address: SocketAddr) {
+        self.served = Some(address);
+    }
+
+    /// The configuration in a file, for another process.
+    pub fn config_file(&self) -> PathBuf {
+        let path = self.dir.path().join("authority.toml");
+        fs::write(&path, &self.config).unwrap();
+        path
+    }
+
+    /// An installation that nobody serves yet.
+    pub fn install(dir: tempfile::TempDir, settings: &str) -> Self {
         let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
         let accounts = format!(
             "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
@@ -137,9 +171,7 @@ impl Site {
         let vendor = Vendor::new("Vendor", clock.now());
         fs::write(initialized.ek_trust.join("vendor.pem"), vendor.root_pem()).unwrap();
         let connector = connector(&initialized.tls_root, &clock);
-        let mut site = Self { dir, clock, vendor, running: None, config, connector };
-        site.restart().await;
-        site
+        Self { dir, clock, vendor, running: None, served: None, config, connector }
     }
 
     pub fn config(&self) -> Config {
@@ -161,7 +193,7 @@ impl Site {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.running.as_ref().unwrap().address()
+        self.served.unwrap_or_else(|| self.running.as_ref().unwrap().address())
     }
 
     pub async fn connect(&self) -> TlsStream<TcpStream> {

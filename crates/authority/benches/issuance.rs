@@ -1,0 +1,173 @@
+//! Certificates per second, and the CPU time of one beside its bare cryptography.
+//!
+//! The authority is a process of its own: SQLite with `synchronous = FULL`, HTTPS with keep-alive. The
+//! client takes a nonce, has a software attesting key sign evidence over it, and sends the request.
+//! `cargo bench -p vouchsafe-authority --bench issuance`
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+#![allow(dead_code, reason = "the modules are those of the tests, which use more of them")]
+
+#[path = "issuance/bare.rs"]
+mod bare;
+#[path = "../tests/authority/module.rs"]
+mod module;
+#[path = "../tests/authority/process.rs"]
+mod process;
+#[path = "../tests/authority/site.rs"]
+mod site;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use module::Module;
+use process::{Served, cpu_time};
+use site::{ALICE, NOW, Site, b64, chain, hex, unhex};
+
+/// Connections of the client, each with one request under way.
+const CONNECTIONS: usize = 32;
+const WARM_UP: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(15);
+
+/// A connection that is kept.
+struct Kept {
+    stream: TlsStream<TcpStream>,
+    buffer: Vec<u8>,
+}
+
+impl Kept {
+    async fn post(&mut self, path: &str, body: &[u8]) -> (u16, Value) {
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ALICE}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.stream.write_all(&request).await.unwrap();
+        self.stream.flush().await.unwrap();
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.fill().await;
+        };
+        let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap().to_lowercase();
+        let length: usize =
+            head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+        while self.buffer.len() < end + length {
+            self.fill().await;
+        }
+        let body = serde_json::from_slice(&self.buffer[end..end + length]).unwrap();
+        self.buffer.drain(..end + length);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    async fn fill(&mut self) {
+        assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0, "the server closed the connection");
+    }
+
+    /// One certificate, from its nonce on.
+    async fn certificate(&mut self, module: &Module, ak_chain: &[Vec<u8>], pcrs: Option<&[[u8; 32]; 2]>) {
+        let (status, answer) = self.post("/v1/nonces", br#"{"purpose":"certificate"}"#).await;
+        assert_eq!(status, 201, "{answer}");
+        let nonce = unhex(answer["nonce"].as_str().unwrap());
+        let csr = module.csr(&nonce, ak_chain, pcrs);
+        let body = json!({"csr": b64(&csr), "nonce": hex(&nonce)}).to_string();
+        let (status, answer) = self.post("/v1/certificates", body.as_bytes()).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+}
+
+struct Measured {
+    certificates: u64,
+    seconds: f64,
+    server: Duration,
+    client: Duration,
+}
+
+/// Issues from `CONNECTIONS` connections at once.
+async fn measure(site: &Arc<Site>, served: &Served, enrolled: &Enrolled, pcrs: Option<[[u8; 32]; 2]>) -> Measured {
+    let stop = Arc::new(AtomicBool::new(false));
+    let issued = Arc::new(AtomicU64::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (stop, issued, enrolled) = (Arc::clone(&stop), Arc::clone(&issued), enrolled.clone());
+        let mut kept = Kept { stream: site.connect().await, buffer: Vec::new() };
+        clients.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                kept.certificate(&enrolled.module, &enrolled.chain, pcrs.as_ref()).await;
+                issued.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    tokio::time::sleep(WARM_UP).await;
+    let (before, server, client, started) =
+        (issued.load(Ordering::Relaxed), cpu_time(served.id()), cpu_time(std::process::id()), Instant::now());
+    tokio::time::sleep(MEASURED).await;
+    let measured = Measured {
+        certificates: issued.load(Ordering::Relaxed) - before,
+        seconds: started.elapsed().as_secs_f64(),
+        server: cpu_time(served.id()) - server,
+        client: cpu_time(std::process::id()) - client,
+    };
+    stop.store(true, Ordering::Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    measured
+}
+
+#[derive(Clone)]
+struct Enrolled {
+    module: Arc<Module>,
+    chain: Arc<Vec<Vec<u8>>>,
+}
+
+fn print(label: &str, measured: &Measured, bare: Duration) {
+    let count = measured.certificates as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / count;
+    let bare = bare.as_secs_f64() * 1e6;
+    println!("{label}");
+    println!("  certificates per second          {:>8.0}", count / measured.seconds);
+    println!("  CPU of the authority, each       {:>8.0} us", each(measured.server));
+    println!("  bare cryptography, each          {bare:>8.0} us");
+    println!("  ratio                            {:>8.2}", each(measured.server) / bare);
+    println!("  CPU of the client, each          {:>8.0} us", each(measured.client));
+    let busy = (measured.server + measured.client).as_secs_f64() / measured.seconds;
+    println!("  cores busy                       {busy:>8.2}");
+}
+
+async fn run() {
+    let (site, served) = Site::start_served("", process::serve_again(&["--serve"]));
+    let module = Arc::new(Module::new(&site.vendor, NOW));
+    let answer = site.enroll(ALICE, &module, "device").await;
+    let enrolled = Enrolled { module, chain: Arc::new(chain(&answer["certificates"]["attest"])) };
+    let site = Arc::new(site);
+    for (label, pcrs) in [("key statement", None), ("key statement and quote", Some([[1; 32], [2; 32]]))] {
+        let measured = measure(&site, &served, &enrolled, pcrs).await;
+        let nonce = site.certificate_nonce(ALICE).await;
+        let request = enrolled.module.csr(&nonce, &enrolled.chain, pcrs.as_ref());
+        let bare = bare::per_certificate(&request, &enrolled.chain);
+        print(label, &measured, bare);
+    }
+}
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--serve") {
+        return process::serve();
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(run());
+}

@@ -1,0 +1,110 @@
+//! An authority in a process of its own: this very program, started again.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use vouchsafe_authority::{Authority, Clock, Config, trust};
+
+use crate::site::{FixedClock, NOW};
+
+/// Names the file with the configuration of an authority to be served.
+pub const CONFIG_VARIABLE: &str = "VOUCHSAFE_TEST_AUTHORITY";
+
+/// Clock ticks of a second in `/proc` (USER_HZ of Linux).
+const TICKS: u64 = 100;
+/// What precedes the address on the line that says where the authority listens.
+const LISTENS: &str = "listens on ";
+
+/// A command that runs this program again with these arguments.
+pub fn serve_again(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(arguments);
+    command
+}
+
+/// An authority that runs as long as this value; dropping it kills the process.
+pub struct Served {
+    child: Child,
+    address: SocketAddr,
+    _input: ChildStdin,
+}
+
+impl Served {
+    /// Starts `command`, which must come to [`serve`], and waits until it listens.
+    pub fn start(mut command: Command, config: &std::path::Path) -> Result<Self, String> {
+        command.env(CONFIG_VARIABLE, config).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut errors = child.stderr.take().unwrap();
+        while let Some(Ok(line)) = lines.next() {
+            if let Some((_, address)) = line.split_once(LISTENS) {
+                // Both are read to their ends, or the process would come to wait for a reader.
+                std::thread::spawn(move || lines.for_each(drop));
+                std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+                return Ok(Self { child, address: address.trim().parse().unwrap(), _input: input });
+            }
+        }
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
+        child.wait().unwrap();
+        Err(text)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Serves the authority whose configuration the environment names, until standard input ends.
+pub fn serve() {
+    let text = std::fs::read_to_string(std::env::var(CONFIG_VARIABLE).unwrap()).unwrap();
+    let config = Config::from_toml(&text).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(FixedClock(AtomicI64::new(NOW)));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let source = trust::folder(config.trust().to_owned());
+    let running = match runtime.block_on(Authority::start(config, source, clock)) {
+        Ok(running) => running,
+        Err(error) => {
+            let mut error: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(cause) = error {
+                eprintln!("{cause}");
+                error = cause.source();
+            }
+            std::process::exit(1);
+        }
+    };
+    println!("{LISTENS}{}", running.address());
+    std::io::stdout().flush().unwrap();
+    let _ended = std::io::stdin().read(&mut [0]);
+    runtime.block_on(running.stop());
+}
+
+/// User and system time of a process and its threads, the ended ones too.
+pub fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name in parentheses may hold anything; the fields are counted behind it.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS)
+}
