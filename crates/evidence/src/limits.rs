@@ -6,6 +6,8 @@ pub const INPUT_OCTETS: usize = 4 * 1024 * 1024;
 pub const CSR_OCTETS: usize = 2 * 1024 * 1024;
 /// Octets of one certificate.
 pub const CERTIFICATE_OCTETS: usize = 64 * 1024;
+/// Octets of one certificate revocation list.
+pub const CRL_OCTETS: usize = 4 * 1024 * 1024;
 /// Certificates parsed from one bundle or one set of input files.
 pub const CERTIFICATES_PARSED: usize = 512;
 /// Certificates that path validation uses of those parsed.
@@ -26,6 +28,8 @@ pub const RSA_BITS_MIN: usize = 1024;
 pub const RSA_BITS_MAX: usize = 8192;
 /// Extensions in one certificate or request.
 pub const EXTENSIONS: usize = 64;
+/// Extensions of one revocation list, or of one entry in it.
+pub const CRL_EXTENSIONS: usize = 16;
 /// Relative distinguished names in one name.
 pub const RDNS: usize = 64;
 /// Attributes in one certification request.

@@ -226,6 +226,18 @@ oids! {
     ISSUER_ALT_NAME = Oid::constant("2.5.29.18");
     /// id-ce-basicConstraints.
     BASIC_CONSTRAINTS = Oid::constant("2.5.29.19");
+    /// id-ce-cRLNumber.
+    CRL_NUMBER = Oid::constant("2.5.29.20");
+    /// id-ce-cRLReasons.
+    CRL_REASON = Oid::constant("2.5.29.21");
+    /// id-ce-invalidityDate.
+    INVALIDITY_DATE = Oid::constant("2.5.29.24");
+    /// id-ce-deltaCRLIndicator.
+    DELTA_CRL_INDICATOR = Oid::constant("2.5.29.27");
+    /// id-ce-issuingDistributionPoint.
+    ISSUING_DISTRIBUTION_POINT = Oid::constant("2.5.29.28");
+    /// id-ce-certificateIssuer.
+    CERTIFICATE_ISSUER = Oid::constant("2.5.29.29");
     /// id-ce-nameConstraints.
     NAME_CONSTRAINTS = Oid::constant("2.5.29.30");
     /// id-ce-cRLDistributionPoints.

@@ -10,6 +10,7 @@ pub mod extensions;
 
 mod algorithm;
 mod cert;
+mod crl;
 mod csr;
 mod name;
 mod spki;
@@ -17,6 +18,7 @@ mod time;
 
 pub use algorithm::AlgorithmIdentifier;
 pub use cert::{CertView, Extension, Quirk, Version};
+pub use crl::{CrlView, RevokedCertificate};
 pub use csr::{Attribute, CsrDefect, CsrView};
 pub use name::{NameAttribute, NameView, Rdn};
 pub use spki::{NamedCurve, PublicKey, RsaScheme, SpkiView};

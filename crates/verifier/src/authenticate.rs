@@ -17,7 +17,7 @@ use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use crate::Nonce;
 use crate::crypto::SignatureBudget;
-use crate::policy::PlatformDemand;
+use crate::policy::{PlatformDemand, RevocationDemand};
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::trust::TrustStore;
@@ -29,6 +29,7 @@ pub(crate) struct Context<'a> {
     pub trust: &'a TrustStore,
     pub at: Instant,
     pub nonce: Option<&'a Nonce>,
+    pub revocation: RevocationDemand,
     pub certificates: &'a [CertView],
     pub budget: SignatureBudget,
 }

@@ -6,9 +6,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 use vouchsafe_evidence::limits;
 
 mod algorithm;
+mod cache;
 mod check;
 
 pub use algorithm::{PssSalt, SignatureAlgorithm, UnsupportedAlgorithm};
+pub use cache::VerificationCache;
+pub(crate) use check::{Sha1, verify_authority_signature};
 pub use check::{SignatureError, verify_signature, verify_tpm_signature};
 
 /// Octets of the digest by which a signature check is remembered.
@@ -23,6 +26,7 @@ pub struct SignatureBudget {
     limit: usize,
     spent: usize,
     answers: HashMap<[u8; MEMO_OCTETS], bool>,
+    shared: Option<(VerificationCache, [u8; MEMO_OCTETS])>,
 }
 
 impl SignatureBudget {
@@ -35,7 +39,15 @@ impl SignatureBudget {
     /// A budget of `limit` checks.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        Self { limit, spent: 0, answers: HashMap::new() }
+        Self { limit, spent: 0, answers: HashMap::new(), shared: None }
+    }
+
+    /// Lets good signatures of certification authorities be answered from, and added to, a cache that outlives the
+    /// request. `trust_version` is that of the trust store of the request.
+    #[must_use]
+    pub fn with_cache(mut self, cache: &VerificationCache, trust_version: [u8; MEMO_OCTETS]) -> Self {
+        self.shared = Some((cache.clone(), trust_version));
+        self
     }
 
     /// Checks made so far, those answered from memory not counted.
@@ -46,8 +58,24 @@ impl SignatureBudget {
 
     /// The answer of `check`, from memory or by making it and paying for it.
     fn answer(&mut self, identity: &[&[u8]], check: impl FnOnce() -> bool) -> Result<(), SignatureError> {
+        self.answer_memo(memo(identity), check)
+    }
+
+    /// As [`SignatureBudget::answer`], also from what other requests found good.
+    fn answer_shared(&mut self, identity: &[&[u8]], check: impl FnOnce() -> bool) -> Result<(), SignatureError> {
         let memo = memo(identity);
-        let valid = match memo.as_ref().and_then(|memo| self.answers.get(memo)) {
+        let shared = self.shared.clone();
+        let Some((cache, version)) = shared else { return self.answer_memo(memo, check) };
+        if cache.contains(&(version, memo)) {
+            return Ok(());
+        }
+        self.answer_memo(memo, check)?;
+        cache.insert((version, memo));
+        Ok(())
+    }
+
+    fn answer_memo(&mut self, memo: [u8; MEMO_OCTETS], check: impl FnOnce() -> bool) -> Result<(), SignatureError> {
+        let valid = match self.answers.get(&memo) {
             Some(valid) => *valid,
             None => {
                 if self.spent >= self.limit {
@@ -55,9 +83,7 @@ impl SignatureBudget {
                 }
                 self.spent += 1;
                 let valid = check();
-                if let Some(memo) = memo {
-                    self.answers.insert(memo, valid);
-                }
+                self.answers.insert(memo, valid);
                 valid
             }
         };
@@ -72,11 +98,14 @@ impl Default for SignatureBudget {
 }
 
 /// A digest of the parts, each preceded by its length so that no two lists run into one another.
-fn memo(parts: &[&[u8]]) -> Option<[u8; MEMO_OCTETS]> {
+fn memo(parts: &[&[u8]]) -> [u8; MEMO_OCTETS] {
     let mut context = Context::new(&SHA256);
     for part in parts {
-        context.update(&u64::try_from(part.len()).ok()?.to_be_bytes());
+        // A length that does not fit cannot occur: nothing in memory is that long.
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().try_into().ok()
+    let mut memo = [0; MEMO_OCTETS];
+    memo.copy_from_slice(context.finish().as_ref());
+    memo
 }

@@ -176,6 +176,11 @@ pub(crate) fn attesting_key(statement: &Authenticated) -> Claims {
     } else {
         claims.put("environment", "module", Source::Implied, at);
     }
+    claims.put("revocation", root.revocation().label(), Source::Endorsed, at);
+    if !root.deviations().is_empty() {
+        let quirks: Vec<&str> = root.deviations().iter().map(|deviation| deviation.label()).collect();
+        claims.put("chain_quirks", quirks, Source::Endorsed, at);
+    }
     if let Some(name) = root.name() {
         claims.put("name", hex::encode(name.as_bytes()), Source::Endorsed, at);
     }

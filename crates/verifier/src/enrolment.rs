@@ -12,14 +12,18 @@ use vouchsafe_evidence::tpm::{
 use vouchsafe_evidence::x509::extensions::SubjectAltName;
 use vouchsafe_evidence::x509::{CertView, NamedCurve, PublicKey, SpkiView};
 
-use crate::crypto::SignatureBudget;
-use crate::path::{ChainProfile, PathError, ValidatedPath, validate_path};
+use crate::authenticate::has_purpose;
+use crate::crypto::{SignatureBudget, VerificationCache};
+use crate::path::{ChainProfile, Deviation, PathError, PathInputs, Revocation, ValidatedPath, validate_path};
+use crate::policy::RevocationDemand;
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::trust::TrustStore;
 
 /// Trust folder of EK certificates.
 const TPM_EK: &str = "tpm-ek";
+/// Endorsement key certificates that are looked at; a TPM has one for each template.
+const EK_CERTIFICATES: usize = 8;
 /// RSA sizes of endorsement keys whose template is known, in bits.
 const EK_RSA_BITS: usize = 2048;
 
@@ -67,6 +71,18 @@ impl AuthenticatedEk {
         self.path.anchor().is_virtual()
     }
 
+    /// What was tolerated of its certificate and of those above it.
+    #[must_use]
+    pub fn deviations(&self) -> &[Deviation] {
+        self.path.deviations()
+    }
+
+    /// What is known of the revocation of its certificate and of those above it.
+    #[must_use]
+    pub const fn revocation(&self) -> Revocation {
+        self.path.revocation()
+    }
+
     /// The TCG attributes manufacturer, model and version of its alternative name, each the DER of one
     /// AttributeTypeAndValue; empty where the certificate has none.
     #[must_use]
@@ -80,7 +96,7 @@ impl AuthenticatedEk {
 }
 
 /// Finds among `certificates`, which came in any order, the endorsement key with a path to an anchor of the
-/// folder `tpm-ek`.
+/// folder `tpm-ek`. Of revocation the default is asked.
 ///
 /// # Errors
 /// `ek.*`, `trust.no-anchor` or `chain.*`, the most specific reason of all certificates.
@@ -89,15 +105,35 @@ pub fn authenticate_ek(
     trust: &TrustStore,
     at: Instant,
 ) -> Result<AuthenticatedEk, Rejection> {
-    let mut budget = SignatureBudget::new();
+    authenticate_ek_under(certificates, trust, RevocationDemand::default(), at, None)
+}
+
+/// As [`authenticate_ek`], with what policy asks of revocation, and a cache of signatures that earlier requests
+/// found good.
+///
+/// # Errors
+/// As [`authenticate_ek`].
+pub fn authenticate_ek_under(
+    certificates: &[CertView],
+    trust: &TrustStore,
+    revocation: RevocationDemand,
+    at: Instant,
+    cache: Option<&VerificationCache>,
+) -> Result<AuthenticatedEk, Rejection> {
+    let mut budget = match cache {
+        Some(cache) => SignatureBudget::new().with_cache(cache, trust.version()),
+        None => SignatureBudget::new(),
+    };
+    let inputs = PathInputs { profile: ChainProfile::Ek, at, revocation };
+    let candidates = ek_candidates(certificates)?;
     let mut failure: Option<PathError> = None;
-    for certificate in certificates {
-        let trust = trust.format(TPM_EK);
-        match validate_path(certificate, certificates, trust, ChainProfile::Ek, at, &mut budget) {
-            Ok(path) => {
-                let parameters = parameters(path.leaf().spki()).ok_or_else(|| Rejection::plain(codes::EK_TEMPLATE))?;
-                return Ok(AuthenticatedEk { path, parameters });
-            }
+    let mut unknown_template = false;
+    for certificate in candidates {
+        match validate_path(certificate, certificates, trust.format(TPM_EK), inputs, &mut budget) {
+            Ok(path) => match parameters(path.leaf().spki()) {
+                Some(parameters) => return Ok(AuthenticatedEk { path, parameters }),
+                None => unknown_template = true,
+            },
             Err(error) => {
                 failure = Some(match failure {
                     Some(before) => before.more_specific(error),
@@ -106,7 +142,24 @@ pub fn authenticate_ek(
             }
         }
     }
+    if unknown_template {
+        return Err(Rejection::plain(codes::EK_TEMPLATE));
+    }
     Err(failure.map_or_else(|| Rejection::plain(codes::EK_MISSING), Rejection::from))
+}
+
+/// The certificates that may be of an endorsement key: those that say so or, where none does, those that could
+/// be meant. What they lack is for path validation to name.
+fn ek_candidates(certificates: &[CertView]) -> Result<Vec<&CertView>, Rejection> {
+    let says_so = |certificate: &&CertView| has_purpose(certificate, oid::KP_EK_CERTIFICATE);
+    let named: Vec<&CertView> = certificates.iter().filter(says_so).collect();
+    if named.len() > EK_CERTIFICATES {
+        return Err(Rejection::new(
+            codes::LIMIT_CERTIFICATES,
+            format!("{} endorsement key certificates were presented; {EK_CERTIFICATES} are looked at.", named.len()),
+        ));
+    }
+    if named.is_empty() { Ok(certificates.iter().take(EK_CERTIFICATES).collect()) } else { Ok(named) }
 }
 
 /// The parameters of the template that makes keys of this kind.

@@ -54,9 +54,12 @@ mod verdict;
 pub use authenticate::Skipped;
 pub use bind::{By, Device, Edge, Node};
 pub use claims::{Claim, Claims, Source};
+pub use crypto::VerificationCache;
 pub use describe::Register;
 pub use nonce::{Nonce, NonceLength};
-pub use policy::{NonceDemand, PlatformDemand, Policy, PolicyError, ReferenceValues, Stance};
+pub use policy::{
+    IndirectStance, NonceDemand, PlatformDemand, Policy, PolicyError, ReferenceValues, RevocationDemand, Stance,
+};
 pub use rejection::{Code, Rejection, all_codes, codes};
 pub use report::Reason;
 pub use request::{Request, verify};

@@ -2,7 +2,7 @@
 //!
 //! [`validate_path`] finds a path from a trust anchor of one format to a certificate through an unordered pool
 //! of helpers and says, by a [`ValidatedPath`], what was found, or by a [`PathError`] with a stable code why
-//! nothing counts. Revocation is not part of it.
+//! nothing counts. Revocation is by lists that the trust store holds.
 
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
@@ -12,16 +12,30 @@ mod error;
 mod names;
 mod policy;
 mod profile;
+mod revocation;
 mod search;
 
 pub use certificate::Deviation;
-pub use error::{PathDefect, PathError};
+pub use error::{CrlDefect, PathDefect, PathError};
 pub use profile::ChainProfile;
+pub use revocation::Revocation;
 
 use crate::Instant;
 use crate::crypto::SignatureBudget;
+use crate::policy::RevocationDemand;
 use crate::trust::{FormatTrust, TrustAnchor};
 use search::Search;
+
+/// What a path is validated for (RFC 5280, section 6.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathInputs {
+    /// What the last certificate is for.
+    pub profile: ChainProfile,
+    /// The time of judgement.
+    pub at: Instant,
+    /// What is asked of revocation.
+    pub revocation: RevocationDemand,
+}
 
 /// A certificate that hangs beneath a trust anchor as its profile demands.
 ///
@@ -33,6 +47,7 @@ pub struct ValidatedPath {
     anchor: TrustAnchor,
     profile: ChainProfile,
     deviations: Vec<Deviation>,
+    revocation: Revocation,
 }
 
 impl ValidatedPath {
@@ -69,10 +84,17 @@ impl ValidatedPath {
         self.profile
     }
 
-    /// What its profile tolerated, to be reported.
+    /// What its profile tolerated of any certificate of [`ValidatedPath::chain`], each kind once, to be reported.
+    /// How an anchor is encoded is not judged: it is trusted as it stands.
     #[must_use]
     pub fn deviations(&self) -> &[Deviation] {
         &self.deviations
+    }
+
+    /// What is known of the revocation of the certificates of [`ValidatedPath::chain`]: of all of them the least.
+    #[must_use]
+    pub const fn revocation(&self) -> Revocation {
+        self.revocation
     }
 }
 
@@ -82,13 +104,14 @@ impl ValidatedPath {
 /// `trust` help in the same way, and neither is trusted by itself. Checks, for every certificate of the path:
 ///
 /// - the signature, by the issuer's key and an accepted algorithm that is the same inside and outside (6.1.3 a 1);
-/// - validity at `at`, that of an anchor's certificate included (6.1.3 a 2);
+/// - validity at the time of judgement, that of an anchor's certificate included (6.1.3 a 2);
+/// - revocation, by the lists in `trust` (6.1.3 a 3);
 /// - the chain of names by the comparison of section 7.1 (6.1.3 a 4); key identifiers are but hints;
 /// - name constraints (6.1.3 b, c), policies as far as a CA demands one (6.1.3 d to f);
 /// - for issuers: version 3, basicConstraints, path length, keyCertSign (6.1.4 k to n), and that they are not
 ///   certificates of attesting keys;
 /// - critical extensions that are not known, extensions that are there twice or malformed (6.1.4 o, 6.1.5 f);
-/// - for the last certificate, everything that `profile` adds.
+/// - for the last certificate, everything that its profile adds.
 ///
 /// An anchor that is a bare public key certifies under any name and without restriction, which costs a
 /// signature check for each certificate that might hang beneath it. Nothing vouches for itself: neither an
@@ -100,18 +123,24 @@ pub fn validate_path(
     leaf: &CertView,
     pool: &[CertView],
     trust: &FormatTrust,
-    profile: ChainProfile,
-    at: Instant,
+    inputs: PathInputs,
     budget: &mut SignatureBudget,
 ) -> Result<ValidatedPath, PathError> {
     if trust.anchors().is_empty() {
         return Err(PathError::of_path(PathDefect::NoAnchor));
     }
     let candidates = ancestors_by_name(leaf, pool, trust)?;
-    let found = Search::new(leaf, candidates, profile, at, budget).run(trust)?;
+    let found = Search::new(leaf, candidates, trust, inputs, budget).run()?;
     let mut chain = vec![leaf.clone()];
     chain.extend(found.between.into_iter().rev());
-    Ok(ValidatedPath { chain, leaf: leaf.clone(), anchor: found.anchor.clone(), profile, deviations: found.deviations })
+    Ok(ValidatedPath {
+        chain,
+        leaf: leaf.clone(),
+        anchor: found.anchor.clone(),
+        profile: inputs.profile,
+        deviations: found.deviations,
+        revocation: found.revocation,
+    })
 }
 
 /// Certificates that could stand above `leaf`, going by their names alone; none that holds its key.

@@ -40,6 +40,34 @@ pub enum Stance {
     Reject,
 }
 
+/// What is made of a revocation list that speaks for certificates of other issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndirectStance {
+    /// As if it were not there.
+    AcceptAsMissing,
+    /// A violation.
+    Reject,
+}
+
+/// What is asked of the revocation of certificates. Whatever a list says is revoked is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RevocationDemand {
+    /// Certificates about which no list says anything.
+    pub missing: Stance,
+    /// Certificates about which only lists that are not current say anything.
+    pub stale: Stance,
+    /// Certificates whose revocation is another issuer's to list (RFC 5280, 5.2.5: indirect lists).
+    pub indirect: IndirectStance,
+}
+
+impl Default for RevocationDemand {
+    fn default() -> Self {
+        Self { missing: Stance::Accept, stale: Stance::Reject, indirect: IndirectStance::Reject }
+    }
+}
+
 /// PCR values that a good platform has, by bank and register.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferenceValues {
@@ -96,6 +124,7 @@ pub struct Policy {
     nonce: NonceDemand,
     extension_only: Stance,
     virtual_module: Stance,
+    revocation: RevocationDemand,
     pcr_selection: Vec<(HashAlg, Vec<u8>)>,
     references: ReferenceValues,
 }
@@ -113,6 +142,8 @@ struct PolicyFile {
     attributes_extension_only: Stance,
     #[serde(default = "accept")]
     virtual_module: Stance,
+    #[serde(default)]
+    revocation: RevocationDemand,
     #[serde(default)]
     pcr_selection: BTreeMap<String, Vec<u8>>,
     #[serde(default)]
@@ -215,6 +246,7 @@ impl Policy {
             nonce: file.nonce,
             extension_only: file.attributes_extension_only,
             virtual_module: file.virtual_module,
+            revocation: file.revocation,
             pcr_selection,
             references,
         })
@@ -250,6 +282,12 @@ impl Policy {
         self.virtual_module
     }
 
+    /// What it asks of the revocation of certificates.
+    #[must_use]
+    pub const fn revocation(&self) -> RevocationDemand {
+        self.revocation
+    }
+
     /// The registers that a quote must cover, by bank.
     #[must_use]
     pub fn pcr_selection(&self) -> &[(HashAlg, Vec<u8>)] {
@@ -277,6 +315,7 @@ mod tests {
         let policy = Policy::named("default").unwrap();
         assert_eq!(policy.platform(), PlatformDemand::Optional);
         assert_eq!(policy.nonce(), NonceDemand::Optional);
+        assert_eq!(policy.revocation(), RevocationDemand::default());
         assert_eq!(Policy::shipped_names().len(), SHIPPED.len(), "a shipped policy does not parse");
     }
 
@@ -284,6 +323,20 @@ mod tests {
     fn a_misspelt_rule_is_refused() {
         let error = Policy::from_toml("name = 'x'\nplatfrom = 'required'").unwrap_err();
         assert!(error.to_string().contains("platfrom"), "{error}");
+    }
+
+    #[test]
+    fn revocation_is_asked_for_rule_by_rule() {
+        let revocation = |text: &str| Policy::from_toml(text).map(|policy| policy.revocation());
+        let rules = "name = 'x'\n[revocation]\nmissing = 'reject'\nindirect = 'accept-as-missing'";
+        let expected = RevocationDemand {
+            missing: Stance::Reject,
+            stale: Stance::Reject,
+            indirect: IndirectStance::AcceptAsMissing,
+        };
+        assert_eq!(revocation(rules), Ok(expected));
+        assert!(revocation("name = 'x'\n[revocation]\nmising = 'reject'").is_err());
+        assert!(revocation("name = 'x'\n[revocation]\nindirect = 'accept'").is_err());
     }
 
     #[test]

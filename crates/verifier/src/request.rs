@@ -9,7 +9,7 @@ use crate::Nonce;
 use crate::appraise::appraise;
 use crate::authenticate::{Authentication, Context, authenticate};
 use crate::bind::{Expectation, bind};
-use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
+use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, VerificationCache, verify_signature};
 use crate::policy::{Policy, ReferenceValues};
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
@@ -27,6 +27,7 @@ pub struct Request<'a> {
     expected_key: Option<&'a SpkiView>,
     expected_device: Option<&'a str>,
     baseline: ReferenceValues,
+    cache: Option<&'a VerificationCache>,
 }
 
 impl<'a> Request<'a> {
@@ -42,6 +43,7 @@ impl<'a> Request<'a> {
             expected_key: None,
             expected_device: None,
             baseline: ReferenceValues::none(),
+            cache: None,
         }
     }
 
@@ -66,6 +68,13 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Lets signatures on certificates and revocation lists that earlier requests found good count as checked.
+    #[must_use]
+    pub const fn verification_cache(mut self, cache: &'a VerificationCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
     /// Compares PCR values with those recorded when the device's attestation key was enrolled.
     #[must_use]
     pub fn baseline(mut self, values: ReferenceValues) -> Self {
@@ -81,7 +90,10 @@ impl<'a> Request<'a> {
 pub fn verify(request: &Request<'_>) -> Verdict {
     let submission = request.submission;
     let mut request_failures = Vec::new();
-    let mut budget = SignatureBudget::new();
+    let mut budget = match request.cache {
+        Some(cache) => SignatureBudget::new().with_cache(cache, request.trust.version()),
+        None => SignatureBudget::new(),
+    };
     if let Some(csr) = submission.csr() {
         request_failures.extend(check_request(csr, &mut budget).err());
         if submission.statements().is_empty() {
@@ -90,8 +102,14 @@ pub fn verify(request: &Request<'_>) -> Verdict {
     }
     let certificates: Vec<CertView> =
         submission.certs().iter().filter_map(CertChoice::certificate).take(CERTIFICATES_PARSED).cloned().collect();
-    let mut context =
-        Context { trust: request.trust, at: request.at, nonce: request.nonce, certificates: &certificates, budget };
+    let mut context = Context {
+        trust: request.trust,
+        at: request.at,
+        nonce: request.nonce,
+        revocation: request.policy.revocation(),
+        certificates: &certificates,
+        budget,
+    };
     let authentication = authenticate(submission.statements(), request.policy.platform(), &mut context);
     let expectation = Expectation {
         csr_key: submission.subject_key(),

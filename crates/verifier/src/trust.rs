@@ -2,20 +2,21 @@
 //!
 //! A store is data that others read from a folder; nothing is compiled in and nothing is read here. Its form
 //! is that of the interface contract: `<format id>/*.pem|*.crt|*.der` are anchors for that format alone,
-//! `<format id>/intermediates/` holds helpers that are never trusted by themselves, `keys/` and `crls/` hold
-//! material that a format's own rules use, and `<format id>/NAME.toml` marks the anchors of `NAME.pem`.
+//! `<format id>/intermediates/` holds helpers that are never trusted by themselves, `crls/` revocation lists,
+//! `keys/` material that a format's own rules use, and NAME.toml marks the anchors or intermediates of `NAME.pem`
+//! beside it.
 
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, CrlView, NameView, SpkiView};
 
 mod error;
 mod load;
 mod mark;
 
 pub use error::{TrustDefect, TrustError};
-pub use mark::AnchorMark;
+pub use mark::{Allowances, AnchorMark};
 
 /// Octets of a SHA-256 digest.
 const SHA256_OCTETS: usize = 32;
@@ -34,8 +35,9 @@ pub struct TrustStore {
 pub struct FormatTrust {
     anchors: Vec<TrustAnchor>,
     intermediates: Vec<CertView>,
+    pins: Vec<(SpkiView, Allowances)>,
     keys: Vec<TrustFile>,
-    crls: Vec<TrustFile>,
+    crls: Vec<TrustCrl>,
 }
 
 /// A key that is trusted to certify, for one format.
@@ -52,6 +54,15 @@ enum AnchorIdentity {
     PublicKey(SpkiView),
 }
 
+/// A revocation list that an administrator provides. Its signature is checked where it is used.
+#[derive(Clone, Debug)]
+pub struct TrustCrl {
+    /// Path relative to the store, with `/`.
+    pub path: String,
+    /// The list.
+    pub list: CrlView,
+}
+
 /// A file of a format's folder that this crate keeps as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustFile {
@@ -62,8 +73,13 @@ pub struct TrustFile {
 }
 
 /// A format for which nothing is trusted.
-static NOTHING: FormatTrust =
-    FormatTrust { anchors: Vec::new(), intermediates: Vec::new(), keys: Vec::new(), crls: Vec::new() };
+static NOTHING: FormatTrust = FormatTrust {
+    anchors: Vec::new(),
+    intermediates: Vec::new(),
+    pins: Vec::new(),
+    keys: Vec::new(),
+    crls: Vec::new(),
+};
 
 impl TrustStore {
     /// Reads a store from the files of its folder: paths relative to it with `/`, and contents, in any order.
@@ -117,10 +133,19 @@ impl FormatTrust {
         &self.keys
     }
 
-    /// Files of `crls/`, uninterpreted.
+    /// Revocation lists of `crls/`.
     #[must_use]
-    pub fn crls(&self) -> &[TrustFile] {
+    pub fn crls(&self) -> &[TrustCrl] {
         &self.crls
+    }
+
+    /// What the marks beside anchors and intermediates allow exactly this key.
+    #[must_use]
+    pub fn allowances(&self, key: &SpkiView) -> Allowances {
+        self.pins
+            .iter()
+            .filter(|(pinned, _)| pinned.same_key(key))
+            .fold(Allowances::NONE, |all, (_, allowances)| all.or(*allowances))
     }
 }
 
@@ -128,10 +153,7 @@ impl TrustAnchor {
     /// The trusted key.
     #[must_use]
     pub fn key(&self) -> &SpkiView {
-        match &self.identity {
-            AnchorIdentity::Certificate(certificate) => certificate.spki(),
-            AnchorIdentity::PublicKey(key) => key,
-        }
+        self.identity.key()
     }
 
     /// The name it certifies under; a bare public key certifies under any.
@@ -165,6 +187,15 @@ impl TrustAnchor {
     #[must_use]
     pub const fn is_virtual(&self) -> bool {
         self.mark.is_virtual
+    }
+}
+
+impl AnchorIdentity {
+    fn key(&self) -> &SpkiView {
+        match self {
+            Self::Certificate(certificate) => certificate.spki(),
+            Self::PublicKey(key) => key,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Building: a DER writer, and the structures that this project emits. Signing happens elsewhere: what is
 //! to be signed comes out of here, and [`assemble`] puts the signature beside it.
 
+mod crl;
 mod extensions;
 mod name;
 mod writer;
 
+pub use crl::{CrlTemplate, RevokedEntry};
 pub use extensions::{
     ak_name, authority_key_identifier, basic_constraints, certificate_policies, device_link, extended_key_usage,
     extension, key_usage, name_constraints, nonce, subject_alt_name, subject_key_identifier, tpma_object,

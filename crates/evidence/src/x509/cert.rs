@@ -39,6 +39,24 @@ pub enum Quirk {
     UnsortedRdnSet,
 }
 
+impl Quirk {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ExplicitDefault => "explicit-default",
+            Self::ExtensionNotDer => "extension-not-der",
+            Self::GeneralizedTimeBefore2050 => "generalized-time-before-2050",
+            Self::NegativeOrZeroSerial => "negative-or-zero-serial",
+            Self::NonMinimalKeyUsage => "non-minimal-key-usage",
+            Self::NonMinimalSerial => "non-minimal-serial",
+            Self::OaepSpki => "oaep-spki",
+            Self::TrailingPadding => "trailing-padding",
+            Self::UnsortedRdnSet => "unsorted-rdn-set",
+        }
+    }
+}
+
 /// Version of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {

@@ -4,9 +4,11 @@
 //! when they are, and nothing may follow the value.
 
 mod constraints;
+mod distribution;
 mod general_name;
 
 pub use constraints::{BasicConstraints, CertificatePolicies, NameConstraints, PolicyConstraints};
+pub use distribution::{CrlDistributionPoints, DistributionPoint, IssuingDistributionPoint, certificate_issuer};
 pub use general_name::{GeneralName, SubjectAltName};
 
 use crate::oid::Oid;
@@ -286,38 +288,6 @@ impl AuthorityKeyIdentifier {
     #[must_use]
     pub fn serial(&self) -> Option<&[u8]> {
         self.serial.as_deref()
-    }
-}
-
-/// CRLDistributionPoints (4.2.1.13), each point as original DER.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrlDistributionPoints {
-    points: Vec<Vec<u8>>,
-}
-
-impl CrlDistributionPoints {
-    /// Reads the contents of extnValue.
-    ///
-    /// # Errors
-    /// [`Malformed`] unless it is a list of at least one SEQUENCE.
-    pub fn parse(value: &[u8]) -> Result<Self, Malformed> {
-        let element = strict(value, Tag::SEQUENCE, "CRLDistributionPoints")?;
-        let mut members = element.reader();
-        let mut points = Vec::new();
-        while !members.is_empty() {
-            check_room(&element, points.len())?;
-            points.push(members.expect(Tag::SEQUENCE, "DistributionPoint")?.as_der().to_vec());
-        }
-        if points.is_empty() {
-            return Err(element.error(Reason::Missing("DistributionPoint")));
-        }
-        Ok(Self { points })
-    }
-
-    /// The DER of each point.
-    #[must_use]
-    pub fn points(&self) -> &[Vec<u8>] {
-        &self.points
     }
 }
 

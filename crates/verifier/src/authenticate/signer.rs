@@ -9,7 +9,7 @@ use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use super::{Authenticated, Context, Parsed, tpm_signature};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
-use crate::path::{ChainProfile, PathError, ValidatedPath, validate_path};
+use crate::path::{ChainProfile, Deviation, PathError, PathInputs, Revocation, ValidatedPath, validate_path};
 use crate::rejection::{Rejection, codes};
 
 /// An attestation key that authenticated a statement.
@@ -108,6 +108,16 @@ impl AkCertificate {
     /// Whether the trust anchor is marked as one of software or virtual TPMs.
     pub(crate) const fn is_virtual(&self) -> bool {
         self.path.anchor().is_virtual()
+    }
+
+    /// What was tolerated of it and of the certificates above it.
+    pub(crate) fn deviations(&self) -> &[Deviation] {
+        self.path.deviations()
+    }
+
+    /// What is known of its revocation and that of the certificates above it.
+    pub(crate) const fn revocation(&self) -> Revocation {
+        self.path.revocation()
     }
 
     /// The AK's Name, where the certificate pins it.
@@ -210,7 +220,8 @@ fn certified(
     let mut failure: Option<PathError> = None;
     for certificate in own {
         let trust = context.trust.format(format.id());
-        match validate_path(certificate, context.certificates, trust, profile, context.at, &mut context.budget) {
+        let inputs = PathInputs { profile, at: context.at, revocation: context.revocation };
+        match validate_path(certificate, context.certificates, trust, inputs, &mut context.budget) {
             Ok(path) => {
                 let certificate = AkCertificate::new(path)?;
                 return Ok(AttestingKey { spki: key.clone(), endorser: Endorser::Certificate(certificate) });

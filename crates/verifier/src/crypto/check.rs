@@ -5,7 +5,7 @@ use thiserror::Error;
 use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
 use vouchsafe_evidence::x509::{NamedCurve, PublicKey, RsaScheme, SpkiView};
 
-use super::{PssSalt, SignatureAlgorithm, SignatureBudget};
+use super::{MEMO_OCTETS, PssSalt, SignatureAlgorithm, SignatureBudget};
 
 /// Smallest RSA modulus whose signatures count, in bits (NIST SP 800-131A; smaller ones are parsed only).
 const RSA_BITS_ACCEPTED_MIN: usize = 2048;
@@ -63,33 +63,112 @@ pub fn verify_signature(
     if algorithm.hash() == Some(HashAlg::Sha1) {
         return Err(SignatureError::WeakAlgorithm { algorithm });
     }
-    let mismatch = SignatureError::KeyMismatch { algorithm };
     let identity = [key.as_der(), &algorithm.tag(), message, signature];
-    match (key.key(), algorithm) {
+    let check = prepare(key, algorithm, message, signature)?;
+    budget.answer(&identity, || check.is_valid())
+}
+
+/// Whether signatures over SHA-1 count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sha1 {
+    /// By RSASSA-PKCS1-v1_5, for keys that an administrator pinned.
+    Accepted,
+    /// Never.
+    Refused,
+}
+
+/// Checks the signature of a certification authority, on a certificate or a revocation list. As
+/// [`verify_signature`], but good answers may come from and go to the cache that requests share.
+///
+/// `digest` is SHA-256 of `message` where that is known already, so that long messages are not hashed for the memory.
+pub(crate) fn verify_authority_signature(
+    budget: &mut SignatureBudget,
+    key: &SpkiView,
+    algorithm: SignatureAlgorithm,
+    (message, digest): (&[u8], Option<&[u8; MEMO_OCTETS]>),
+    signature: &[u8],
+    sha1: Sha1,
+) -> Result<(), SignatureError> {
+    let weak = SignatureError::WeakAlgorithm { algorithm };
+    match (algorithm, sha1) {
+        (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1), Sha1::Accepted) => {}
+        (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1), Sha1::Refused)
+        | (SignatureAlgorithm::Ecdsa(HashAlg::Sha1) | SignatureAlgorithm::RsaPss(HashAlg::Sha1, _), _) => {
+            return Err(weak);
+        }
+        (
+            SignatureAlgorithm::Ecdsa(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
+            | SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
+            | SignatureAlgorithm::RsaPss(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512, _)
+            | SignatureAlgorithm::Ed25519,
+            _,
+        ) => {}
+    }
+    let check = prepare(key, algorithm, message, signature)?;
+    match digest {
+        None => budget.answer_shared(&[key.as_der(), &algorithm.tag(), message, signature], || check.is_valid()),
+        Some(digest) => {
+            let identity = [key.as_der(), &algorithm.tag(), b"SHA-256", digest.as_slice(), signature];
+            budget.answer_shared(&identity, || check.is_valid())
+        }
+    }
+}
+
+/// A check whose key fits its algorithm, not made yet.
+struct Check<'a> {
+    kind: CheckKind<'a>,
+    message: &'a [u8],
+    signature: &'a [u8],
+}
+
+enum CheckKind<'a> {
+    Rsa { modulus: &'a [u8], exponent: &'a [u8], choices: Vec<&'static RsaParameters> },
+    Point { verification: &'static dyn VerificationAlgorithm, point: Vec<u8> },
+}
+
+impl Check<'_> {
+    fn is_valid(&self) -> bool {
+        match &self.kind {
+            CheckKind::Rsa { modulus, exponent, choices } => {
+                rsa_valid(modulus, exponent, choices, self.message, self.signature)
+            }
+            CheckKind::Point { verification, point } => {
+                UnparsedPublicKey::new(*verification, point).verify(self.message, self.signature).is_ok()
+            }
+        }
+    }
+}
+
+/// Looks whether the key may be used with the algorithm and is strong enough; nothing is paid for.
+fn prepare<'a>(
+    key: &'a SpkiView,
+    algorithm: SignatureAlgorithm,
+    message: &'a [u8],
+    signature: &'a [u8],
+) -> Result<Check<'a>, SignatureError> {
+    let mismatch = SignatureError::KeyMismatch { algorithm };
+    let kind = match (key.key(), algorithm) {
         (PublicKey::Rsa { modulus, exponent, scheme }, SignatureAlgorithm::RsaPkcs1(hash)) => {
             if *scheme != RsaScheme::Any {
                 return Err(mismatch);
             }
             check_rsa_strength(modulus, exponent)?;
-            let parameters = pkcs1_parameters(hash).ok_or(mismatch)?;
-            budget.answer(&identity, || rsa_valid(modulus, exponent, &[parameters], message, signature))
+            CheckKind::Rsa { modulus, exponent, choices: vec![pkcs1_parameters(hash)] }
         }
         (PublicKey::Rsa { modulus, exponent, scheme }, SignatureAlgorithm::RsaPss(hash, salt)) => {
             if *scheme == RsaScheme::Oaep {
                 return Err(mismatch);
             }
             check_rsa_strength(modulus, exponent)?;
-            let parameters = pss_parameters(hash, salt).ok_or(mismatch)?;
-            budget.answer(&identity, || rsa_valid(modulus, exponent, &parameters, message, signature))
+            CheckKind::Rsa { modulus, exponent, choices: pss_parameters(hash, salt).ok_or(mismatch)? }
         }
         (PublicKey::Ec { curve, x, y }, SignatureAlgorithm::Ecdsa(hash)) => {
             let verification = ecdsa_verification(*curve, hash).ok_or(mismatch)?;
-            let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-            budget.answer(&identity, || UnparsedPublicKey::new(verification, point).verify(message, signature).is_ok())
+            CheckKind::Point { verification, point: [&[0x04], x.as_slice(), y.as_slice()].concat() }
         }
-        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => budget.answer(&identity, || {
-            UnparsedPublicKey::new(&lc::ED25519, point.as_slice()).verify(message, signature).is_ok()
-        }),
+        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => {
+            CheckKind::Point { verification: &lc::ED25519, point: point.as_slice().to_vec() }
+        }
         (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
         | (
             PublicKey::Ec { .. },
@@ -99,8 +178,9 @@ pub fn verify_signature(
             PublicKey::Ed25519(_),
             SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
         )
-        | (PublicKey::Unknown { .. }, _) => Err(mismatch),
-    }
+        | (PublicKey::Unknown { .. }, _) => return Err(mismatch),
+    };
+    Ok(Check { kind, message, signature })
 }
 
 /// Checks a TPM's signature over `message`, which the TPM hashed itself.
@@ -154,12 +234,13 @@ fn rsa_valid(modulus: &[u8], exponent: &[u8], choices: &[&RsaParameters], messag
     choices.iter().any(|parameters| key.verify(parameters, message, signature).is_ok())
 }
 
-fn pkcs1_parameters(hash: HashAlg) -> Option<&'static RsaParameters> {
+/// The callers decide whether SHA-1 is accepted.
+const fn pkcs1_parameters(hash: HashAlg) -> &'static RsaParameters {
     match hash {
-        HashAlg::Sha1 => None,
-        HashAlg::Sha256 => Some(&lc::RSA_PKCS1_2048_8192_SHA256),
-        HashAlg::Sha384 => Some(&lc::RSA_PKCS1_2048_8192_SHA384),
-        HashAlg::Sha512 => Some(&lc::RSA_PKCS1_2048_8192_SHA512),
+        HashAlg::Sha1 => &lc::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        HashAlg::Sha256 => &lc::RSA_PKCS1_2048_8192_SHA256,
+        HashAlg::Sha384 => &lc::RSA_PKCS1_2048_8192_SHA384,
+        HashAlg::Sha512 => &lc::RSA_PKCS1_2048_8192_SHA512,
     }
 }
 

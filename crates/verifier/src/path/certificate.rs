@@ -15,13 +15,30 @@ use super::names::Constraints;
 use super::policy::PolicyExtensions;
 use crate::Instant;
 
-/// What a profile tolerates of the last certificate of a path.
+/// What a profile tolerated of a certificate of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deviation {
-    /// It does not state its key usage.
+    /// The certificate of an endorsement key does not state its purpose; its issuer is pinned for that.
+    EkPurposeAbsent,
+    /// The last certificate does not state its key usage.
     KeyUsageAbsent,
-    /// Its encoding is not strict.
+    /// The encoding is not strict.
     Quirk(Quirk),
+    /// It is signed with SHA-1; its issuer is pinned for that.
+    Sha1Signature,
+}
+
+impl Deviation {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::EkPurposeAbsent => "ek-purpose-absent",
+            Self::KeyUsageAbsent => "key-usage-absent",
+            Self::Quirk(quirk) => quirk.label(),
+            Self::Sha1Signature => "sha1-signature",
+        }
+    }
 }
 
 /// Extensions that are processed here and may therefore be critical.
@@ -135,6 +152,11 @@ impl Examined {
         self.check_may_sign_certificates()
     }
 
+    /// Whether its key may sign revocation lists (RFC 5280, section 6.3.3 f).
+    pub(super) fn may_sign_lists(&self) -> bool {
+        self.key_usage.is_none_or(|usage| usage.contains(KeyUsage::CRL_SIGN))
+    }
+
     fn check_may_sign_certificates(&self) -> Result<(), PathDefect> {
         match self.key_usage {
             Some(usage) if !usage.contains(KeyUsage::KEY_CERT_SIGN) => Err(PathDefect::KeyUsage),
@@ -152,6 +174,15 @@ impl Examined {
 
     pub(super) const fn key_usage(&self) -> Option<KeyUsage> {
         self.key_usage
+    }
+
+    pub(super) fn quirks(&self) -> &[Quirk] {
+        &self.quirks
+    }
+
+    /// Whether it states purposes at all.
+    pub(super) const fn states_purposes(&self) -> bool {
+        self.purposes.is_some()
     }
 
     /// Its purposes; none, where it states none.

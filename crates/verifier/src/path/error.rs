@@ -31,6 +31,19 @@ pub enum PathDefect {
     CertificatesLimit,
     /// Every path that could count is longer than a path may be.
     ChainLength,
+    /// Only a list of another issuer could say whether a certificate is revoked.
+    CrlIndirect,
+    /// No list says whether a certificate is revoked, and policy wants one to.
+    CrlMissing,
+    /// A list of the issuer is there and only one that is not current says that a certificate is not revoked.
+    CrlStale {
+        /// By when the list was to be replaced; `None` where it does not say so.
+        next_update: Option<Instant>,
+        /// Time of judgement.
+        at: Instant,
+    },
+    /// A list of the issuer is there and cannot be used.
+    CrlUnusable(CrlDefect),
     /// An extension occurs twice.
     DuplicateExtension(Oid),
     /// The validity ended before the time of judgement.
@@ -67,6 +80,11 @@ pub enum PathDefect {
     PathLength,
     /// A CA demands an acceptable certificate policy and none is left.
     Policy,
+    /// A certificate is revoked.
+    Revoked {
+        /// When its issuer revoked it.
+        at: Instant,
+    },
     /// The request has spent its signature checks.
     SignatureLimit,
     /// A critical extension is not known.
@@ -81,6 +99,38 @@ pub enum PathDefect {
     WrongFamily,
 }
 
+/// Why a revocation list cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CrlDefect {
+    /// Inner and outer signature algorithm differ.
+    AlgorithmMismatch,
+    /// The issuer's key did not make the signature.
+    BadSignature,
+    /// It lists changes to another list only.
+    Delta,
+    /// The issuer's key usage does not allow it to sign lists.
+    KeyUsage,
+    /// A critical extension of it, or of an entry, is not known.
+    UnknownCritical(Oid),
+    /// The signature algorithm, or the issuer's key, is not accepted.
+    Weak,
+}
+
+impl fmt::Display for CrlDefect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlgorithmMismatch => f.write_str("its signature algorithm is named in two ways"),
+            Self::BadSignature => f.write_str("its signature is not the issuer's"),
+            Self::Delta => f.write_str("it is a delta list"),
+            Self::KeyUsage => f.write_str("the issuer may not sign lists"),
+            Self::UnknownCritical(oid) => write!(f, "its critical extension {oid} is not known"),
+            Self::Weak => f.write_str("its signature algorithm or key is not accepted"),
+        }
+    }
+}
+
+const REVOCATION: &str = "RFC 5280, section 6.3";
 const PATH_VALIDATION: &str = "RFC 5280, section 6.1";
 const ATTESTING_KEY_PROFILE: &str = "Vouchsafe attesting key profile";
 
@@ -106,6 +156,26 @@ impl PathError {
             "chain.bad-signature",
             "RFC 5280, section 6.1.3(a)(1)",
             "The signature of a certificate was not made by the key of its issuer.",
+        ),
+        (
+            "chain.crl-indirect",
+            "RFC 5280, sections 5.2.5 and 6.3.3(f)",
+            "Whether a certificate is revoked is for the list of another issuer to say, which is not accepted.",
+        ),
+        (
+            "chain.crl-missing",
+            REVOCATION,
+            "No revocation list says whether a certificate is revoked, and policy wants one.",
+        ),
+        (
+            "chain.crl-stale",
+            "RFC 5280, sections 5.1.2.4, 5.1.2.5 and 6.3.3(a)",
+            "The revocation list for a certificate is not current.",
+        ),
+        (
+            "chain.crl-unusable",
+            "RFC 5280, sections 5.2, 5.3 and 6.3.3(f), (g)",
+            "The revocation list for a certificate cannot be used.",
         ),
         ("chain.duplicate-extension", "RFC 5280, section 4.2", "A certificate holds an extension more than once."),
         ("chain.expired", "RFC 5280, section 6.1.3(a)(2)", "The validity of a certificate has ended."),
@@ -147,6 +217,7 @@ impl PathError {
             "RFC 5280, sections 6.1.3(f) and 6.1.5(g)",
             "A CA of the path demands an acceptable certificate policy and none is left.",
         ),
+        ("chain.revoked", "RFC 5280, section 6.1.3(a)(3)", "A certificate is revoked."),
         (
             "chain.unknown-critical",
             "RFC 5280, sections 6.1.4(o) and 6.1.5(f)",
@@ -203,6 +274,10 @@ impl PathError {
             PathDefect::BadSignature => "chain.bad-signature",
             PathDefect::CertificatesLimit => "limit.certificates",
             PathDefect::ChainLength => "limit.chain-length",
+            PathDefect::CrlIndirect => "chain.crl-indirect",
+            PathDefect::CrlMissing => "chain.crl-missing",
+            PathDefect::CrlStale { .. } => "chain.crl-stale",
+            PathDefect::CrlUnusable(_) => "chain.crl-unusable",
             PathDefect::DuplicateExtension(_) => "chain.duplicate-extension",
             PathDefect::Expired { .. } => "chain.expired",
             PathDefect::IsCa => "chain.is-a-ca",
@@ -216,6 +291,7 @@ impl PathError {
             PathDefect::NotYetValid { .. } => "chain.not-yet-valid",
             PathDefect::PathLength => "chain.path-length",
             PathDefect::Policy => "chain.policy",
+            PathDefect::Revoked { .. } => "chain.revoked",
             PathDefect::SignatureLimit => "limit.signature-checks",
             PathDefect::UnknownCritical(_) => "chain.unknown-critical",
             PathDefect::WeakAlgorithm => "chain.weak-algorithm",
@@ -272,7 +348,12 @@ impl PathError {
             | PathDefect::WeakKey
             | PathDefect::WrongEkPurpose
             | PathDefect::WrongFamily => 4,
-            PathDefect::CertificatesLimit | PathDefect::SignatureLimit => 5,
+            PathDefect::CrlIndirect
+            | PathDefect::CrlMissing
+            | PathDefect::CrlStale { .. }
+            | PathDefect::CrlUnusable(_) => 5,
+            PathDefect::Revoked { .. } => 6,
+            PathDefect::CertificatesLimit | PathDefect::SignatureLimit => 7,
         }
     }
 
@@ -291,15 +372,23 @@ impl fmt::Display for PathError {
         match self.defect {
             PathDefect::CertificatesLimit => write!(f, " ({})", limits::CERTIFICATES_USED)?,
             PathDefect::ChainLength => write!(f, " ({})", limits::CHAIN_LENGTH)?,
+            PathDefect::CrlStale { next_update: Some(next_update), at } => {
+                write!(f, " (due {next_update}, judged at {at})")?;
+            }
+            PathDefect::CrlStale { next_update: None, at } => write!(f, " (it never says when, judged at {at})")?,
+            PathDefect::CrlUnusable(defect) => write!(f, " ({defect})")?,
             PathDefect::DuplicateExtension(oid) | PathDefect::UnknownCritical(oid) => write!(f, " ({oid})")?,
             PathDefect::Expired { not_after, at } => write!(f, " ({not_after}, judged at {at})")?,
             PathDefect::MalformedExtension(malformed) => write!(f, " ({malformed})")?,
             PathDefect::NotDer(quirk) => write!(f, " ({quirk:?})")?,
             PathDefect::NotYetValid { not_before, at } => write!(f, " ({not_before}, judged at {at})")?,
+            PathDefect::Revoked { at } => write!(f, " (since {at})")?,
             PathDefect::SignatureLimit => write!(f, " ({})", limits::SIGNATURE_CHECKS)?,
             PathDefect::AlgorithmMismatch
             | PathDefect::AttestingKeyAsIssuer
             | PathDefect::BadSignature
+            | PathDefect::CrlIndirect
+            | PathDefect::CrlMissing
             | PathDefect::IsCa
             | PathDefect::KeyUsage
             | PathDefect::NameConstraints

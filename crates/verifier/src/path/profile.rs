@@ -6,6 +6,7 @@ use vouchsafe_evidence::x509::extensions::KeyUsage;
 
 use super::certificate::{Deviation, Examined};
 use super::error::PathDefect;
+use crate::trust::Allowances;
 
 /// The kind of a chain: what its last certificate is for.
 ///
@@ -64,6 +65,15 @@ impl ChainProfile {
         }
     }
 
+    /// What the marks on an issuer's key may allow in such a chain: of the vendors' chains what vendors made and an
+    /// administrator accepted, of our own nothing.
+    pub(super) const fn usable(self, marked: Allowances) -> Allowances {
+        match self {
+            Self::AkAttest | Self::AkCertifyX509 => Allowances::NONE,
+            Self::Ek => marked,
+        }
+    }
+
     /// Whether a certificate may issue others in such a chain.
     ///
     /// A certificate made for an attesting key, or by a TPM, never may: the TPM can be made to sign a
@@ -76,12 +86,13 @@ impl ChainProfile {
         Ok(())
     }
 
-    /// Whether the last certificate of the path is what this profile says, and what it tolerates of it.
-    pub(super) fn check_last(self, certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+    /// Whether the last certificate of the path is what this profile says, and what it tolerates of it. `issuer` is
+    /// what the key right above is allowed, as far as [`ChainProfile::usable`].
+    pub(super) fn check_last(self, certificate: &Examined, issuer: Allowances) -> Result<Vec<Deviation>, PathDefect> {
         match self {
             Self::AkAttest => check_ak_attest(certificate),
             Self::AkCertifyX509 => check_ak_certify_x509(certificate),
-            Self::Ek => check_ek(certificate),
+            Self::Ek => check_ek(certificate, issuer),
         }
     }
 }
@@ -93,7 +104,8 @@ fn check_ak_attest(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect>
     if certificate.is_ca() {
         return Err(PathDefect::IsCa);
     }
-    let usage = certificate.key_usage().ok_or(PathDefect::KeyUsage)?;
+    // RFC 5280, 4.2.1.3: a certificate that does not state its key usage does not restrict it.
+    let Some(usage) = certificate.key_usage() else { return Ok(vec![Deviation::KeyUsageAbsent]) };
     let allowed = KeyUsage::DIGITAL_SIGNATURE | KeyUsage::NON_REPUDIATION;
     if !usage.contains(KeyUsage::DIGITAL_SIGNATURE) || usage.bits() & !allowed != 0 {
         return Err(PathDefect::KeyUsage);
@@ -117,18 +129,29 @@ fn check_ak_certify_x509(certificate: &Examined) -> Result<Vec<Deviation>, PathD
     }
 }
 
-fn check_ek(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
-    let purposes = certificate.purposes();
-    let mut foreign = ATTESTING_FAMILIES.iter().chain([&oid::ANY_EXTENDED_KEY_USAGE]);
-    if !purposes.contains(&oid::KP_EK_CERTIFICATE) || foreign.any(|purpose| purposes.contains(purpose)) {
-        return Err(PathDefect::WrongEkPurpose);
-    }
+fn check_ek(certificate: &Examined, issuer: Allowances) -> Result<Vec<Deviation>, PathDefect> {
     if certificate.is_ca() {
         return Err(PathDefect::IsCa);
     }
+    let purposes = certificate.purposes();
+    let mut foreign = ATTESTING_FAMILIES.iter().chain([&oid::ANY_EXTENDED_KEY_USAGE]);
+    let purpose_is_absent = !certificate.states_purposes();
+    if !purpose_is_absent
+        && (!purposes.contains(&oid::KP_EK_CERTIFICATE) || foreign.any(|purpose| purposes.contains(purpose)))
+    {
+        return Err(PathDefect::WrongEkPurpose);
+    }
+    if purpose_is_absent && !issuer.missing_ek_purpose {
+        return Err(PathDefect::WrongEkPurpose);
+    }
     match certificate.key_usage() {
+        // Then nothing at all would tell it from the certificate of a key that signs.
+        None if purpose_is_absent => Err(PathDefect::WrongEkPurpose),
         None => Ok(vec![Deviation::KeyUsageAbsent]),
-        Some(usage) if usage.bits() & (KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT) != 0 => Ok(Vec::new()),
-        Some(_) => Err(PathDefect::KeyUsage),
+        Some(usage) if usage.bits() & (KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT) == 0 => {
+            Err(PathDefect::KeyUsage)
+        }
+        Some(_) if purpose_is_absent => Ok(vec![Deviation::EkPurposeAbsent]),
+        Some(_) => Ok(Vec::new()),
     }
 }

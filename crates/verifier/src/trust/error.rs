@@ -33,11 +33,14 @@ pub enum TrustDefect {
     #[error("sha256 fits neither the anchor file beside it nor anything in it")]
     MarkDigest,
     /// A NAME.toml without a NAME.pem, NAME.crt or NAME.der beside it.
-    #[error("marks no anchor: there is no anchor file of the same name beside it")]
+    #[error("marks nothing: there is no anchor or intermediate file of the same name beside it")]
     MarkOrphan,
     /// A file that belongs to no format.
     #[error("lies outside every format folder")]
     Misplaced,
+    /// A NAME.toml that says of an intermediate what only an anchor can be.
+    #[error("`virtual` is a mark of anchors: an intermediate is what its anchor is")]
+    MarkOfAnchor,
     /// A public key where only certificates help.
     #[error("holds a public key, where only certificates are of use")]
     NotCertificate,
@@ -48,6 +51,6 @@ pub enum TrustDefect {
     #[error("is none of *.pem, *.crt, *.der and NAME.toml")]
     UnknownName,
     /// A PEM block of another label, a private key above all.
-    #[error("holds a PEM block labeled {0}, where only CERTIFICATE and PUBLIC KEY belong")]
+    #[error("holds a PEM block labeled {0}, which does not belong there")]
     UnknownLabel(String),
 }

@@ -5,17 +5,35 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest::{SHA256, digest};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, CrlView, SpkiView};
 
-use super::{AnchorIdentity, AnchorMark, FormatTrust, TrustAnchor, TrustDefect, TrustError, TrustFile};
+use super::{
+    Allowances, AnchorIdentity, AnchorMark, FormatTrust, TrustAnchor, TrustCrl, TrustDefect, TrustError, TrustFile,
+};
 
 /// Where a file stands in the store, by its path.
 enum Place<'a> {
-    Anchor { format: &'a str, stem: &'a str, encoding: Encoding },
-    Mark { format: &'a str, stem: &'a str },
-    Intermediate { format: &'a str, encoding: Encoding },
+    Certificates { format: &'a str, role: Role, stem: &'a str, encoding: Encoding },
+    Mark { format: &'a str, role: Role, stem: &'a str },
     Key { format: &'a str },
     Crl { format: &'a str },
+}
+
+/// What certificates are to a format, by their folder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Anchor,
+    Intermediate,
+}
+
+impl Role {
+    /// The folder, relative to the format's.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Anchor => "",
+            Self::Intermediate => "intermediates/",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -25,8 +43,12 @@ enum Encoding {
     PemOrDer,
 }
 
-/// Marks by format and stem, each with its file.
-type Marks<'a> = BTreeMap<(&'a str, &'a str), (&'a str, AnchorMark)>;
+/// Marks by format, role and stem, each with its file.
+type Marks<'a> = BTreeMap<(&'a str, Role, &'a str), (&'a str, AnchorMark)>;
+
+const SEQUENCE: u8 = 0x30;
+/// Label of a revocation list (RFC 7468, section 6).
+const CRL_LABEL: &str = "X509 CRL";
 
 /// Whether a path names something that is not part of the store: dot files and READMEs.
 pub(super) fn is_ignored(path: &str) -> bool {
@@ -40,40 +62,48 @@ pub(super) fn formats(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Stri
     let marks = marks(files)?;
     for (path, contents) in files {
         let fail = |defect| TrustError { file: path.clone(), defect };
-        let kept = || TrustFile { path: path.clone(), contents: contents.clone() };
         match place(path).map_err(fail)? {
-            Place::Anchor { format, stem, encoding } => {
-                let mark = marks.get(&(format, stem));
-                let anchors = anchors(path, contents, encoding, mark.map(|(_, mark)| mark)).map_err(|defect| {
-                    let marked = mark.filter(|_| defect == TrustDefect::MarkDigest);
-                    TrustError { file: marked.map_or(path.as_str(), |(file, _)| *file).to_owned(), defect }
-                })?;
-                formats.entry(format.to_owned()).or_default().anchors.extend(anchors);
+            Place::Certificates { format, role, stem, encoding } => {
+                let mark = marks.get(&(format, role, stem));
+                let trust = formats.entry(format.to_owned()).or_default();
+                add_certificates(trust, path, contents, (role, encoding), mark.map(|(_, mark)| mark)).map_err(
+                    |defect| {
+                        let marked = mark.filter(|_| defect == TrustDefect::MarkDigest);
+                        TrustError { file: marked.map_or(path.as_str(), |(file, _)| *file).to_owned(), defect }
+                    },
+                )?;
             }
             Place::Mark { .. } => {}
-            Place::Intermediate { format, encoding } => {
-                let certificates = intermediates(contents, encoding).map_err(fail)?;
-                formats.entry(format.to_owned()).or_default().intermediates.extend(certificates);
+            Place::Key { format } => {
+                let kept = TrustFile { path: path.clone(), contents: contents.clone() };
+                formats.entry(format.to_owned()).or_default().keys.push(kept);
             }
-            Place::Key { format } => formats.entry(format.to_owned()).or_default().keys.push(kept()),
-            Place::Crl { format } => formats.entry(format.to_owned()).or_default().crls.push(kept()),
+            Place::Crl { format } => {
+                let lists = revocation_lists(path, contents).map_err(fail)?;
+                formats.entry(format.to_owned()).or_default().crls.extend(lists);
+            }
         }
     }
     Ok(formats)
 }
 
-/// The marks, every one of which has an anchor file beside it.
+/// The marks, every one of which has a file beside it.
 fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
     let mut marks = BTreeMap::new();
     for (path, contents) in files {
         let fail = |defect| TrustError { file: path.clone(), defect };
-        if let Place::Mark { format, stem } = place(path).map_err(fail)? {
-            let marks_anchor =
-                ["pem", "crt", "der"].iter().any(|end| files.contains_key(&format!("{format}/{stem}.{end}")));
-            if !marks_anchor {
+        if let Place::Mark { format, role, stem } = place(path).map_err(fail)? {
+            let prefix = role.prefix();
+            let marks_something =
+                ["pem", "crt", "der"].iter().any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
+            if !marks_something {
                 return Err(fail(TrustDefect::MarkOrphan));
             }
-            marks.insert((format, stem), (path.as_str(), AnchorMark::from_toml(contents).map_err(fail)?));
+            let mark = AnchorMark::from_toml(contents).map_err(fail)?;
+            if role == Role::Intermediate && mark.is_virtual {
+                return Err(fail(TrustDefect::MarkOfAnchor));
+            }
+            marks.insert((format, role, stem), (path.as_str(), mark));
         }
     }
     Ok(marks)
@@ -87,18 +117,19 @@ fn place(path: &str) -> Result<Place<'_>, TrustDefect> {
         return Err(TrustDefect::FormatId(format.to_owned()));
     }
     match (second, third, fourth) {
-        (file, None, None) => match file.rsplit_once('.') {
-            Some((stem, "toml")) => Ok(Place::Mark { format, stem }),
-            Some((stem, extension)) => Ok(Place::Anchor { format, stem, encoding: encoding(extension)? }),
-            None => Err(TrustDefect::UnknownName),
-        },
-        ("intermediates", Some(file), None) => {
-            let (_, extension) = file.rsplit_once('.').ok_or(TrustDefect::UnknownName)?;
-            Ok(Place::Intermediate { format, encoding: encoding(extension)? })
-        }
+        (file, None, None) => certificates_or_mark(format, Role::Anchor, file),
+        ("intermediates", Some(file), None) => certificates_or_mark(format, Role::Intermediate, file),
         ("keys", Some(_), None) => Ok(Place::Key { format }),
         ("crls", Some(_), None) => Ok(Place::Crl { format }),
         (folder, ..) => Err(TrustDefect::UnknownFolder(folder.to_owned())),
+    }
+}
+
+fn certificates_or_mark<'a>(format: &'a str, role: Role, file: &'a str) -> Result<Place<'a>, TrustDefect> {
+    match file.rsplit_once('.') {
+        Some((stem, "toml")) => Ok(Place::Mark { format, role, stem }),
+        Some((stem, extension)) => Ok(Place::Certificates { format, role, stem, encoding: encoding(extension)? }),
+        None => Err(TrustDefect::UnknownName),
     }
 }
 
@@ -111,12 +142,14 @@ fn encoding(extension: &str) -> Result<Encoding, TrustDefect> {
     }
 }
 
-fn anchors(
+/// Adds the certificates, or keys, of one file to what its format trusts, and pins what its mark allows them.
+fn add_certificates(
+    trust: &mut FormatTrust,
     path: &str,
     contents: &[u8],
-    encoding: Encoding,
+    (role, encoding): (Role, Encoding),
     mark: Option<&AnchorMark>,
-) -> Result<Vec<TrustAnchor>, TrustDefect> {
+) -> Result<(), TrustDefect> {
     let identities = identities(contents, encoding)?;
     let mark = mark.cloned().unwrap_or_default();
     if let Some(expected) = mark.sha256 {
@@ -125,23 +158,39 @@ fn anchors(
             return Err(TrustDefect::MarkDigest);
         }
     }
-    let anchor = |identity| TrustAnchor { file: path.to_owned(), identity, mark: mark.clone() };
-    Ok(identities.into_iter().map(anchor).collect())
+    for identity in identities {
+        if mark.allowances != Allowances::NONE {
+            trust.pins.push((identity.key().clone(), mark.allowances));
+        }
+        match (role, identity) {
+            (Role::Anchor, identity) => {
+                trust.anchors.push(TrustAnchor { file: path.to_owned(), identity, mark: mark.clone() });
+            }
+            (Role::Intermediate, AnchorIdentity::Certificate(certificate)) => trust.intermediates.push(certificate),
+            (Role::Intermediate, AnchorIdentity::PublicKey(_)) => return Err(TrustDefect::NotCertificate),
+        }
+    }
+    Ok(())
 }
 
-fn intermediates(contents: &[u8], encoding: Encoding) -> Result<Vec<CertView>, TrustDefect> {
-    identities(contents, encoding)?
-        .into_iter()
-        .map(|identity| match identity {
-            AnchorIdentity::Certificate(certificate) => Ok(certificate),
-            AnchorIdentity::PublicKey(_) => Err(TrustDefect::NotCertificate),
-        })
-        .collect()
+/// The revocation lists of one file, DER or PEM, whatever it is called; never none.
+fn revocation_lists(path: &str, contents: &[u8]) -> Result<Vec<TrustCrl>, TrustDefect> {
+    let list = |der: &[u8]| Ok(TrustCrl { path: path.to_owned(), list: CrlView::parse(der)? });
+    match contents.first() {
+        None => Err(TrustDefect::Empty),
+        Some(&SEQUENCE) => Ok(vec![list(contents)?]),
+        Some(_) => pem::read(contents)?
+            .iter()
+            .map(|block| match block.label() {
+                CRL_LABEL => list(block.contents()),
+                other => Err(TrustDefect::UnknownLabel(printable(other))),
+            })
+            .collect(),
+    }
 }
 
 /// The certificates and public keys of one file; never none.
 fn identities(contents: &[u8], encoding: Encoding) -> Result<Vec<AnchorIdentity>, TrustDefect> {
-    const SEQUENCE: u8 = 0x30;
     let is_der = match encoding {
         Encoding::Der => true,
         Encoding::Pem => false,

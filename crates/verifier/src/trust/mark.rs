@@ -1,14 +1,16 @@
-//! NAME.toml: what an administrator notes about an anchor.
+//! NAME.toml: what an administrator notes about an anchor or an intermediate.
 
 use serde::Deserialize;
 
 use super::{SHA256_OCTETS, TrustDefect};
 
-/// Provenance and marks of an anchor.
+/// Provenance and marks of an anchor, or of an intermediate that is pinned by having marks at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnchorMark {
-    /// Whether it certifies TPMs in software (swtpm, vTPM).
+    /// Whether it certifies TPMs in software (swtpm, vTPM). For anchors alone.
     pub is_virtual: bool,
+    /// What its key, and no other, may do that keys otherwise may not.
+    pub allowances: Allowances,
     /// Where it was obtained, as free text.
     pub source: Option<String>,
     /// When it was obtained, as free text or a TOML date.
@@ -19,11 +21,44 @@ pub struct AnchorMark {
     pub vouched_by: Option<String>,
 }
 
+/// What one pinned key may do although others may not. Each is used where the profile of the chain knows it, and
+/// is then reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// `sha1 = "accept"`: it may have signed certificates by RSASSA-PKCS1-v1_5 with SHA-1.
+    pub sha1: bool,
+    /// `missing_ek_purpose = "accept"`: EK certificates that it issued may lack the extension that says so.
+    pub missing_ek_purpose: bool,
+}
+
+impl Allowances {
+    /// Nothing out of the ordinary.
+    pub const NONE: Self = Self { sha1: false, missing_ek_purpose: false };
+
+    /// What either allows.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self { sha1: self.sha1 || other.sha1, missing_ek_purpose: self.missing_ek_purpose || other.missing_ek_purpose }
+    }
+}
+
+/// A choice that a mark names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Choice {
+    Accept,
+    #[default]
+    Reject,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MarkFile {
     #[serde(default, rename = "virtual")]
     is_virtual: bool,
+    #[serde(default)]
+    sha1: Choice,
+    #[serde(default)]
+    missing_ek_purpose: Choice,
     source: Option<String>,
     date: Option<DateText>,
     sha256: Option<String>,
@@ -48,7 +83,18 @@ impl AnchorMark {
             DateText::Date(date) => date.to_string(),
             DateText::Text(text) => text,
         });
-        Ok(Self { is_virtual: file.is_virtual, source: file.source, date, sha256, vouched_by: file.vouched_by })
+        let allowances = Allowances {
+            sha1: file.sha1 == Choice::Accept,
+            missing_ek_purpose: file.missing_ek_purpose == Choice::Accept,
+        };
+        Ok(Self {
+            is_virtual: file.is_virtual,
+            allowances,
+            source: file.source,
+            date,
+            sha256,
+            vouched_by: file.vouched_by,
+        })
     }
 }
 

@@ -13,7 +13,9 @@
 
 mod crypto;
 mod field;
+mod pins;
 mod pki;
+mod revocation;
 mod rules;
 mod search;
 mod store;

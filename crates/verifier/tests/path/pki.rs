@@ -3,12 +3,13 @@
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::build::{self, CertificateTemplate, DerWriter};
+use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CrlTemplate, DerWriter, RevokedEntry};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, NameView, NamedCurve, SpkiView};
 use vouchsafe_verifier::Instant;
+use vouchsafe_verifier::RevocationDemand;
 use vouchsafe_verifier::crypto::SignatureBudget;
-use vouchsafe_verifier::path::{ChainProfile, PathError, ValidatedPath, validate_path};
+use vouchsafe_verifier::path::{ChainProfile, PathError, PathInputs, ValidatedPath, validate_path};
 use vouchsafe_verifier::trust::TrustStore;
 
 /// The time at which everything is judged unless a test says otherwise.
@@ -188,6 +189,71 @@ impl Cert {
     }
 }
 
+/// A revocation list in the making, current at [`NOW`].
+#[derive(Clone)]
+pub struct Crl {
+    pub template: CrlTemplate,
+    signing_key: u8,
+    tampered: bool,
+}
+
+impl Crl {
+    /// A list of nobody, by the CA of this name and key.
+    pub fn of(issuer: &str, key: u8) -> Self {
+        Self {
+            template: CrlTemplate {
+                algorithm: build::algorithm_identifier(oid::ECDSA_WITH_SHA256),
+                issuer: name(issuer),
+                this_update: NOW - 86_400,
+                next_update: Some(NOW + 86_400),
+                entries: Vec::new(),
+                extensions: Vec::new(),
+            },
+            signing_key: key,
+            tampered: false,
+        }
+    }
+
+    pub fn revoking(self, serial: &[u8]) -> Self {
+        self.entry(serial, Vec::new())
+    }
+
+    pub fn entry(mut self, serial: &[u8], extensions: Vec<Vec<u8>>) -> Self {
+        self.template.entries.push(RevokedEntry { serial: serial.to_vec(), revoked_at: NOW - 90_000, extensions });
+        self
+    }
+
+    pub fn with(mut self, extension: Vec<u8>) -> Self {
+        self.template.extensions.push(extension);
+        self
+    }
+
+    pub fn updates(mut self, this_update: i64, next_update: Option<i64>) -> Self {
+        (self.template.this_update, self.template.next_update) = (this_update, next_update);
+        self
+    }
+
+    pub fn tampered(mut self) -> Self {
+        self.tampered = true;
+        self
+    }
+
+    pub fn der(&self) -> Vec<u8> {
+        let tbs = self.template.tbs_der();
+        let signature: Signature = key(self.signing_key).sign(&tbs);
+        let mut signature = signature.to_der().as_bytes().to_vec();
+        if self.tampered {
+            *signature.last_mut().unwrap() ^= 1;
+        }
+        build::assemble(&tbs, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &signature)
+    }
+}
+
+/// What a path is validated for, with what is asked of revocation by default.
+pub fn inputs(profile: ChainProfile, at: Instant) -> PathInputs {
+    PathInputs { profile, at, revocation: RevocationDemand::default() }
+}
+
 /// A trust store of these anchors.
 pub fn trust(anchors: &[&CertView]) -> TrustStore {
     let file = |(index, anchor): (usize, &&CertView)| (format!("{FORMAT}/{index}.der"), anchor.as_der().to_vec());
@@ -207,7 +273,7 @@ pub fn validate(
     profile: ChainProfile,
 ) -> Result<ValidatedPath, PathError> {
     let at = Instant::from_unix_seconds(NOW);
-    validate_path(leaf, pool, trust.format(FORMAT), profile, at, &mut SignatureBudget::new())
+    validate_path(leaf, pool, trust.format(FORMAT), inputs(profile, at), &mut SignatureBudget::new())
 }
 
 /// The code with which validation as an attesting key's chain ends; `accepted` where it does not fail.

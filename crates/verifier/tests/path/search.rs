@@ -9,18 +9,19 @@ use vouchsafe_verifier::crypto::SignatureBudget;
 use vouchsafe_verifier::path::{ChainProfile, PathError, ValidatedPath, validate_path};
 use vouchsafe_verifier::trust::TrustStore;
 
-use crate::pki::{Cert, FORMAT, NOW, code, spki, trust, trust_key, validate};
+use crate::pki::{Cert, FORMAT, NOW, code, inputs, spki, trust, trust_key, validate};
 
 const ROOT: &str = "CN=root";
 const CA: &str = "CN=ca";
 const AK: &str = "CN=ak";
 
-/// Signature checks, time and outcome of one validation.
+/// Signature checks, time and outcome of one validation. Tests bound the checks closely and the time loosely, since
+/// they run unoptimized beside others; the benchmark measures it.
 fn cost(ak: &CertView, pool: &[CertView], trust: &TrustStore) -> (usize, Duration, Result<ValidatedPath, PathError>) {
     let mut budget = SignatureBudget::new();
     let started = Clock::now();
     let at = Instant::from_unix_seconds(NOW);
-    let result = validate_path(ak, pool, trust.format(FORMAT), ChainProfile::AkAttest, at, &mut budget);
+    let result = validate_path(ak, pool, trust.format(FORMAT), inputs(ChainProfile::AkAttest, at), &mut budget);
     (budget.spent(), started.elapsed(), result)
 }
 
@@ -168,14 +169,14 @@ fn cas_that_certify_each_other_without_an_anchor_cost_next_to_nothing() {
     let (checks, elapsed, result) = cost(&ak, &clique, &trust(&[&root]));
     assert_eq!(result.unwrap_err().code(), "chain.no-path");
     assert_eq!(checks, 0);
-    assert!(elapsed < Duration::from_millis(20), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(300), "{elapsed:?}");
     // The same with the anchor's name, and one way that really leads there.
     let mut with_way = clique.clone();
     with_way.push(Cert::ca(&subject(5), 25, ROOT, 1).build());
     let (checks, elapsed, result) = cost(&ak, &with_way, &trust(&[&root]));
     assert!(result.is_ok());
     assert!(checks <= 12, "{checks}");
-    assert!(elapsed < Duration::from_millis(20), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(300), "{elapsed:?}");
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn certificates_that_only_claim_the_anchors_name_cost_one_check_each() {
     let (checks, elapsed, result) = cost(&ak, &clique, &trust(&[&Cert::root(ROOT, 1).build()]));
     assert_eq!(result.unwrap_err().code(), "chain.bad-signature");
     assert_eq!(checks, 65);
-    assert!(elapsed < Duration::from_millis(60), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(600), "{elapsed:?}");
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn a_clique_that_is_really_certified_is_walked_through_a_bounded_number_of_times
     let (checks, elapsed, result) = cost(&ak, &clique, &trust(&[&root]));
     assert_eq!(result.unwrap_err().code(), "chain.name-constraints");
     assert!(checks <= 60, "{checks}");
-    assert!(elapsed < Duration::from_millis(500), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
     let inside = Cert::ak("CN=ak,O=Elsewhere", 3, &subject(6), 26).build();
     assert_eq!(code(&inside, &clique, &root), "accepted");
 }

@@ -4,7 +4,7 @@ use vouchsafe_evidence::pem;
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::trust::{TrustDefect, TrustError, TrustStore};
 
-use crate::pki::{Cert, spki};
+use crate::pki::{Cert, Crl, spki};
 
 fn root(key: u8) -> CertView {
     Cert::root("CN=root", key).build()
@@ -29,6 +29,7 @@ fn every_kind_of_file_has_its_place() {
     let key = pem::encode("PUBLIC KEY", spki(4).as_der());
     let both = pem_of(&[&first, &second]);
     let mark = b"virtual = true\nsource = 'swtpm_localca'\ndate = 2026-11-22\nvouched_by = 'the lab'\n";
+    let list = Crl::of("CN=root", 1).der();
     let store = store(&[
         ("README.md", b"ignored"),
         (".git/HEAD", b"ignored"),
@@ -42,7 +43,8 @@ fn every_kind_of_file_has_its_place() {
         ("tpm-ek/key.der", spki(5).as_der()),
         ("tpm-ek/intermediates/ca.pem", &both),
         ("tpm-ek/keys/anything", b"kept"),
-        ("tpm-ek/crls/list.crl", b"kept too"),
+        ("tpm-ek/crls/list.crl", &list),
+        ("tpm-ek/crls/lists.pem", pem::encode("X509 CRL", &list).repeat(2).as_bytes()),
         ("tpm-quote/root.der", first.as_der()),
     ])
     .unwrap();
@@ -62,7 +64,9 @@ fn every_kind_of_file_has_its_place() {
     assert_eq!(ek.anchors()[3].key(), &spki(5));
     assert_eq!(ek.intermediates(), [first, second]);
     assert_eq!(ek.keys()[0].contents, b"kept");
-    assert_eq!(ek.crls()[0].path, "tpm-ek/crls/list.crl");
+    let lists: Vec<&str> = ek.crls().iter().map(|list| list.path.as_str()).collect();
+    assert_eq!(lists, ["tpm-ek/crls/list.crl", "tpm-ek/crls/lists.pem", "tpm-ek/crls/lists.pem"]);
+    assert_eq!(ek.crls()[0].list.as_der(), list);
     assert_eq!(store.format("tpm-quote").anchors().len(), 1);
     assert!(store.format("tpm-certify").anchors().is_empty());
 }
@@ -87,7 +91,11 @@ fn whatever_cannot_be_used_is_named() {
         ("tpm-ek/a.txt", &good, is(TrustDefect::UnknownName)),
         ("tpm-ek/anchor", &good, is(TrustDefect::UnknownName)),
         ("tpm-ek/intermediates/a.txt", &good, is(TrustDefect::UnknownName)),
-        ("tpm-ek/intermediates/a.toml", b"", is(TrustDefect::UnknownName)),
+        ("tpm-ek/intermediates/a.toml", b"", is(TrustDefect::MarkOrphan)),
+        ("tpm-ek/crls/empty", b"", is(TrustDefect::Empty)),
+        ("tpm-ek/crls/a.pem", &good, is(TrustDefect::UnknownLabel("CERTIFICATE".into()))),
+        ("tpm-ek/crls/a.crl", certificate.as_der(), Box::new(malformed)),
+        ("tpm-ek/crls/a.crl", b"neither PEM nor DER", Box::new(malformed)),
         ("tpm-ek/other/a.pem", &good, is(TrustDefect::UnknownFolder("other".into()))),
         ("tpm-ek/intermediates/deep/a.pem", &good, is(TrustDefect::UnknownFolder("intermediates".into()))),
         ("tpm-ek/b.pem", b"", Box::new(malformed)),
@@ -116,6 +124,21 @@ fn whatever_cannot_be_used_is_named() {
         assert!(error.to_string().contains(path));
     }
     assert!(store(&[anchor]).is_ok());
+}
+
+#[test]
+fn a_mark_beside_an_intermediate_says_nothing_about_virtual_modules() {
+    let file = pem_of(&[&root(1)]);
+    let with =
+        |mark: &str| store(&[("tpm-ek/intermediates/a.pem", &file), ("tpm-ek/intermediates/a.toml", mark.as_bytes())]);
+    let store = with("sha1 = 'accept'\nsource = 'the vendor'").unwrap();
+    assert!(store.format("tpm-ek").allowances(&spki(1)).sha1);
+    assert!(!store.format("tpm-ek").allowances(&spki(1)).missing_ek_purpose);
+    assert!(!store.format("tpm-ek").allowances(&spki(2)).sha1);
+    assert!(!store.format("tpm-certify").allowances(&spki(1)).sha1);
+    assert_eq!(with("virtual = true").unwrap_err().defect, TrustDefect::MarkOfAnchor);
+    assert!(matches!(with("sha1 = 'yes'").unwrap_err().defect, TrustDefect::Mark(_)));
+    assert!(!with("sha1 = 'reject'").unwrap().format("tpm-ek").allowances(&spki(1)).sha1);
 }
 
 #[test]
