@@ -12,13 +12,16 @@
     missing_docs
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vouchsafe_evidence::x509::{CertView, Quirk};
+use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::x509::extensions::SubjectAltName;
 use vouchsafe_evidence::{oid, pem};
 use vouchsafe_verifier::Instant;
+use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 use vouchsafe_verifier::enrolment::{AuthenticatedEk, authenticate_ek};
 use vouchsafe_verifier::trust::TrustStore;
 
@@ -98,14 +101,15 @@ const EXPECTED: [(&str, &str, &str); 12] = [
     ("ek-go-tpm-tools-9fdd79", "accepted", "accepted"),
     // The key of this one signs: it is an attesting key beneath the CA for endorsement keys.
     ("ek-go-tpm-tools-d2ec0b", "chain.key-usage", "chain.key-usage"),
-    ("ek-guard-oss-54dea2", "accepted key-usage-absent unsorted-rdn-set", ""),
-    ("ek-guard-oss-e54a9d", "accepted non-minimal-key-usage", ""),
-    // Signed with SHA-1.
-    ("ek-hirs-3c5e8e", "chain.weak-algorithm", ""),
-    ("ek-hirs-6de7b2", "chain.weak-algorithm", ""),
-    ("ek-intc-cml-ptt-ecc", "accepted explicit-default", ""),
-    ("ek-intel-secl-8e0c90", "accepted unsorted-rdn-set", ""),
-    // Their CA certificates are not at hand: one is an example, one of a software module.
+    ("ek-guard-oss-54dea2", "accepted unsorted-rdn-set", "accepted unsorted-rdn-set"),
+    ("ek-guard-oss-e54a9d", "accepted non-minimal-key-usage", "accepted non-minimal-key-usage"),
+    // Signed with SHA-1, for keys that are marked for OAEP alone.
+    ("ek-hirs-3c5e8e", "chain.weak-algorithm", "accepted key-usage-absent sha1-signature unsorted-rdn-set oaep-spki"),
+    ("ek-hirs-6de7b2", "chain.weak-algorithm", "accepted key-usage-absent sha1-signature oaep-spki unsorted-rdn-set"),
+    // Beneath an intermediate with critical policies.
+    ("ek-intc-cml-ptt-ecc", "accepted explicit-default", "accepted explicit-default"),
+    ("ek-intel-secl-8e0c90", "accepted unsorted-rdn-set", "accepted unsorted-rdn-set"),
+    // Their CA certificates are not at hand: one is of a software module, one an example.
     ("ek-keylime-3a888a", "chain.no-path", "chain.no-path"),
     ("ek-pupmod-simp-tpm2-4fd2ec", "chain.no-path", "chain.no-path"),
 ];
@@ -120,4 +124,99 @@ fn every_certificate_has_its_path_or_its_reason() {
         .collect();
     let expected = EXPECTED.map(|(name, plain, marked)| (name.to_owned(), plain.to_owned(), marked.to_owned()));
     assert_eq!(found, expected);
+}
+
+/// A mark is for one key: with those of the other vendors alone, each of these stays refused.
+#[test]
+fn the_marks_of_one_vendor_help_no_other() {
+    let Some(folder) = folder() else { return };
+    let certificates = certificates(&folder);
+    for (name, own, others) in [
+        ("ek-hirs-3c5e8e", NUVOTON_2010, [STM_02, GOOGLE]),
+        ("ek-hirs-6de7b2", STM_02, [NUVOTON_2010, GOOGLE]),
+        ("ek-go-tpm-tools-0dd713", GOOGLE, [NUVOTON_2010, STM_02]),
+    ] {
+        assert!(outcome(&certificates[name], &trust(&folder, &[own])).is_ok(), "{name}");
+        assert!(outcome(&certificates[name], &trust(&folder, &others)).is_err(), "{name}");
+    }
+}
+
+/// The certificate as it lies in NV storage: padding behind it changes nothing but what is reported.
+#[test]
+fn padding_behind_a_certificate_is_told() {
+    let Some(folder) = folder() else { return };
+    let trust = trust(&folder, &[]);
+    let ek = &certificates(&folder)["ek-intc-cml-ptt-ecc"];
+    for fill in [0x00, 0xFF] {
+        let padded = CertView::parse_padded(&[ek.as_der(), &[fill; 300]].concat()).unwrap();
+        assert_eq!(padded.tbs(), ek.tbs());
+        assert_eq!(described(outcome(&padded, &trust)), "accepted trailing-padding explicit-default");
+    }
+    assert!(CertView::parse(&[ek.as_der(), &[0; 300]].concat()).is_err());
+}
+
+/// One flipped bit anywhere in what was signed, or in the signature, and the chain no longer holds: the original bytes
+/// are what is checked, whatever their encoding.
+#[test]
+fn quirks_do_not_loosen_signatures() {
+    let Some(folder) = folder() else { return };
+    let trust = trust(&folder, &[NUVOTON_2010, STM_02, GOOGLE]);
+    for (name, ek) in certificates(&folder) {
+        if outcome(&ek, &trust).is_err() {
+            continue;
+        }
+        for at in (0..ek.as_der().len()).step_by(17) {
+            let mut changed = ek.as_der().to_vec();
+            changed[at] ^= 0x04;
+            if let Ok(changed) = CertView::parse(&changed) {
+                assert!(outcome(&changed, &trust).is_err(), "{name} with octet {at} changed");
+            }
+        }
+    }
+}
+
+/// Manufacturer, model and version are found whether they share one RDN or have one each.
+#[test]
+fn modules_say_what_they_are() {
+    let Some(folder) = folder() else { return };
+    let trust = trust(&folder, &[NUVOTON_2010, STM_02, GOOGLE]);
+    let mut shared_rdn = 0;
+    for (name, ek) in certificates(&folder) {
+        let Ok(authenticated) = outcome(&ek, &trust) else { continue };
+        // Google's newer certificates hold no alternative name at all.
+        let expected = if name.ends_with("0dd713") || name.ends_with("2df796") { 0 } else { 3 };
+        assert_eq!(authenticated.model().len(), expected, "{name}");
+        let value = ek.extension(oid::SUBJECT_ALT_NAME).unwrap().map(|extension| extension.value());
+        let names = value.map(|value| SubjectAltName::parse(value).unwrap());
+        let widest = names.iter().flat_map(|names| names.directory_names().flat_map(|name| name.rdns()));
+        shared_rdn += usize::from(widest.map(|rdn| rdn.attributes().count()).max() == Some(3));
+    }
+    assert!(shared_rdn > 0);
+}
+
+/// Every CA certificate is signed by a CA that is at hand: the vendors' roots by themselves, the rest by them.
+#[test]
+fn every_ca_certificate_leads_to_a_root() {
+    let Some(folder) = folder() else { return };
+    let authorities = certificates(&folder.join("ca"));
+    let mut not_checked = Vec::new();
+    let mut critical_policies = 0;
+    for (name, authority) in &authorities {
+        let algorithm = SignatureAlgorithm::from_der(authority.outer_algorithm().as_der()).unwrap();
+        let policies = authority.extension(oid::CERTIFICATE_POLICIES).unwrap();
+        critical_policies += usize::from(policies.is_some_and(|extension| extension.is_critical()));
+        let signed = authorities.values().filter(|issuer| issuer.subject().matches(authority.issuer())).any(|issuer| {
+            let mut budget = SignatureBudget::new();
+            verify_signature(&mut budget, issuer.spki(), algorithm, authority.tbs(), authority.signature()).is_ok()
+        });
+        if !signed {
+            not_checked.push((name.as_str(), algorithm));
+        }
+    }
+    assert_eq!(critical_policies, 4);
+    // A root's own signature is nothing that anything rests on; this one is by SHA-1.
+    let [(name, SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1))] = not_checked[..] else {
+        panic!("{not_checked:?}");
+    };
+    assert!(name.contains("Nuvoton"), "{name}");
 }
