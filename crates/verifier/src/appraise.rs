@@ -104,26 +104,24 @@ fn appraise_platform(
             ));
         }
     }
-    violations.extend(compare_references(platform, policy.references(), true));
-    violations.extend(compare_references(platform, baseline, false));
+    violations.extend(compare_references(platform, policy.references()));
+    violations.extend(compare_references(platform, baseline));
     if statement.signer().root().is_virtual() && policy.virtual_module() == Stance::Reject {
         violations.push(Rejection::plain(codes::POLICY_VIRTUAL));
     }
     violations.into_iter().map(|violation| violation.in_statement(statement.index())).collect()
 }
 
-/// Compares quoted values with references. A register that policy names must be quoted (`demanded`); one that
-/// was merely recorded at enrolment counts where it is quoted.
-fn compare_references(platform: &AttestedPlatform, references: &ReferenceValues, demanded: bool) -> Vec<Rejection> {
+/// Compares quoted values with references. Every register that has one must be quoted: the device, which chooses
+/// what it quotes, must not choose what it is compared with (CVE-2022-0317).
+fn compare_references(platform: &AttestedPlatform, references: &ReferenceValues) -> Vec<Rejection> {
     let mut violations = Vec::new();
     for (bank, index, wanted) in references.iter() {
         let Some(place) = platform.registers.iter().position(|register| *register == (bank, index)) else {
-            if demanded {
-                violations.push(Rejection::new(
-                    codes::TPM_PCR_SELECTION,
-                    format!("PCR {index} of the {} bank has a reference value and is not quoted.", bank.label()),
-                ));
-            }
+            violations.push(Rejection::new(
+                codes::TPM_PCR_SELECTION,
+                format!("PCR {index} of the {} bank has a reference value and is not quoted.", bank.label()),
+            ));
             continue;
         };
         let Some(values) = &platform.values else {

@@ -22,7 +22,7 @@ use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::trust::TrustStore;
 
-pub(crate) use signer::{AkCertificate, AttestingKey, Endorser, names_attesting_key};
+pub(crate) use signer::{AkCertificates, AttestingKey, Endorser, has_purpose, names_attesting_key};
 
 /// What authentication works with, the same for every statement of a request.
 pub(crate) struct Context<'a> {

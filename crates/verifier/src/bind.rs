@@ -294,13 +294,18 @@ fn annotate(binding: &mut Binding, index: usize) {
     }
 }
 
+/// The platform statement of the key's device; one that is not connected has its own violation.
 fn choose_platform(statements: &[Authenticated], binding: &mut Binding) {
-    let mut platforms =
-        statements.iter().enumerate().filter(|(_, statement)| statement.platform().is_some()).map(|(place, _)| place);
-    binding.platform = platforms.next();
-    if let Some(second) = platforms.next().and_then(|place| statements.get(place)) {
+    let platforms: Vec<(usize, &Authenticated)> =
+        statements.iter().enumerate().filter(|(_, statement)| statement.platform().is_some()).collect();
+    let is_bound = |statement: &Authenticated| {
+        !binding.violations.iter().any(|violation| violation.statement() == Some(statement.index()))
+    };
+    let bound = platforms.iter().find(|(_, statement)| is_bound(statement)).map(|(place, _)| *place);
+    if let Some((_, second)) = platforms.get(1) {
         binding.violations.push(Rejection::plain(codes::BIND_SEVERAL_PLATFORMS).in_statement(second.index()));
     }
+    binding.platform = bound;
 }
 
 /// The attestation keys behind the statements, each once.
@@ -362,10 +367,14 @@ fn same_module(a: &AttestingKey, b: &AttestingKey, statements: &[Authenticated])
     if linked {
         return Some(By::Name);
     }
-    let (a, b) = (a.certificate()?, b.certificate()?);
-    let same_issuer = a.issuer_key().same_key(b.issuer_key());
-    let same_link = a.device_link().is_some_and(|link| !link.is_empty() && b.device_link() == Some(link));
-    (same_issuer && same_link).then_some(By::DeviceLink)
+    let (a, b) = (a.certificates()?, b.certificates()?);
+    let linked = a.iter().any(|a| {
+        b.iter().any(|b| {
+            let same_link = a.device_link().is_some_and(|link| !link.is_empty() && b.device_link() == Some(link));
+            same_link && a.issuer_key().same_key(b.issuer_key())
+        })
+    });
+    linked.then_some(By::DeviceLink)
 }
 
 /// Whether `issuer` certified the Name of `other` (TPM2_Certify), `other` being unable to leave its TPM.
@@ -376,7 +385,7 @@ fn certifies(issuer: &AttestingKey, other: &AttestingKey, statements: &[Authenti
         let Some(key) = statement.key() else { return false };
         let Some(name) = key.public.as_ref().and_then(|public| public.name()) else { return false };
         let pinned = match other.endorser() {
-            Endorser::Certificate(certificate) => certificate.name(),
+            Endorser::Certificates(certificates) => certificates.name(),
             Endorser::Link { .. } => None,
         };
         statement.format() == FormatId::TpmCertify

@@ -12,7 +12,7 @@ use vouchsafe_evidence::x509::CsrDefect;
 use vouchsafe_evidence::x509::extensions::{self, CertificatePolicies, SubjectAltName};
 use vouchsafe_evidence::{Malformed, Reason};
 
-use crate::authenticate::{AkCertificate, AttestedKey, Authenticated};
+use crate::authenticate::{AkCertificates, AttestedKey, Authenticated};
 use crate::claims::{Claims, Source};
 use crate::hex;
 use crate::policy::ReferenceValues;
@@ -130,13 +130,13 @@ fn clock(claims: &mut Claims, attest: &TpmsAttest, at: usize) {
     claims.put("boot_count", attest.clock_info().reset_count, Source::Signed, at);
 }
 
-/// What an AK certificate says of the module: copied there from the EK certificate.
-fn module(claims: &mut Claims, certificate: &AkCertificate, at: usize) {
+/// What AK certificates say of the module: copied there from the EK certificate.
+fn module(claims: &mut Claims, certificates: &AkCertificates, at: usize) {
     // The mark on an anchor says "virtual"; that an unmarked one is of real chips is its maker's promise.
     let (kind, source) =
-        if certificate.is_virtual() { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
+        if certificates.is_virtual() { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
     claims.put("kind", kind, source, at);
-    let names = extension(certificate, oid::SUBJECT_ALT_NAME).and_then(|value| SubjectAltName::parse(value).ok());
+    let names = extension(certificates, oid::SUBJECT_ALT_NAME).and_then(|value| SubjectAltName::parse(value).ok());
     let Some(names) = names else { return };
     let attributes = [("vendor", oid::TPM_MANUFACTURER), ("model", oid::TPM_MODEL), ("hw_version", oid::TPM_VERSION)];
     for (claim, attribute) in attributes {
@@ -146,8 +146,9 @@ fn module(claims: &mut Claims, certificate: &AkCertificate, at: usize) {
     }
 }
 
-fn extension(certificate: &AkCertificate, oid: Oid) -> Option<&[u8]> {
-    certificate.view().extension(oid).ok().flatten().map(|extension| extension.value())
+fn extension(certificates: &AkCertificates, oid: Oid) -> Option<&[u8]> {
+    let mut found = certificates.iter().filter_map(|certificate| certificate.view().extension(oid).ok().flatten());
+    found.next().map(|extension| extension.value())
 }
 
 /// Bootstrap methods by the policy that an AK certificate names (DESIGN, "AK certificates").
@@ -177,8 +178,8 @@ pub(crate) fn attesting_key(statement: &Authenticated) -> Claims {
         claims.put("environment", "module", Source::Implied, at);
     }
     claims.put("revocation", root.revocation().label(), Source::Endorsed, at);
-    if !root.deviations().is_empty() {
-        let quirks: Vec<&str> = root.deviations().iter().map(|deviation| deviation.label()).collect();
+    if root.deviations().next().is_some() {
+        let quirks: Vec<&str> = root.deviations().map(|deviation| deviation.label()).collect();
         claims.put("chain_quirks", quirks, Source::Endorsed, at);
     }
     if let Some(name) = root.name() {

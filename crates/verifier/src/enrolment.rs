@@ -276,7 +276,7 @@ pub fn qualify_ak(public: &[u8]) -> Result<QualifiedAk, Vec<Rejection>> {
 }
 
 /// The families that the whole attribute word allows; `None` where it is of no attestation key.
-fn families(attributes: ObjectAttributes) -> Option<&'static [Family]> {
+pub(crate) fn families(attributes: ObjectAttributes) -> Option<&'static [Family]> {
     match attributes.bits() & !INDIFFERENT {
         AK_ATTRIBUTES => Some(&[Family::Attest, Family::CertifyX509]),
         // Without x509sign a restricted key can be made to sign a certificate of the client's choice (A7).

@@ -102,6 +102,7 @@ pub mod codes {
     codes! {
         AK_CERTIFICATE_MISSING = "ak.certificate-missing", "csr-attestation-29, 4.1", "No certificate of the key that signed this statement is in the bundle.";
         AK_NAME_MALFORMED = "ak.name-malformed", "Vouchsafe DESIGN, AK certificates", "The AK Name extension of an attestation key certificate is not a Name.";
+        AK_NAME_MISMATCH = "ak.name-mismatch", "Vouchsafe DESIGN, AK certificates", "Two valid certificates of one attestation key pin different Names.";
         AK_ATTRIBUTES = "ak.attributes", "Vouchsafe DESIGN, The attesting key", "The attestation key's attributes are not those of a key that can only attest.";
         AK_DEVICE_LINK_MALFORMED = "ak.device-link-malformed", "Vouchsafe DESIGN, Binding graph", "The deviceLink extension of an attestation key certificate is malformed or empty.";
         AK_NAME_ALGORITHM = "ak.name-algorithm", "Vouchsafe DESIGN, The attesting key", "The attestation key's nameAlg is weaker than SHA-256.";

@@ -367,6 +367,15 @@ fn platform_section(
     let mut reasons = failures(authentication, false);
     let present =
         !reasons.is_empty() || authentication.statements.iter().any(|statement| statement.platform().is_some());
+    let of_platform = |rejection: &&Rejection| {
+        let statement = authentication.statements.iter().find(|found| Some(found.index()) == rejection.statement());
+        statement.is_some_and(|statement| statement.platform().is_some())
+    };
+    reasons.extend(binding.violations.iter().filter(of_platform).cloned());
+    if present && reasons.is_empty() && binding.platform.is_none() {
+        // Nothing is wrong with it but that there is no key for it to stand beside.
+        reasons.extend(binding.violations.iter().cloned());
+    }
     reasons.extend(appraisal.platform.iter().cloned());
     let statement = binding.platform.and_then(|place| authentication.statements.get(place));
     let outcome = match (statement, present) {

@@ -147,17 +147,22 @@ fn assemble_statements(parts: Parts, format: Option<FormatId>) -> Result<Submiss
 fn infer_format(parts: &Parts) -> Option<FormatId> {
     match parts.attests.first() {
         Some(attest) => Some(attest_format(&attest.value)),
+        // What is published in a certificate may itself hang under an AK certificate with a tcg-tpmaObject.
+        None if parts.certificates().any(|(_, certificate)| publishes(certificate)) => None,
         None => {
             parts.certificates().any(|(_, certificate)| is_tpm_made(certificate)).then_some(FormatId::TpmCertifyX509)
         }
     }
 }
 
+/// Whether a certificate carries attestation statements in its extension.
+fn publishes(certificate: &CertView) -> bool {
+    certificate.extensions().any(|extension| extension.oid() == oid::AA_ATTESTATION)
+}
+
 /// A certificate that publishes statements about its key (draft-ietf-lamps-csr-attestation-29, 4.3).
 fn assemble_published(parts: Parts) -> Result<Submission, InputError> {
     parts.no_loose_parts()?;
-    let publishes =
-        |certificate: &CertView| certificate.extensions().any(|extension| extension.oid() == oid::AA_ATTESTATION);
     let found: Vec<_> = parts.certificates().filter(|(_, certificate)| publishes(certificate)).collect();
     let (file, certificate) = match found.as_slice() {
         [] => return Err(nothing_to_verify(&parts)),

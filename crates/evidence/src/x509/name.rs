@@ -1,9 +1,10 @@
 //! Name (RFC 5280, 4.1.2.4), kept as its original bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::oid::{self, Oid};
 use crate::text::printable;
+use crate::tpm::HashAlg;
 use crate::x509::der::{Element, Reader, Tag};
 use crate::{Malformed, Reason, limits};
 
@@ -15,9 +16,37 @@ use crate::{Malformed, Reason, limits};
 /// ```
 ///
 /// `==` compares bytes; [`NameView::matches`] compares as RFC 5280, 7.1 does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NameView {
-    der: Arc<[u8]>,
+#[derive(Clone, Debug)]
+pub struct NameView(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    der: Box<[u8]>,
+    folded: OnceLock<Folded>,
+}
+
+/// A name in a form in which equal names are equal. Made once: whoever builds paths compares each name with
+/// hundreds of others, and an attacker chooses how long they are.
+#[derive(Debug)]
+struct Folded {
+    /// Each RDN.
+    rdns: Vec<Vec<u8>>,
+    /// SHA-256 over all of them.
+    digest: Vec<u8>,
+}
+
+impl PartialEq for NameView {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for NameView {}
+
+impl core::hash::Hash for NameView {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.0.der.hash(state);
+    }
 }
 
 impl NameView {
@@ -53,13 +82,13 @@ impl NameView {
                 }
             }
         }
-        Ok(Self { der: element.as_der().into() })
+        Ok(Self(Arc::new(Inner { der: element.as_der().into(), folded: OnceLock::new() })))
     }
 
     /// The original DER.
     #[must_use]
     pub fn as_der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// Whether there are no RDNs.
@@ -70,7 +99,7 @@ impl NameView {
 
     /// The RDNs in the order of the sequence: the topmost first.
     pub fn rdns(&self) -> impl Iterator<Item = Rdn<'_>> {
-        let mut outer = Reader::new(&self.der, "Name");
+        let mut outer = Reader::new(&self.0.der, "Name");
         let mut rdns = outer.element().map(|name| name.reader()).ok();
         // Every element was read once when the name was made.
         core::iter::from_fn(move || rdns.as_mut()?.element().ok().map(|set| Rdn { set }))
@@ -85,15 +114,23 @@ impl NameView {
     /// and IA5String without regard to case and to runs of white space, all else octet by octet.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.der == other.der || (self.rdns().count() == other.rdns().count() && other.is_within(self))
+        self == other || self.folded().digest == other.folded().digest
     }
 
     /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
     /// of this name (RFC 5280, 7.1 and 4.2.1.10). Every name stands beneath the empty one.
     #[must_use]
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        let mut own = self.rdns();
-        ancestor.rdns().all(|theirs| own.next().is_some_and(|rdn| rdn.matches(&theirs)))
+        self.folded().rdns.starts_with(&ancestor.folded().rdns)
+    }
+
+    fn folded(&self) -> &Folded {
+        self.0.folded.get_or_init(|| {
+            let rdns: Vec<Vec<u8>> = self.rdns().map(|rdn| rdn.folded()).collect();
+            let parts: Vec<&[u8]> = rdns.iter().map(Vec::as_slice).collect();
+            let digest = HashAlg::Sha256.digest(&parts);
+            Folded { rdns, digest }
+        })
     }
 
     /// The name as text in the form of RFC 4514 (last RDN first), safe to show.
@@ -124,15 +161,12 @@ impl<'a> Rdn<'a> {
         core::iter::from_fn(move || read_attribute(&mut members).ok())
     }
 
-    fn matches(&self, other: &Self) -> bool {
-        self.as_der() == other.as_der() || self.comparable() == other.comparable()
-    }
-
-    /// The attributes in a form in which equal RDNs are equal: folded, and in one order.
-    fn comparable(&self) -> Vec<(Oid, Comparable<'a>)> {
-        let mut attributes: Vec<_> = self.attributes().map(|part| (part.oid, part.comparable())).collect();
+    /// The attributes in a form in which equal RDNs, and no others, are equal: folded, in one order, each part
+    /// preceded by its length.
+    fn folded(&self) -> Vec<u8> {
+        let mut attributes: Vec<Vec<u8>> = self.attributes().map(|part| part.folded()).collect();
         attributes.sort();
-        attributes
+        framed(&attributes.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     fn to_display(self) -> String {
@@ -149,13 +183,14 @@ pub struct NameAttribute<'a> {
     value: Element<'a>,
 }
 
-/// A value in a form in which equal values are equal.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Comparable<'a> {
-    /// Without regard to case and to runs of white space.
-    Folded(String),
-    /// Octet by octet.
-    Der(&'a [u8]),
+/// The parts, each preceded by its length, so that no two lists run into one another.
+fn framed(parts: &[&[u8]]) -> Vec<u8> {
+    let mut framed = u32::try_from(parts.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    for part in parts {
+        framed.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        framed.extend_from_slice(part);
+    }
+    framed
 }
 
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<NameAttribute<'a>, Malformed> {
@@ -210,14 +245,17 @@ impl<'a> NameAttribute<'a> {
         }
     }
 
-    fn comparable(&self) -> Comparable<'a> {
+    /// Type and value in a form in which equal ones are equal: strings that RFC 5280 folds without regard to case
+    /// and to runs of white space, whatever their string type; all else octet by octet.
+    fn folded(&self) -> Vec<u8> {
         let is_folded = matches!(self.value.tag(), Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING);
+        let oid = self.oid.to_string();
         match self.text() {
             Some(text) if is_folded => {
-                let text = text.to_lowercase();
-                Comparable::Folded(text.split_whitespace().collect::<Vec<_>>().join(" "))
+                let text = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+                framed(&[oid.as_bytes(), b"folded", text.as_bytes()])
             }
-            _ => Comparable::Der(self.value.as_der()),
+            Some(_) | None => framed(&[oid.as_bytes(), b"der", self.value.as_der()]),
         }
     }
 

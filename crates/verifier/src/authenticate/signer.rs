@@ -9,6 +9,7 @@ use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use super::{Authenticated, Context, Parsed, tpm_signature};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::enrolment::{Family, families};
 use crate::path::{ChainProfile, Deviation, PathError, PathInputs, Revocation, ValidatedPath, validate_path};
 use crate::rejection::{Rejection, codes};
 
@@ -22,12 +23,13 @@ pub(crate) struct AttestingKey {
 /// On whose word a key is an attestation key.
 #[derive(Clone, Debug)]
 pub(crate) enum Endorser {
-    /// A certificate with a path to a trust anchor.
-    Certificate(AkCertificate),
+    /// Certificates with a path to a trust anchor: all of the bundle's that have one, so that their order means
+    /// nothing.
+    Certificates(AkCertificates),
     /// Another attestation key, itself certified, that certified this one's Name.
     Link {
-        /// The certificate at the head of the chain of links.
-        root: AkCertificate,
+        /// The certificates of the key at the head of the chain of links.
+        root: AkCertificates,
         /// The key of that certificate.
         root_key: SpkiView,
     },
@@ -44,27 +46,86 @@ impl AttestingKey {
         &self.endorser
     }
 
-    /// Its own certificate, where it has one.
-    pub(crate) const fn certificate(&self) -> Option<&AkCertificate> {
+    /// Its own certificates, where it has any.
+    pub(crate) const fn certificates(&self) -> Option<&AkCertificates> {
         match &self.endorser {
-            Endorser::Certificate(certificate) => Some(certificate),
+            Endorser::Certificates(certificates) => Some(certificates),
             Endorser::Link { .. } => None,
         }
     }
 
-    /// The certificate that trust in it rests on, its own or the head of its links.
-    pub(crate) const fn root(&self) -> &AkCertificate {
+    /// The certificates that trust in it rests on, its own or those of the head of its links.
+    pub(crate) const fn root(&self) -> &AkCertificates {
         match &self.endorser {
-            Endorser::Certificate(certificate) | Endorser::Link { root: certificate, .. } => certificate,
+            Endorser::Certificates(certificates) | Endorser::Link { root: certificates, .. } => certificates,
         }
     }
 
     /// The key of [`AttestingKey::root`].
     pub(crate) const fn root_key(&self) -> &SpkiView {
         match &self.endorser {
-            Endorser::Certificate(_) => &self.spki,
+            Endorser::Certificates(_) => &self.spki,
             Endorser::Link { root_key, .. } => root_key,
         }
+    }
+}
+
+/// The AK certificates of one key that have a valid path: at least one, and they do not contradict one another.
+#[derive(Clone, Debug)]
+pub(crate) struct AkCertificates {
+    first: AkCertificate,
+    others: Vec<AkCertificate>,
+}
+
+impl AkCertificates {
+    /// Certificates that pin the same Name, where they pin one.
+    fn new(mut all: Vec<AkCertificate>) -> Result<Self, Rejection> {
+        // The order of the bundle must mean nothing, so the certificates get one of their own.
+        all.sort_by(|a, b| a.view().as_der().cmp(b.view().as_der()));
+        let mut all = all.into_iter();
+        let first = all.next().ok_or_else(|| Rejection::plain(codes::AK_CERTIFICATE_MISSING))?;
+        let found = Self { first, others: all.collect() };
+        let pinned = found.name();
+        let contradicted = found.iter().filter_map(AkCertificate::name).any(|name| Some(name) != pinned);
+        if contradicted {
+            return Err(Rejection::plain(codes::AK_NAME_MISMATCH));
+        }
+        Ok(found)
+    }
+
+    /// Every certificate.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AkCertificate> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The one that comes first in an order of their own.
+    pub(crate) const fn first(&self) -> &AkCertificate {
+        &self.first
+    }
+
+    /// The AK's Name, where any of them pins it.
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.iter().find_map(AkCertificate::name)
+    }
+
+    /// The device identity that an issuer assigned, where any of them carries one.
+    pub(crate) fn device_link(&self) -> Option<&[u8]> {
+        self.iter().filter_map(AkCertificate::device_link).min()
+    }
+
+    /// What was tolerated of them and of the certificates above them.
+    pub(crate) fn deviations(&self) -> impl Iterator<Item = &Deviation> {
+        self.iter().flat_map(AkCertificate::deviations)
+    }
+
+    /// What is known of their revocation: of all of them the least.
+    pub(crate) fn revocation(&self) -> Revocation {
+        self.others.iter().map(AkCertificate::revocation).fold(self.first.revocation(), Ord::min)
+    }
+
+    /// Whether any of them rests on an anchor that is marked as one of software or virtual TPMs.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.iter().any(AkCertificate::is_virtual)
     }
 }
 
@@ -77,8 +138,10 @@ pub(crate) struct AkCertificate {
 }
 
 impl AkCertificate {
-    /// Reads the extensions of a validated AK certificate. A malformed one rejects; it never counts as absent.
-    fn new(path: ValidatedPath) -> Result<Self, Rejection> {
+    /// Reads the extensions of a validated AK certificate of `family`. A malformed one rejects; it never counts as
+    /// absent.
+    fn new(path: ValidatedPath, family: Family) -> Result<Self, Rejection> {
+        check_attributes(path.leaf(), family)?;
         let name = read(path.leaf(), oid::AK_NAME, extensions::ak_name)
             .and_then(|found| found.map(Name::parse).transpose())
             .map_err(|e| {
@@ -131,6 +194,25 @@ impl AkCertificate {
     }
 }
 
+/// Where the certificate shows the AK's attributes, they are those of a key that is safe for its family: without
+/// x509sign a key can be made to sign a certificate of the client's choice (A7, A8).
+fn check_attributes(certificate: &CertView, family: Family) -> Result<(), Rejection> {
+    let attributes = read(certificate, oid::TPMA_OBJECT, extensions::tpma_object)
+        .map_err(|e| {
+            Rejection::new(codes::AK_ATTRIBUTES, format!("The AK certificate's tcg-tpmaObject is malformed: {e}."))
+        })?
+        .map(ObjectAttributes::from_bits);
+    match attributes {
+        Some(attributes) if !families(attributes).is_some_and(|safe| safe.contains(&family)) => Err(Rejection::new(
+            codes::AK_ATTRIBUTES,
+            format!(
+                "The AK certificate shows attributes {attributes:?}, with which the key can sign more than its family."
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn read<'a, T>(
     certificate: &'a CertView,
     oid: Oid,
@@ -139,21 +221,21 @@ fn read<'a, T>(
     certificate.extension(oid)?.map(|extension| parse(extension.value())).transpose()
 }
 
-/// The EKU and chain profile of AK certificates for statements of `format`.
-fn family(format: FormatId) -> (Oid, ChainProfile) {
+/// The family of statements of `format`, with the EKU and the chain profile of its AK certificates.
+fn family(format: FormatId) -> (Family, Oid, ChainProfile) {
     match format {
-        FormatId::TpmCertifyX509 => (oid::KP_CERTIFY_X509, ChainProfile::AkCertifyX509),
+        FormatId::TpmCertifyX509 => (Family::CertifyX509, oid::KP_CERTIFY_X509, ChainProfile::AkCertifyX509),
         FormatId::TpmCertify
         | FormatId::TpmQuote
         | FormatId::TpmEk
         | FormatId::PkixEvidence
         | FormatId::KeyPop
-        | FormatId::Cmw => (oid::KP_AIK_CERTIFICATE, ChainProfile::AkAttest),
+        | FormatId::Cmw => (Family::Attest, oid::KP_AIK_CERTIFICATE, ChainProfile::AkAttest),
     }
 }
 
 /// Whether a certificate names this key purpose, among whatever others.
-fn has_purpose(certificate: &CertView, purpose: Oid) -> bool {
+pub(crate) fn has_purpose(certificate: &CertView, purpose: Oid) -> bool {
     read(certificate, oid::EXTENDED_KEY_USAGE, ExtendedKeyUsage::parse)
         .is_ok_and(|found| found.is_some_and(|usage| usage.contains(purpose)))
 }
@@ -165,11 +247,12 @@ pub(crate) fn names_attesting_key(certificate: &CertView) -> bool {
         .any(|purpose| has_purpose(certificate, purpose))
 }
 
-/// The distinct keys of `certificates`, in their order.
+/// The distinct keys of `certificates`, in their order; one that may sign in one way only is another than one that
+/// may sign in any.
 fn distinct_keys<'a>(certificates: impl Iterator<Item = &'a CertView>) -> Vec<&'a SpkiView> {
     let mut keys: Vec<&SpkiView> = Vec::new();
     for certificate in certificates {
-        if !keys.iter().any(|key| key.same_key(certificate.spki())) {
+        if !keys.iter().any(|key| key.key() == certificate.spki().key()) {
             keys.push(certificate.spki());
         }
     }
@@ -184,7 +267,7 @@ pub(super) fn endorsed(
     context: &mut Context<'_>,
 ) -> Result<Option<AttestingKey>, Rejection> {
     let Some((attest, signature)) = attestation else { return Ok(None) };
-    let (purpose, _) = family(format);
+    let (_, purpose, _) = family(format);
     let candidates = context.certificates.iter().filter(|c| has_purpose(c, purpose));
     for key in distinct_keys(candidates) {
         match tpm_signature::verify(&mut context.budget, key, signature, attest) {
@@ -196,15 +279,15 @@ pub(super) fn endorsed(
     Ok(None)
 }
 
-/// The attestation key behind `key`, through any of its certificates (those for `name`, if one is asked for) that
-/// has a valid path: two may be there, one of them expired.
+/// The attestation key behind `key`, by those of its certificates (for `name`, if one is asked for) that have a
+/// valid path: several may be there, one of them expired. Nothing is taken from a certificate that has none.
 fn certified(
     format: FormatId,
     key: &SpkiView,
     name: Option<&NameView>,
     context: &mut Context<'_>,
 ) -> Result<AttestingKey, Rejection> {
-    let (purpose, profile) = family(format);
+    let (family, purpose, profile) = family(format);
     let own: Vec<&CertView> = context
         .certificates
         .iter()
@@ -218,14 +301,12 @@ fn certified(
         ));
     }
     let mut failure: Option<PathError> = None;
+    let mut valid = Vec::new();
     for certificate in own {
         let trust = context.trust.format(format.id());
         let inputs = PathInputs { profile, at: context.at, revocation: context.revocation };
         match validate_path(certificate, context.certificates, trust, inputs, &mut context.budget) {
-            Ok(path) => {
-                let certificate = AkCertificate::new(path)?;
-                return Ok(AttestingKey { spki: key.clone(), endorser: Endorser::Certificate(certificate) });
-            }
+            Ok(path) => valid.push(AkCertificate::new(path, family)?),
             Err(error) => {
                 failure = Some(match failure {
                     Some(before) => before.more_specific(error),
@@ -234,7 +315,14 @@ fn certified(
             }
         }
     }
-    Err(failure.map_or_else(|| Rejection::plain(codes::AK_CERTIFICATE_MISSING), Rejection::from))
+    match (valid.is_empty(), failure) {
+        (true, Some(failure)) => Err(Rejection::from(failure)),
+        (true, None) | (false, _) => {
+            let certificates = AkCertificates::new(valid)?;
+            let spki = certificates.first().view().spki().clone();
+            Ok(AttestingKey { spki, endorser: Endorser::Certificates(certificates) })
+        }
+    }
 }
 
 /// The attestation key that signed `leaf` directly: the issuer by name and by key, of the CertifyX509 family.
@@ -244,7 +332,7 @@ pub(super) fn certificate_issuer(
     algorithm: SignatureAlgorithm,
     context: &mut Context<'_>,
 ) -> Result<AttestingKey, Rejection> {
-    let (purpose, _) = family(format);
+    let (_, purpose, _) = family(format);
     let named: Vec<&CertView> = context.certificates.iter().filter(|c| c.subject().matches(leaf.issuer())).collect();
     if named.is_empty() {
         return Err(Rejection::plain(codes::AK_CERTIFICATE_MISSING));

@@ -12,7 +12,7 @@ use vouchsafe_evidence::x509::extensions::{self, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, Version};
 
 use super::tpm_certify::strong_name;
-use super::{AttestedKey, AttestingKey, Context, Subject, signer};
+use super::{AkCertificates, AttestedKey, AttestingKey, Context, Subject, signer};
 use crate::crypto::SignatureAlgorithm;
 use crate::rejection::{Code, Rejection, codes};
 use crate::time::Instant;
@@ -85,7 +85,7 @@ impl CertifyX509 {
     /// tcg-tpmaObject alone; with neither there is no statement.
     pub(super) fn conclude(self, signer: &AttestingKey) -> Result<(Vec<u8>, Subject), Rejection> {
         check_names(&self.leaf, signer)?;
-        let ak_name = signer.certificate().and_then(|certificate| certificate.name());
+        let ak_name = signer.certificates().and_then(AkCertificates::name);
         let (attributes, public) = match (self.public, ak_name, self.tpma_object) {
             (Some(public), Some(ak_name), extension) => {
                 check_name_and_serial(&self.leaf, &public, ak_name)?;
@@ -179,7 +179,7 @@ fn check_validity(leaf: &CertView, at: Instant) -> Result<(), Rejection> {
 
 /// Issued by the attestation key's name, to a name beneath it: a device names its keys within itself only.
 fn check_names(leaf: &CertView, signer: &AttestingKey) -> Result<(), Rejection> {
-    let ak = signer.certificate().ok_or_else(|| Rejection::plain(codes::AK_CERTIFICATE_MISSING))?.view();
+    let ak = signer.certificates().ok_or_else(|| Rejection::plain(codes::AK_CERTIFICATE_MISSING))?.first().view();
     // Every name lies beneath the empty one.
     let beneath =
         !ak.subject().is_empty() && leaf.subject().is_within(ak.subject()) && !leaf.subject().matches(ak.subject());

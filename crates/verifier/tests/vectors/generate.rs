@@ -3,9 +3,9 @@
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 use vouchsafe_evidence::x509::der::{Reader, Tag};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use crate::case::Case;
 
