@@ -21,6 +21,11 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     ("ak.", "Enroll the attestation key again (`vouchsafe enroll ak`), so that it gets certificates of its families."),
     ("ek.", "Ask the maker of the TPM for the certificate chain of its endorsement key."),
+    (
+        "chain.bad-signature",
+        "The certificate names an issuer that is trusted, but that issuer's key did not sign it: check whether another \
+         maker uses the same name, and whose root is in the trust folder.",
+    ),
     ("chain.", "Put what is missing of the chain into the bundle or into intermediates/ beside the anchors."),
     ("cx509.", "Let the agent make the certificate: `vouchsafe key attest --mechanism tpm-certify-x509`."),
     (

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Default, Args)]
 pub struct AgentSocket {
     /// The agent's socket; defaults to PARSEC_SERVICE_ENDPOINT, else to /run/vouchsafe/agent.sock.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
 }
 

@@ -87,13 +87,19 @@ impl Problem {
 
     fn next_step(&self) -> Option<&'static str> {
         Some(match self.code() {
-            "not-authenticated" => "check the token file: it holds the token alone, of an account of this authority",
+            "unauthenticated" => "check the token file: it holds the token alone, of an account of this authority",
             "not-permitted" => "ask the administrator for the right (`may` of the account)",
             "device-conflict" | "endorsement-key-conflict" | "attestation-key-conflict" => {
                 "choose the name under which this device was enrolled, or have that enrolment removed"
             }
             "device-not-permitted" => "use a device name that the account may use",
             "nonce-expired" | "nonce-spent" | "nonce-unknown" | "activation-failed" => "run the same command again",
+            "baseline-conflict" => {
+                "the platform's PCR values are not those on record: enroll with --no-baseline to keep the record, or have it \
+                 removed"
+            }
+            "baseline-refused" => "select PCRs that the device has with --pcrs, or enroll with --no-baseline",
+            "internal" => "look at the authority's log",
             "busy" => "try again in a moment",
             "unknown-profile" => "use a profile of the authority's configuration",
             _ => return None,
@@ -108,8 +114,6 @@ pub enum NoncePurpose<'a> {
     AttestationKey,
     /// A certificate under this profile.
     Certificate(&'a str),
-    /// An appraisal.
-    Appraisal,
 }
 
 /// A quote that is recorded as the device's baseline.
@@ -225,7 +229,6 @@ impl AuthorityClient {
         let body = match purpose {
             NoncePurpose::AttestationKey => json!({ "purpose": "attestation-key" }),
             NoncePurpose::Certificate(profile) => json!({ "purpose": "certificate", "profile": profile }),
-            NoncePurpose::Appraisal => json!({ "purpose": "appraisal" }),
         };
         let answer: Answer = self.post("/v1/nonces", &body)?;
         hex::decode(&answer.nonce).ok_or_else(|| self.strange("its nonce is not hexadecimal").into())
@@ -273,15 +276,6 @@ impl AuthorityClient {
         let body = json!({ "csr": STANDARD.encode(csr), "nonce": hex::encode(nonce), "profile": profile });
         let answer: Answer = self.post("/v1/certificates", &body)?;
         Ok(answer.certificates.iter().map(|text| octets(text)).collect::<Result<_, _>>()?)
-    }
-
-    /// `POST /v1/appraisals`: the verdict as `vouchsafe verify --json` gives it.
-    ///
-    /// # Errors
-    /// [`NoAnswer`].
-    pub fn appraisal(&self, csr: &[u8], nonce: &[u8], device: Option<&str>) -> Result<Value, NoAnswer> {
-        let body = json!({ "csr": STANDARD.encode(csr), "nonce": hex::encode(nonce), "device": device });
-        self.post("/v1/appraisals", &body)
     }
 
     fn post<T: serde::de::DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, NoAnswer> {

@@ -51,12 +51,12 @@ Needs the programs swtpm, swtpm_setup and openssl
 /// [`Failure`] if a step cannot be done, or comes out other than it must; everything is cleaned up then too.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let started = Instant::now();
-    openssl::check()?;
     let stage = Stage::new()?;
-    let shown = show(arguments, &stage);
+    let shown = openssl::check().and_then(|()| show(arguments, &stage));
     let clean = stage.clear();
     // What the TPM has, openssl or the authority refused is worth nothing if Ctrl-C is why.
     if stage::is_interrupted() {
+        clean?;
         return Err(Failure::new("interrupted").because("everything was stopped and removed"));
     }
     shown?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use vouchsafe_agent::wire::message::TpmCertifyX509;
+use vouchsafe_agent::wire::message::{AttestingKeyInfo, TpmCertifyX509};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::CertView;
@@ -46,8 +46,15 @@ enum Operation {
         /// Its kind.
         #[arg(long, value_enum, default_value_t = KeyKind::EccP256)]
         kind: KeyKind,
+        /// Make an attesting key of your own: it attests your keys and signs nothing else.
+        #[arg(long)]
+        attesting: bool,
+        /// Make an attesting key of the machine, which `vouchsafe enroll ak` can enroll (needs the grant
+        /// activate-credential).
+        #[arg(long, requires = "attesting")]
+        for_machine: bool,
     },
-    /// List your keys.
+    /// List your keys, and the attesting keys that you may use.
     List {
         /// One JSON object on standard output.
         #[arg(long)]
@@ -112,7 +119,10 @@ struct AttestArguments {
 /// [`Failure`] if the agent refuses.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.operation {
-        Operation::Create { name, kind } => create(&arguments.agent, name, *kind)?,
+        Operation::Create { name, kind, attesting: true, for_machine } => {
+            create_attesting(&arguments.agent, name, *kind, *for_machine)?;
+        }
+        Operation::Create { name, kind, .. } => create(&arguments.agent, name, *kind)?,
         Operation::List { json } => list(&arguments.agent, *json)?,
         Operation::Show { name } => show(&arguments.agent, name)?,
         Operation::Attest(attest_arguments) => attest(&arguments.agent, attest_arguments)?,
@@ -135,18 +145,57 @@ fn describe(key: &OwnKey) -> String {
     format!("{}  {}  SPKI SHA-256 {}\n", printable(&key.name), key.kind.name(), hex::encode(&key.spki.sha256()))
 }
 
+fn create_attesting(agent: &AgentSocket, name: &str, kind: KeyKind, for_machine: bool) -> Result<(), Failure> {
+    let made = agent
+        .connect()?
+        .create_attesting_key(name, kind.name(), for_machine)
+        .map_err(|fault| failure(format!("the attesting key {name} was not made"), &fault))?;
+    console::out(&describe_attesting(&made))
+}
+
+/// An attesting key in one line: what it is, whose, and what it is certified for.
+fn describe_attesting(key: &AttestingKeyInfo) -> String {
+    let whose = match (key.is_own, key.is_default) {
+        (true, _) => "yours",
+        (false, true) => "the machine's default",
+        (false, false) => "the machine's",
+    };
+    let families = certified_for(key);
+    let certified = if families.is_empty() { "nothing yet".to_owned() } else { families.join(", ") };
+    format!("{}  {}  attesting key, {whose}, certified for {certified}\n", printable(&key.name), key.algorithm)
+}
+
+fn certified_for(key: &AttestingKeyInfo) -> Vec<&str> {
+    key.certificates.iter().map(|chain| chain.family.as_str()).collect()
+}
+
 fn list(agent: &AgentSocket, as_json: bool) -> Result<(), Failure> {
     let mut client = agent.connect()?;
     let keys = client.list_keys().map_err(|fault| failure("the keys cannot be listed", &fault))?;
+    let attesting =
+        client.list_attesting_keys().map_err(|fault| failure("the attesting keys cannot be listed", &fault))?;
     let kind = |info| KeyKind::of(info).map_or("of another client", KeyKind::name);
     if as_json {
         let keys: Vec<_> = keys.iter().map(|info| json!({"name": printable(&info.name), "kind": kind(info)})).collect();
-        return console::out(&format!("{:#}\n", json!({ "keys": keys })));
+        let attesting: Vec<_> = attesting
+            .iter()
+            .map(|key| {
+                json!({
+                    "name": printable(&key.name),
+                    "kind": key.algorithm,
+                    "default": key.is_default,
+                    "own": key.is_own,
+                    "certified_for": certified_for(key),
+                })
+            })
+            .collect();
+        return console::out(&format!("{:#}\n", json!({ "keys": keys, "attesting_keys": attesting })));
     }
     if keys.is_empty() {
         console::err("You have no keys.\nnext: vouchsafe key create NAME\n");
     }
-    let lines: String = keys.iter().map(|info| format!("{}  {}\n", printable(&info.name), kind(info))).collect();
+    let mut lines: String = keys.iter().map(|info| format!("{}  {}\n", printable(&info.name), kind(info))).collect();
+    lines.extend(attesting.iter().map(describe_attesting));
     console::out(&lines)
 }
 

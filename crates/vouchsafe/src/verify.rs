@@ -63,7 +63,8 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   vouchsafe verify request.pem --trust trust/
-  vouchsafe verify request.pem --trust trust/ --nonce 00112233445566778899aabbccddeeff
+  vouchsafe verify request.pem --trust trust/ \\
+      --nonce 00112233445566778899aabbccddeeff
   vouchsafe verify key.attest key.sig key.public ak.crt --trust trust/ --json
   vouchsafe verify request.pem --trust trust/ --policy strict.toml \\
       --at 2026-12-01T00:00:00Z --device ak:9f86d081884c7d65...";

@@ -10,7 +10,7 @@ use vouchsafe_evidence::x509::{CertView, NameView};
 use vouchsafe_verifier::{TrustStore, Verdict};
 
 use super::line::{Certified, Line, VIRTUAL_ROOT, granted, judge};
-use super::machine::{AttestationKey, Enrolled, public_with};
+use super::machine::{Enrolled, LoadedKey, public_from_outside, public_with};
 use super::narrator::Narrator;
 use super::openssl;
 use super::software::{SoftwareKey, algorithm, name};
@@ -44,7 +44,7 @@ pub fn try_all(line: &mut Line<'_>, narrator: &mut Narrator, certified: &Certifi
 
 /// The second machine's attestation key, enrolled like the first one's.
 struct Second {
-    key: AttestationKey,
+    key: LoadedKey,
     enrolled: Enrolled,
 }
 
@@ -64,8 +64,9 @@ fn imported_key(line: &mut Line<'_>, narrator: &mut Narrator, second: &Second) -
     narrator.note("Its owner keeps a copy. The second TPM certifies what it holds, and its AK is enrolled.")?;
     let nonce = line.nonce()?;
     let key = SoftwareKey::generate()?;
-    let (object, public) = line.machine.import(&key)?;
-    let statement = line.machine.certify(&object, &public, &second.key, &nonce)?;
+    let imported = line.machine.import(&key)?;
+    let statement = line.machine.certify(&imported, &second.key, &nonce)?;
+    line.machine.flush(&imported)?;
     let bundle = bundle(vec![statement], &second.enrolled.attest)?;
     let csr = key.request(&name("CN=web.example")?, &bundle)?;
     refused_by_authority(line, narrator, &csr, &nonce, &["tpm.key-not-generated", "tpm.key-not-fixed"])?;
@@ -135,9 +136,10 @@ fn self_issued_ca(line: &mut Line<'_>, narrator: &mut Narrator, second: &Second)
     let chain = second.enrolled.certify_x509.as_ref().ok_or_else(|| Failure::new("the AK may not certify"))?;
     let ak = chain.first().ok_or_else(|| Failure::new("the AK has no certificate"))?;
     let authority_key = SoftwareKey::generate()?;
-    let object = line.machine.load_external(&authority_key)?;
+    let loaded = line.machine.load_external(&authority_key, public_from_outside(&authority_key))?;
     let partial = ca_partial(&authority_key, ak)?;
-    let self_issued = line.machine.certify_x509(&object, &second.key, &partial)?;
+    let self_issued = line.machine.certify_x509(&loaded, &second.key, &partial)?;
+    line.machine.flush(&loaded)?;
     let key = SoftwareKey::generate()?;
     let forged = authority_key.certify(&leaf_template(&key, &self_issued, &nonce)?)?;
 
@@ -257,7 +259,7 @@ fn ca_partial(key: &SoftwareKey, ak: &CertView) -> Result<PartialCertificate, Fa
 fn careless_authority(
     root: &SoftwareKey,
     ak_certificate: &CertView,
-    ak: &AttestationKey,
+    ak: &LoadedKey,
 ) -> Result<(CertView, CertView), Failure> {
     let (not_before, not_after) = validity()?;
     let root_name = name("CN=Careless Attestation Root")?;

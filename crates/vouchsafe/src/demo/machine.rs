@@ -16,7 +16,7 @@ use vouchsafe_evidence::x509::build::{self, CertificateTemplate, PartialCertific
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use super::software::{SoftwareKey, algorithm, view};
-use crate::authority_client::{AuthorityClient, ChallengeRequest, NoAnswer, NoncePurpose, octets};
+use crate::authority_client::{AuthorityClient, Challenge, ChallengeRequest, NoAnswer, NoncePurpose, octets};
 use crate::failure::Failure;
 
 /// Where the storage root key is persisted.
@@ -35,9 +35,9 @@ pub struct Machine {
     ek_certificate: Vec<u8>,
 }
 
-/// An attestation key of this machine.
+/// A key in the machine's TPM.
 #[derive(Debug)]
-pub struct AttestationKey {
+pub struct LoadedKey {
     object: Object,
     /// The public area.
     pub public: TpmtPublic,
@@ -82,25 +82,25 @@ impl Machine {
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn attestation_key(&mut self, attributes: u32) -> Result<AttestationKey, Failure> {
+    pub fn attestation_key(&mut self, attributes: u32) -> Result<LoadedKey, Failure> {
         let template = signing_key(SigningKey::EccP256, attributes, Some(HashAlg::Sha256), &attributes.to_be_bytes());
-        let (object, public) = self
-            .tpm
-            .create_primary(Hierarchy::Endorsement, &template, &AuthValue::empty())
-            .map_err(failed("an attestation key cannot be made"))?;
-        Ok(AttestationKey { object, public })
+        self.make(&template).map_err(failed("an attestation key cannot be made"))
+    }
+
+    /// Makes a primary key of the endorsement hierarchy.
+    ///
+    /// # Errors
+    /// [`Fault`] if the TPM refuses.
+    pub fn make(&mut self, template: &TpmtPublic) -> Result<LoadedKey, Fault> {
+        let (object, public) = self.tpm.create_primary(Hierarchy::Endorsement, template, &AuthValue::empty())?;
+        Ok(LoadedKey { object, public })
     }
 
     /// Enrolls an attestation key under a device name: the authority challenges, this TPM answers.
     ///
     /// # Errors
     /// [`NoAnswer`].
-    pub fn enroll(
-        &mut self,
-        authority: &AuthorityClient,
-        device: &str,
-        key: &AttestationKey,
-    ) -> Result<Enrolled, NoAnswer> {
+    pub fn enroll(&mut self, authority: &AuthorityClient, device: &str, key: &LoadedKey) -> Result<Enrolled, NoAnswer> {
         let challenge = authority.challenge(&ChallengeRequest {
             device: device.to_owned(),
             ek_certificates: vec![self.ek_certificate.clone()],
@@ -108,15 +108,23 @@ impl Machine {
             nonce: authority.nonce(NoncePurpose::AttestationKey)?,
             baseline: None,
         })?;
-        let contents = |text: &str| Ok::<_, Failure>(octets(text)?.split_off(SIZE_OCTETS));
-        let (credential, secret) = (contents(&challenge.credential_blob)?, contents(&challenge.secret)?);
-        let answer = self.activate(&key.object, &credential, &secret).map_err(failed("the challenge was not met"))?;
+        let answer = self.answer(key, &challenge)?;
         let made = authority.activate(&challenge.id, &answer)?;
         let chain = |texts: &[String]| texts.iter().map(|text| view(&octets(text)?)).collect::<Result<Vec<_>, _>>();
         Ok(Enrolled {
             attest: chain(&made.certificates.attest)?,
             certify_x509: made.certificates.certify_x509.as_deref().map(chain).transpose()?,
         })
+    }
+
+    /// Opens a challenge to a key.
+    ///
+    /// # Errors
+    /// [`Failure`] if it was not made for this key in this TPM.
+    pub fn answer(&mut self, key: &LoadedKey, challenge: &Challenge) -> Result<Vec<u8>, Failure> {
+        let contents = |text: &str| Ok::<_, Failure>(octets(text)?.split_off(SIZE_OCTETS));
+        let (credential, secret) = (contents(&challenge.credential_blob)?, contents(&challenge.secret)?);
+        self.activate(&key.object, &credential, &secret).map_err(failed("the challenge was not met"))
     }
 
     fn activate(&mut self, key: &Object, credential: &[u8], secret: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -133,45 +141,48 @@ impl Machine {
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn import(&mut self, key: &SoftwareKey) -> Result<(Object, TpmtPublic), Failure> {
-        let public = public_of(key);
-        let sensitive = sensitive_of(key)?;
+    pub fn import(&mut self, key: &SoftwareKey) -> Result<LoadedKey, Failure> {
+        let (public, sensitive) = (public_from_outside(key), sensitive_of(key)?);
         let mut import = || -> Result<Object, Fault> {
             let duplicate = Duplicate::wrap(&self.storage_public, &public, &sensitive)?;
             let private = self.tpm.import(&self.storage, &duplicate)?;
             self.tpm.load(&self.storage, &private, &public, AuthValue::empty())
         };
-        Ok((import().map_err(failed("the key cannot be imported"))?, public))
+        let object = import().map_err(failed("the key cannot be imported"))?;
+        Ok(LoadedKey { object, public })
     }
 
-    /// Loads a software key with its private part, without any parent.
+    /// Loads a software key with its private part, without any parent, under this public area.
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn load_external(&mut self, key: &SoftwareKey) -> Result<Object, Failure> {
-        let (public, sensitive) = (public_of(key), sensitive_of(key)?);
-        self.tpm.load_external(Some(&sensitive), &public).map_err(failed("the key cannot be loaded"))
+    pub fn load_external(&mut self, key: &SoftwareKey, public: TpmtPublic) -> Result<LoadedKey, Failure> {
+        let sensitive = sensitive_of(key)?;
+        let object = self.tpm.load_external(Some(&sensitive), &public).map_err(failed("the key cannot be loaded"))?;
+        Ok(LoadedKey { object, public })
+    }
+
+    /// Frees the place that a key takes up in the TPM.
+    ///
+    /// # Errors
+    /// [`Failure`] if the TPM refuses.
+    pub fn flush(&mut self, key: &LoadedKey) -> Result<(), Failure> {
+        self.tpm.flush(&key.object).map_err(failed("the key cannot be flushed"))
     }
 
     /// TPM2_Certify: a key statement.
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn certify(
-        &mut self,
-        object: &Object,
-        public: &TpmtPublic,
-        key: &AttestationKey,
-        nonce: &[u8],
-    ) -> Result<AttestationStatement, Failure> {
+    pub fn certify(&mut self, key: &LoadedKey, by: &LoadedKey, nonce: &[u8]) -> Result<AttestationStatement, Failure> {
         let Certified { attest, signature } = self
             .tpm
-            .certify(object, &key.object, nonce, SignScheme::KeysOwn)
+            .certify(&key.object, &by.object, nonce, SignScheme::KeysOwn)
             .map_err(failed("the TPM did not certify the key"))?;
         let statement = TpmCertify {
             attest: attest.as_bytes().to_vec(),
             signature: signature.to_bytes(),
-            public: Some(public.as_bytes().to_vec()),
+            public: Some(key.public.as_bytes().to_vec()),
         };
         Ok(AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, statement.to_der()))
     }
@@ -180,7 +191,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn quote(&mut self, key: &AttestationKey, nonce: &[u8]) -> Result<AttestationStatement, Failure> {
+    pub fn quote(&mut self, key: &LoadedKey, nonce: &[u8]) -> Result<AttestationStatement, Failure> {
         const PCRS: [u8; 4] = [0, 1, 2, 7];
         let bank = PcrBank::new(HashAlg::Sha256, &PCRS)
             .map_err(|error| Failure::new("the selection of PCRs is wrong").because(error))?;
@@ -200,14 +211,14 @@ impl Machine {
     /// [`Failure`] if the TPM refuses.
     pub fn certify_x509(
         &mut self,
-        object: &Object,
-        key: &AttestationKey,
+        key: &LoadedKey,
+        by: &LoadedKey,
         partial: &PartialCertificate,
     ) -> Result<CertView, Failure> {
         let partial = partial.to_der();
         let made = self
             .tpm
-            .certify_x509(object, &key.object, SignScheme::KeysOwn, &partial)
+            .certify_x509(&key.object, &by.object, SignScheme::KeysOwn, &partial)
             .map_err(failed("the TPM did not make the certificate"))?;
         let tbs = build::merge_partial(&partial, &made.added)
             .map_err(|error| Failure::new("the TPM's certificate cannot be read").because(error))?;
@@ -219,7 +230,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Failure`] if the TPM refuses.
-    pub fn hash_and_sign(&mut self, key: &AttestationKey, template: &CertificateTemplate) -> Result<CertView, Failure> {
+    pub fn hash_and_sign(&mut self, key: &LoadedKey, template: &CertificateTemplate) -> Result<CertView, Failure> {
         let tbs = template.tbs_der();
         let mut sign = || -> Result<TpmtSignature, Fault> {
             let (digest, ticket): (Vec<u8>, Ticket) = self.tpm.hash(HashAlg::Sha256, &tbs)?;
@@ -230,7 +241,7 @@ impl Machine {
     }
 }
 
-impl AttestationKey {
+impl LoadedKey {
     /// Its public key as certificates carry it.
     ///
     /// # Errors
@@ -241,7 +252,7 @@ impl AttestationKey {
 }
 
 /// The public area of a software key, as a TPM takes it: it refuses fixedTPM and fixedParent.
-fn public_of(key: &SoftwareKey) -> TpmtPublic {
+pub fn public_from_outside(key: &SoftwareKey) -> TpmtPublic {
     let attributes = ObjectAttributes::USER_WITH_AUTH | ObjectAttributes::NO_DA | ObjectAttributes::SIGN;
     public_with(key, attributes)
 }

@@ -67,6 +67,8 @@ impl Stage {
     /// # Errors
     /// [`Failure`] if the folder cannot be made or signals cannot be watched.
     pub fn new() -> Result<Self, Failure> {
+        // From here on somebody is there to clean up.
+        watch_signals()?;
         let mut tag = [0_u8; 6];
         aws_lc_rs::rand::fill(&mut tag).map_err(|_| Failure::new("the random source failed"))?;
         let folder = std::env::temp_dir().join(format!("vouchsafe-demo-{}", hex::encode(&tag)));

@@ -15,6 +15,9 @@ use crate::authority_client::{
 };
 use crate::failure::Failure;
 
+/// The agent's code for a credential that its TPM cannot open.
+const ACTIVATION_REFUSED: &str = "agent.activation-refused";
+
 /// What is enrolled.
 #[derive(Clone, Debug)]
 pub struct AkEnrollment {
@@ -54,13 +57,13 @@ pub fn enroll_ak(
         }
         Some(Reached::Challenged(challenge)) => {
             progress("Going on: the authority still waits for an answer.");
-            match answer(agent, authority, enrollment, &challenge) {
-                // The challenge has expired, or its one answer was lost on the way.
-                Err(NoAnswer::Refused(problem)) if problem.code() == "activation-failed" => {
+            match late_answer(agent, authority, enrollment, &challenge)? {
+                Some(certificates) => certificates,
+                None => {
+                    progress("It does so no longer: beginning again.");
                     attempts.forget(&name)?;
                     anew(agent, authority, attempts, enrollment, &name, progress)?
                 }
-                answered => answered?,
             }
         }
         None => anew(agent, authority, attempts, enrollment, &name, progress)?,
@@ -127,6 +130,26 @@ fn answer(
         .activate_credential(&enrollment.attesting_key, &blob, &secret)
         .map_err(|fault| failure("the TPM did not answer the challenge", &fault))?;
     authority.activate(&challenge.id, &opened)
+}
+
+/// Answers a challenge of an earlier run. Nothing if the TPM cannot open it or the authority does not wait for it any
+/// more: it has expired, or its one answer was lost on the way.
+fn late_answer(
+    agent: &mut Client,
+    authority: &AuthorityClient,
+    enrollment: &AkEnrollment,
+    challenge: &Challenge,
+) -> Result<Option<AkCertificates>, NoAnswer> {
+    let (blob, secret) = (octets(&challenge.credential_blob)?, octets(&challenge.secret)?);
+    let opened = match agent.activate_credential(&enrollment.attesting_key, &blob, &secret) {
+        Ok(opened) => opened,
+        Err(fault) if fault.code() == Some(ACTIVATION_REFUSED) => return Ok(None),
+        Err(fault) => return Err(failure("the TPM did not answer the challenge", &fault).into()),
+    };
+    match authority.activate(&challenge.id, &opened) {
+        Err(NoAnswer::Refused(problem)) if problem.code() == "activation-failed" => Ok(None),
+        answered => answered.map(Some),
+    }
 }
 
 fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates) -> Result<(), Failure> {

@@ -96,25 +96,24 @@ fn der(contents: &[u8]) -> Option<Recognized> {
     }
 }
 
-/// What broken DER seems to be, by how far its parsers came.
+/// What broken DER seems to be: signed structures are a SEQUENCE in a SEQUENCE, of which requests begin with version 0.
 fn explain(contents: &[u8]) -> Option<Recognized> {
-    let certificate = CertView::parse_padded(contents).err()?;
-    let request = CsrView::parse(contents).err()?;
-    let (name, malformed) = if request.offset > certificate.offset {
-        ("certification request", request)
-    } else {
-        ("certificate", certificate)
+    let fields = behind_header(behind_header(contents)?)?;
+    let (name, malformed) = match fields {
+        [0x02, 0x01, 0x00, ..] => ("certification request", CsrView::parse(contents).err()?),
+        _ => ("certificate", CertView::parse_padded(contents).err()?),
     };
-    let looks_signed = Element::parse(contents, "DER").is_ok_and(|element| {
-        let mut fields = element.reader();
-        fields.element().is_ok_and(|first| first.tag() == Tag::SEQUENCE)
-    });
-    let item = if looks_signed {
-        Item::malformed(format!("perhaps a {name}"), malformed)
-    } else {
-        return None;
-    };
-    Some(Recognized::broken(item))
+    Some(Recognized::broken(Item::malformed(format!("perhaps a {name}"), malformed)))
+}
+
+/// What follows the header of a SEQUENCE, whatever form its length has.
+fn behind_header(contents: &[u8]) -> Option<&[u8]> {
+    match contents {
+        [leading, length, rest @ ..] if *leading == Tag::SEQUENCE.leading_octet() => {
+            rest.get(if *length > 0x80 { usize::from(length & 0x7F) } else { 0 }..)
+        }
+        _ => None,
+    }
 }
 
 /// A statement with its type, or without where its content tells the type.

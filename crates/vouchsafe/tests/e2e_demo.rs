@@ -1,0 +1,119 @@
+//! `vouchsafe demo`: everything in it comes out as it must, and nothing stays behind, also when it is interrupted.
+
+#![cfg(all(feature = "agent", feature = "authority"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+#[path = "support/cli.rs"]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Run, command, fits_terminal, vouchsafe};
+use tempfile::TempDir;
+use vouchsafe_agent::swtpm::{Options, Swtpm};
+
+/// Processes whose command line names the folder.
+fn processes_in(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let lines = fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(folder)).collect()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().next().is_none()
+}
+
+#[test]
+fn the_whole_line_is_walked_and_six_frauds_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let started = Instant::now();
+    let run: Run = command().arg("demo").env("TMPDIR", folder.path()).output().unwrap().into();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(fits_terminal(&run.stdout), "{}", run.stdout);
+    assert_eq!(run.stdout.matches("✓ The authority refuses:").count(), 6, "{}", run.stdout);
+    assert_eq!(run.stdout.matches("It accepts the forgery.").count(), 2, "{}", run.stdout);
+    for code in [
+        "bind.key-mismatch",
+        "tpm.key-not-generated",
+        "bind.unconnected-statement",
+        "nonce.mismatch",
+        "ak.wrong-family",
+    ] {
+        assert!(run.stdout.contains(code), "{code}");
+    }
+    for words in ["tpm.pem: OK", "certify.pem: OK", "certify-x509.pem: OK", "Not proven:"] {
+        assert!(run.stdout.contains(words), "{words}");
+    }
+    assert!(is_empty(folder.path()) && processes_in(folder.path()).is_empty());
+}
+
+#[test]
+fn an_interrupted_demonstration_leaves_nothing_behind() {
+    for (milliseconds, signal) in [(100, Signal::INT), (1500, Signal::TERM), (3000, Signal::INT)] {
+        let folder = TempDir::new().unwrap();
+        let mut child = command()
+            .arg("demo")
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let _ = kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal);
+        let status = child.wait().unwrap();
+        // Without a code the signal came before there was anything to clean up.
+        assert!(matches!(status.code(), Some(0 | 2) | None), "{status:?} after {milliseconds} ms");
+        assert!(is_empty(folder.path()), "files after {milliseconds} ms");
+        assert_eq!(processes_in(folder.path()), Vec::<String>::new(), "processes after {milliseconds} ms");
+    }
+}
+
+#[test]
+fn a_tpm_of_ones_own_is_given_back_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let swtpm = Swtpm::start(&Options::default()).unwrap();
+    let chain = [swtpm.root_certificate(), swtpm.issuer_certificate()].map(|file| fs::read(file).unwrap()).concat();
+    let other = TempDir::new().unwrap();
+    let ek_root = other.path().join("vendor.pem");
+    fs::write(&ek_root, chain).unwrap();
+    let persistent = || swtpm.connect().unwrap().handles(0x8100_0000).unwrap();
+    let before = persistent();
+    let run: Run = command()
+        .args(["demo", "--tpm", &swtpm.address().to_string(), "--ek-root", ek_root.to_str().unwrap()])
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert!(run.stdout.contains("authority/ca/attestation-root.crt"), "{}", run.stdout);
+    assert_eq!(persistent(), before);
+    assert!(is_empty(folder.path()));
+    let without_root = vouchsafe(["demo", "--tpm", "device:/dev/tpmrm0"]);
+    assert!(without_root.is_usage_error() && without_root.stderr.contains("--ek-root"), "{without_root:?}");
+}
+
+#[test]
+fn without_the_programs_it_needs_it_says_what_to_install() {
+    let folder = TempDir::new().unwrap();
+    let empty = TempDir::new().unwrap();
+    let run: Run =
+        command().arg("demo").env("TMPDIR", folder.path()).env("PATH", empty.path()).output().unwrap().into();
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("apt install"), "{}", run.stderr);
+    assert!(is_empty(folder.path()));
+}
