@@ -36,11 +36,16 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["record"] => record(&root, Mode::Record),
         ["record", "--fresh"] => record(&root, Mode::RecordAfresh),
         ["check"] => {
-            let differing = Workshop::open(&root, Mode::Replay)?.differences()?;
-            for file in &differing {
-                println!("{file}");
+            let workshop = Workshop::open(&root, Mode::Replay)?;
+            let differing = workshop.differences()?;
+            let unused = workshop.unused_answers();
+            for line in differing.iter().chain(&unused) {
+                println!("{line}");
             }
-            if differing.is_empty() { Ok(()) } else { bail!("{} files differ; run forge make", differing.len()) }
+            match (differing.len(), unused.len()) {
+                (0, 0) => Ok(()),
+                (files, answers) => bail!("{files} files differ, {answers} answers are not used; run forge record"),
+            }
         }
         ["docs"] => {
             let text = Workshop::open(&root, Mode::Replay)?.rejections()?;
