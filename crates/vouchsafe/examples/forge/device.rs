@@ -83,7 +83,9 @@ impl Device {
         let used = self.used.borrow();
         let recording = self.recording.borrow();
         let unused = recording.answers.keys().filter(|question| !used.contains(*question));
-        unused.map(|question| format!("{} of {} on {}", question.command, question.objects.join(", "), self.name)).collect()
+        unused
+            .map(|question| format!("{} of {} on {}", question.command, question.objects.join(", "), self.name))
+            .collect()
     }
 
     pub fn certificate(&self, name: &str) -> Option<Vec<u8>> {
@@ -181,8 +183,7 @@ impl Device {
                 };
                 let parent = self.load(tpm, &definition.parent)?;
                 let returns_handle = definition.made == Making::Derived;
-                let command =
-                    TpmCommand { code, handles: &[parent], authorized: 1, parameters, returns_handle };
+                let command = TpmCommand { code, handles: &[parent], authorized: 1, parameters, returns_handle };
                 let (handle, answer) = tpm.execute(&command)?;
                 if let Some(handle) = handle {
                     tpm.flush(handle)?;
@@ -297,8 +298,11 @@ impl Device {
         let mut w = Writer::new();
         w.tpm2b(data).u16(alg::NULL);
         let parameters = w.into_bytes();
-        let question =
-            Question { command: "TPM2_GetTime".to_owned(), objects: vec![signer.to_owned()], input: parameters.clone() };
+        let question = Question {
+            command: "TPM2_GetTime".to_owned(),
+            objects: vec![signer.to_owned()],
+            input: parameters.clone(),
+        };
         let answer = self.ask(question, |tpm| {
             let handle = self.load(tpm, signer)?;
             let handles = [hierarchy("endorsement")?, handle];

@@ -85,9 +85,7 @@ impl<'a> Parser<'a> {
         }
         match word.bytes().next() {
             None => bail!("expected an expression at {:?}", self.rest),
-            Some(b'0'..=b'9') => {
-                Ok(Expression::Number(word.parse().with_context(|| format!("{word} is no number"))?))
-            }
+            Some(b'0'..=b'9') => Ok(Expression::Number(word.parse().with_context(|| format!("{word} is no number"))?)),
             Some(_) if self.take('(') => {
                 let call = Expression::Call(word.to_owned(), self.members(')')?);
                 match self.rest.strip_prefix('.') {

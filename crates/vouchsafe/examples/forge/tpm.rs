@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 use vouchsafe_agent::tpm::{Connection, Transport};
 use vouchsafe_evidence::pem;
-use vouchsafe_evidence::tpm::{HashAlg, alg};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
+use vouchsafe_evidence::tpm::{HashAlg, alg};
 use vouchsafe_verifier::hex;
 
 use super::recording::Recording;

@@ -28,7 +28,10 @@ pub enum Key {
     Public(Vec<u8>),
     Software(SoftwareKey),
     /// An object of a recorded TPM.
-    Tpm { device: String, object: String },
+    Tpm {
+        device: String,
+        object: String,
+    },
 }
 
 impl Value {

@@ -141,10 +141,7 @@ pub fn replace(octets: &[u8], found: &[u8], with: &[u8]) -> Result<Vec<u8>> {
 
 /// Octets that follow from a label.
 pub fn pseudorandom(label: &str, count: usize) -> Vec<u8> {
-    (0_u32..)
-        .flat_map(|block| HashAlg::Sha256.digest(&[label.as_bytes(), &block.to_be_bytes()]))
-        .take(count)
-        .collect()
+    (0_u32..).flat_map(|block| HashAlg::Sha256.digest(&[label.as_bytes(), &block.to_be_bytes()])).take(count).collect()
 }
 
 fn part(element: &[u8], number: u64) -> Result<Vec<u8>> {

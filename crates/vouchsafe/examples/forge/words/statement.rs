@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 
-use super::super::value::{Arguments, Value};
 use super::super::Scope;
+use super::super::value::{Arguments, Value};
 use super::octets::{context, element, oid_named};
 use super::tpm::{public, raw};
 use super::x509::{name, sign, spki, wanted_hash};
@@ -71,7 +71,9 @@ fn certify(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<Value> {
         None => Value::None,
     };
     let certified = match (object, arguments.maybe_at(1)) {
-        (Some(object), Some(signer)) => Some(attested(scope, "certified", arguments, vec![object, signer], &["data", "scheme"])?),
+        (Some(object), Some(signer)) => {
+            Some(attested(scope, "certified", arguments, vec![object, signer], &["data", "scheme"])?)
+        }
         _ => None,
     };
     let public = arguments.labelled("public").unwrap_or(usual_public);
@@ -81,7 +83,9 @@ fn certify(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<Value> {
 /// quote(signer, "sha256:0 7", data: .., values: octets or none), or with attest: and signature: of its own.
 fn quote(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<Value> {
     let quoted = match (arguments.maybe_at(0), arguments.maybe_at(1)) {
-        (Some(signer), Some(selection)) => Some(attested(scope, "quoted", arguments, vec![signer, selection], &["data"])?),
+        (Some(signer), Some(selection)) => {
+            Some(attested(scope, "quoted", arguments, vec![signer, selection], &["data"])?)
+        }
         _ => None,
     };
     let usual = match &quoted {

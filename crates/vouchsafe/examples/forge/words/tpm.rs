@@ -4,9 +4,9 @@ use anyhow::{Context, Result, bail};
 use vouchsafe_evidence::tpm::{PcrBank, PcrSelection, TpmtPublic, TpmtSignature, alg};
 use vouchsafe_evidence::x509::build;
 
+use super::super::Scope;
 use super::super::object::{attributes, hash};
 use super::super::value::{Arguments, Key, Value};
-use super::super::Scope;
 use super::octets::{context, element};
 use super::x509::{name, validity, wanted_hash, x509_signature};
 
@@ -257,7 +257,10 @@ fn merge(partial: &[u8], added: &[u8]) -> Result<Vec<u8>> {
     let mut asked = elements(partial).context("the partial certificate has no elements")?;
     let made = elements(added).context("what was added has no elements")?;
     // The algorithm is the caller's where the caller gave one; it begins with an identifier, a name with a SET.
-    let own = asked.first().and_then(|first| elements(first)).and_then(|parts| parts.first().map(|part| part.first() == Some(&0x06)));
+    let own = asked
+        .first()
+        .and_then(|first| elements(first))
+        .and_then(|parts| parts.first().map(|part| part.first() == Some(&0x06)));
     let (version, serial, algorithm, spki) = match (own, made.as_slice()) {
         (Some(true), [version, serial, spki]) => (*version, *serial, asked.remove(0), *spki),
         (_, [version, serial, algorithm, spki]) => (*version, *serial, *algorithm, *spki),

@@ -8,10 +8,10 @@ use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsa
 use vouchsafe_evidence::x509::{CertView, NameView, NamedCurve, SpkiView};
 use vouchsafe_verifier::Instant;
 
+use super::super::Scope;
 use super::super::object::{attributes, hash};
 use super::super::software::{SoftwareKey, ecdsa_with, rsa_with};
 use super::super::value::{Arguments, Key, Value};
-use super::super::Scope;
 use super::octets::{context, element, oid_named};
 
 /// Validity of certificates in software: begins before and ends after the time at which cases are judged.
@@ -237,11 +237,8 @@ fn pss_algorithm(hash: HashAlg) -> Result<Vec<u8>> {
         fields.oid(oid::MGF1).raw(&digest);
     });
     let salt = u8::try_from(hash.digest_len())?;
-    let parameters = [
-        element(context(0), &digest),
-        element(context(1), &mask.into_der()),
-        element(context(2), &[0x02, 0x01, salt]),
-    ];
+    let parameters =
+        [element(context(0), &digest), element(context(1), &mask.into_der()), element(context(2), &[0x02, 0x01, salt])];
     let mut writer = DerWriter::new();
     writer.sequence(|fields| {
         fields.oid(oid::RSASSA_PSS).raw(&element(0x30, &parameters.concat()));
@@ -268,7 +265,8 @@ pub fn sign(scope: &Scope<'_>, key: &Key, hash: Option<HashAlg>, message: &[u8])
 /// The hash with which an object signs: its own, the wanted one, or SHA-256 (SHA-384 for P-384).
 pub fn tpm_hash(scope: &Scope<'_>, device: &str, object: &str, wanted: Option<HashAlg>) -> Result<HashAlg> {
     let public = scope.device(device)?.public(object)?;
-    let usual = if scope.device(device)?.definition(object)?.kind == "p384" { HashAlg::Sha384 } else { HashAlg::Sha256 };
+    let usual =
+        if scope.device(device)?.definition(object)?.kind == "p384" { HashAlg::Sha384 } else { HashAlg::Sha256 };
     Ok(public.signing_hash().or(wanted).unwrap_or(usual))
 }
 
@@ -409,8 +407,10 @@ fn ak_certificate(scope: &Scope<'_>, arguments: &mut Arguments, family: Family) 
     add("alternative", Some(build::subject_alt_name(false, &[general_name("tpm")?])))?;
     if certifies {
         add("object", public.as_ref().map(|public| build::tpma_object(false, public.attributes().bits())))?;
-        let excluded =
-            ["email:", "dns:", "uri:", "ip:0000000000000000"].map(general_name).into_iter().collect::<Result<Vec<_>>>()?;
+        let excluded = ["email:", "dns:", "uri:", "ip:0000000000000000"]
+            .map(general_name)
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
         let excluded = [excluded, vec![GeneralName::Ip(vec![0; 32])]].concat();
         let permitted = [GeneralName::Directory(name(&subject)?)];
         add("constraints", Some(build::name_constraints(true, &permitted, &excluded)))?;
