@@ -259,6 +259,12 @@ fn distinct_keys<'a>(certificates: impl Iterator<Item = &'a CertView>) -> Vec<&'
     keys
 }
 
+/// The certificates that may be an attestation key's: those of the bundle, and helpers in the trust store, where
+/// a certificate may lie that the bundle leaves out as known (csr-attestation-29, 4.1).
+fn known_certificates<'a>(context: &Context<'a>, format: FormatId) -> impl Iterator<Item = &'a CertView> + use<'a> {
+    context.certificates.iter().chain(context.trust.format(format.id()).intermediates())
+}
+
 /// The attestation key of this family that has a certificate in the bundle and signed the attestation; `None`
 /// where no such key did.
 pub(super) fn endorsed(
@@ -268,7 +274,7 @@ pub(super) fn endorsed(
 ) -> Result<Option<AttestingKey>, Rejection> {
     let Some((attest, signature)) = attestation else { return Ok(None) };
     let (_, purpose, _) = family(format);
-    let candidates = context.certificates.iter().filter(|c| has_purpose(c, purpose));
+    let candidates = known_certificates(context, format).filter(|c| has_purpose(c, purpose));
     for key in distinct_keys(candidates) {
         match tpm_signature::verify(&mut context.budget, key, signature, attest) {
             Ok(()) => return certified(format, key, None, context).map(Some),
@@ -288,9 +294,7 @@ fn certified(
     context: &mut Context<'_>,
 ) -> Result<AttestingKey, Rejection> {
     let (family, purpose, profile) = family(format);
-    let own: Vec<&CertView> = context
-        .certificates
-        .iter()
+    let own: Vec<&CertView> = known_certificates(context, format)
         .filter(|certificate| certificate.spki().same_key(key) && has_purpose(certificate, purpose))
         .filter(|certificate| name.is_none_or(|name| certificate.subject().matches(name)))
         .collect();
@@ -333,7 +337,8 @@ pub(super) fn certificate_issuer(
     context: &mut Context<'_>,
 ) -> Result<AttestingKey, Rejection> {
     let (_, purpose, _) = family(format);
-    let named: Vec<&CertView> = context.certificates.iter().filter(|c| c.subject().matches(leaf.issuer())).collect();
+    let named: Vec<&CertView> =
+        known_certificates(context, format).filter(|c| c.subject().matches(leaf.issuer())).collect();
     if named.is_empty() {
         return Err(Rejection::plain(codes::AK_CERTIFICATE_MISSING));
     }
