@@ -72,7 +72,7 @@ struct AkArguments {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     attesting_key: String,
     /// The PCRs whose values are recorded as the device's baseline.
-    #[arg(long, value_name = "BANK:N,N..", default_value = "sha256:0,1,2,3,4,5,6,7")]
+    #[arg(long, value_name = "BANK:N,N..", default_value = Choice::default_pcrs())]
     pcrs: String,
     /// Record no baseline of PCR values.
     #[arg(long)]

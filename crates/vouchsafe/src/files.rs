@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use vouchsafe_evidence::pem;
-use vouchsafe_evidence::x509::CertView;
+#[cfg(feature = "agent")]
+use vouchsafe_evidence::{pem, x509::CertView};
 
 use crate::failure::Failure;
 
@@ -81,6 +81,7 @@ pub fn read_small_text(path: &Path) -> Result<String, Failure> {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be written.
+#[cfg(feature = "agent")]
 pub fn write_or_print(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     path.map_or_else(|| crate::console::out(text), |path| write(path, text.as_bytes()))
 }
@@ -89,6 +90,7 @@ pub fn write_or_print(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be written.
+#[cfg(feature = "agent")]
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let failed = |error| {
         Failure::new(format!("{} cannot be written", path.display()))
@@ -109,6 +111,7 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be read or holds none.
+#[cfg(feature = "agent")]
 pub fn read_certificates(path: &Path) -> Result<Vec<CertView>, Failure> {
     let strange = |error| {
         Failure::new(format!("{} holds no certificates", path.display()))
