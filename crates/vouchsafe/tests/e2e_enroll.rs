@@ -7,16 +7,30 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    dead_code,
     missing_docs
 )]
 
+#[path = "../src/advice.rs"]
+mod advice;
+#[path = "../src/authority_client.rs"]
+mod authority_client;
+#[path = "../src/console.rs"]
+mod console;
 #[path = "support/environment.rs"]
 mod environment;
+#[path = "../src/failure.rs"]
+mod failure;
+#[path = "../src/files.rs"]
+mod files;
+#[path = "../src/reasons.rs"]
+mod reasons;
 #[path = "support/cli.rs"]
 mod support;
 
 use std::fs;
 
+use authority_client::{AuthorityAddress, AuthorityClient, ChallengeRequest, NoncePurpose};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use environment::{AuthoritySide, DeviceSide, openssl_accepts};
@@ -217,35 +231,23 @@ fn an_interrupted_enrolment_goes_on_where_it_stopped() {
 fn a_challenge_that_was_received_is_answered_by_the_next_run() {
     let device = DeviceSide::start();
     let authority = AuthoritySide::start(&[&device.swtpm]);
-    // The first run is stopped when it has received the challenge: its agent cannot be reached then.
+    // What a run that was stopped after it received the challenge leaves behind.
     let described = device.client().describe_endorsement("").unwrap();
-    let post = |path: &str, body: &serde_json::Value| -> serde_json::Value {
-        let output = std::process::Command::new("curl")
-            .args(["--silent", "--cacert"])
-            .arg(authority.tls_root())
-            .args(["-H", "Content-Type: application/json", "-H"])
-            .arg(format!("Authorization: Bearer {}", fs::read_to_string(authority.path("token")).unwrap()))
-            .args(["--data", &body.to_string(), &format!("{}{path}", authority.url)])
-            .output();
-        match output {
-            Ok(output) => serde_json::from_slice(&output.stdout).unwrap(),
-            Err(_) => json!(null),
-        }
-    };
-    let nonce = post("/v1/nonces", &json!({ "purpose": "attestation-key" }));
-    if nonce.is_null() {
-        println!("SKIPPED: there is no curl; a received challenge was not tried");
-        return;
-    }
-    let challenge = post(
-        "/v1/attestation-keys",
-        &json!({
-            "device": "node-1",
-            "ek_certificates": described.certificates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>(),
-            "ak_public": STANDARD.encode(&described.public),
-            "nonce": nonce["nonce"],
-        }),
-    );
+    let client = AuthorityClient::new(&AuthorityAddress {
+        authority: authority.url.clone(),
+        ca: authority.tls_root(),
+        token_file: authority.path("token"),
+    })
+    .unwrap();
+    let Ok(nonce) = client.nonce(NoncePurpose::AttestationKey) else { panic!("no nonce") };
+    let challenge = client.challenge(&ChallengeRequest {
+        device: "node-1".to_owned(),
+        ek_certificates: described.certificates,
+        ak_public: described.public,
+        nonce,
+        baseline: None,
+    });
+    let Ok(challenge) = challenge else { panic!("{challenge:?}") };
     fs::create_dir(device.path("enroll")).unwrap();
     let file = attempt_file(&device, &format!("ak {} node-1 ", authority.url));
     fs::write(&file, json!({ "Challenged": challenge }).to_string()).unwrap();
