@@ -8,7 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::limits::{Limits, LimitsFile};
-use crate::profile::{Profile, ProfileConfig, ProfileError};
+use crate::profile::{Profile, ProfileConfig, ProfileError, SubjectRule};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/authority.toml";
@@ -16,8 +16,9 @@ pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/authority.toml";
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/vouchsafe/authority";
 /// Accounts in one configuration.
 const ACCOUNTS_MAX: usize = 100_000;
-/// Octets of an account's or a device's name.
-const NAME_OCTETS_MAX: usize = 128;
+/// Octets of an account's or a device's name; a device's stands in certificates (RFC 5280, appendix A:
+/// ub-common-name).
+const NAME_OCTETS_MAX: usize = 64;
 /// Hexadecimal digits of a SHA-256 digest.
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -135,12 +136,23 @@ pub struct Account {
     /// Device names the account may use; `None` is written as the absence of the list and means every
     /// name of the account's own namespace.
     pub(crate) devices: Devices,
+    pub(crate) profiles: Profiles,
+}
+
+/// The certificate profiles an account may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Profiles {
+    /// Every profile that names its subjects itself. One that takes them from the request is for accounts that
+    /// are trusted with names, and must be listed.
+    Naming,
+    /// These profiles alone.
+    Listed(Vec<String>),
 }
 
 /// The device names an account may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Devices {
-    /// Every name; names of different accounts never meet.
+    /// Every name that no other account has enrolled.
     Any,
     /// These names alone.
     Listed(Vec<String>),
@@ -190,6 +202,7 @@ struct AccountFile {
     token_sha256: String,
     may: Vec<Capability>,
     devices: Option<Vec<String>>,
+    profiles: Option<Vec<String>>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -339,7 +352,8 @@ impl AccountFile {
                 Devices::Listed(checked.collect::<Result<_, _>>()?)
             }
         };
-        Ok(Account { name, token_sha256, may: self.may, devices })
+        let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
+        Ok(Account { name, token_sha256, may: self.may, devices, profiles })
     }
 }
 
@@ -362,6 +376,15 @@ impl Account {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it may ask for certificates of `profile`.
+    #[must_use]
+    pub fn may_use_profile(&self, profile: &Profile) -> bool {
+        match &self.profiles {
+            Profiles::Naming => profile.subject() == SubjectRule::Device,
+            Profiles::Listed(listed) => listed.iter().any(|name| name == profile.name()),
+        }
     }
 
     /// Whether it may ask for `capability`.

@@ -148,12 +148,18 @@ pub enum Error {
     /// The account lacks the right.
     #[error("the account may not {0:?}")]
     NotPermitted(Capability),
+    /// The account may not use this certificate profile.
+    #[error("this account may not use this profile")]
+    ProfileNotPermitted,
     /// Kept evidence could not be sealed or opened.
     #[error("record")]
     Record(#[from] RecordError),
+    /// Nothing can be recorded at the moment, for a reason that passes.
+    #[error("the store cannot record decisions at the moment")]
+    StorageUnavailable(#[source] StoreError),
     /// The store failed.
     #[error("store")]
-    Store(StoreError),
+    Store(#[source] StoreError),
     /// The request took too long to arrive.
     #[error("the request did not arrive in time")]
     Timeout,
@@ -179,11 +185,14 @@ impl From<StoreError> for Error {
             StoreError::DeviceBoundElsewhere => Self::DeviceConflict,
             StoreError::EkBoundElsewhere => Self::EkConflict,
             StoreError::NonceSpent => Self::NonceSpent,
+            StoreError::DiskFull | StoreError::Io(_) | StoreError::Locked | StoreError::ReadOnly => {
+                Self::StorageUnavailable(error)
+            }
             StoreError::Database(_)
-            | StoreError::Io(_)
             | StoreError::Schema { .. }
             | StoreError::SerialTaken
             | StoreError::Stopped
+            | StoreError::Thread(_)
             | StoreError::Unexpected { .. } => Self::Store(error),
         }
     }

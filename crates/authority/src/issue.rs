@@ -40,7 +40,7 @@ impl Service {
     /// is refused.
     pub(crate) fn issue(&self, caller: &Caller, request: &CertificateRequest) -> Result<IssuedChain, Error> {
         let account = caller.account()?;
-        let profile = self.profile(&request.profile)?;
+        let profile = self.permitted_profile(account, &request.profile)?;
         if request.csr.len() > CSR_OCTETS {
             return Err(Error::BodyTooLarge { limit: CSR_OCTETS });
         }

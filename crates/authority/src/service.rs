@@ -100,6 +100,12 @@ impl Service {
         self.profiles.iter().find(|profile| profile.name() == name).ok_or(Error::UnknownProfile)
     }
 
+    /// The profile of this name, if the account may use it.
+    pub(crate) fn permitted_profile(&self, account: &Account, name: &str) -> Result<&Profile, Error> {
+        let profile = self.profile(name)?;
+        if account.may_use_profile(profile) { Ok(profile) } else { Err(Error::ProfileNotPermitted) }
+    }
+
     /// A nonce for what the caller may do.
     pub(crate) fn mint_nonce(&self, caller: &Caller, request: &NonceRequest) -> Result<NonceReply, Error> {
         let (purpose, capability) = match request {
@@ -110,6 +116,9 @@ impl Service {
             NonceRequest::Appraisal => (Purpose::Appraisal, Capability::Appraise),
         };
         match (caller, request) {
+            (Caller::Account(account), NonceRequest::Certificate { profile }) if account.may(capability) => {
+                self.permitted_profile(account, profile)?;
+            }
             (Caller::Account(account), _) if account.may(capability) => {}
             (Caller::Account(_), _) => return Err(Error::NotPermitted(capability)),
             (Caller::Anonymous, NonceRequest::Appraisal) => {}

@@ -7,6 +7,7 @@ mod schema;
 mod sqlite;
 mod writer;
 
+use rusqlite::ErrorCode;
 use thiserror::Error;
 
 use crate::nonce::{NONCE_OCTETS, Nonce};
@@ -31,21 +32,30 @@ pub enum StoreError {
     /// Another baseline is recorded for the device.
     #[error("another baseline is recorded for the device")]
     BaselineRecorded,
-    /// The database failed.
+    /// The database is damaged, or was asked for what it cannot do.
     #[error("database")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] rusqlite::Error),
     /// The device name is bound to another endorsement key.
     #[error("the device name is bound to another endorsement key")]
     DeviceBoundElsewhere,
     /// The endorsement key is bound to another device name.
     #[error("the endorsement key is bound to another device name")]
     EkBoundElsewhere,
-    /// The folder or file of the database cannot be used.
-    #[error("database file")]
-    Io(#[from] std::io::Error),
+    /// There is no room for another row.
+    #[error("the disk of the database is full; free some space and requests are served again")]
+    DiskFull,
+    /// The folder or file of the database cannot be read or written.
+    #[error("the database file cannot be read or written; check its disk and the limits of this process")]
+    Io(#[source] rusqlite::Error),
+    /// Another program has the database locked.
+    #[error("another program has the database locked; end it and requests are served again")]
+    Locked,
     /// The nonce is spent already.
     #[error("the nonce is spent")]
     NonceSpent,
+    /// The disk or the database file is read-only.
+    #[error("the disk or file of the database is read-only; make it writable and requests are served again")]
+    ReadOnly,
     /// The database was written by a version with another schema.
     #[error("database schema {found}, expected {expected}")]
     Schema {
@@ -60,12 +70,34 @@ pub enum StoreError {
     /// The writer has stopped: the program is ending, or its thread failed.
     #[error("the writer has stopped")]
     Stopped,
+    /// The thread of the writer cannot be started.
+    #[error("the writer cannot be started")]
+    Thread(#[source] std::io::Error),
     /// A column holds a value that this program does not write.
     #[error("column {column} holds an unexpected value")]
     Unexpected {
         /// The column.
         column: &'static str,
     },
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::NoLargeFileSupport,
+            ) => Self::Io(error),
+            // Damage, misuse and what SQLite may yet come to say: no state of the disk that passes.
+            _ => Self::Database(error),
+        }
+    }
 }
 
 /// A nonce on its way to being spent, with the request that it is spent for.

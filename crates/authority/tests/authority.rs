@@ -14,10 +14,14 @@ mod ak_certificates;
 mod appraisals;
 #[path = "authority/certificates.rs"]
 mod certificates;
+#[path = "authority/crash.rs"]
+mod crash;
 #[path = "authority/credentials.rs"]
 mod credentials;
 #[path = "authority/enrolment.rs"]
 mod enrolment;
+#[path = "authority/faults.rs"]
+mod faults;
 #[path = "authority/limits.rs"]
 mod limits;
 #[path = "authority/module.rs"]

@@ -13,6 +13,10 @@ use crate::text::chain;
 /// Seconds after which a client that found the server busy may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
 
+/// What a client can do while the store is out of order.
+const UNRECORDED: &str = "The authority cannot record decisions at the moment, so nothing was granted. Send the same \
+                          request with the same nonce again later; after an activation ask for a new challenge first.";
+
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
@@ -60,7 +64,11 @@ fn class(error: &Error) -> Class {
         Error::NonceSpent => Class(StatusCode::CONFLICT, "nonce-spent", "Nonce spent"),
         Error::NotAuthenticated => Class(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
         Error::NotFound => Class(StatusCode::NOT_FOUND, "not-found", "Not found"),
+        Error::ProfileNotPermitted => Class(StatusCode::FORBIDDEN, "profile-not-permitted", "Profile not permitted"),
         Error::NotPermitted(_) => Class(StatusCode::FORBIDDEN, "not-permitted", "Not permitted"),
+        Error::StorageUnavailable(_) => {
+            Class(StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable", "Decisions cannot be recorded")
+        }
         Error::Timeout => Class(StatusCode::REQUEST_TIMEOUT, "timeout", "Request timeout"),
         Error::UnknownProfile => Class(StatusCode::BAD_REQUEST, "unknown-profile", "Unknown profile"),
         Error::UnsupportedMediaType { .. } => {
@@ -76,6 +84,10 @@ fn detail(error: &Error, status: StatusCode) -> String {
         return "The server failed; its log says why.".to_owned();
     }
     match error {
+        Error::StorageUnavailable(_) => {
+            tracing::error!(error = chain(error), "request failed");
+            UNRECORDED.to_owned()
+        }
         Error::MalformedJson(error) => printable(&error.to_string()),
         Error::Rejected(violations) => match violations.as_slice() {
             [one] => printable(&one.message),

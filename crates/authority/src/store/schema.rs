@@ -6,6 +6,9 @@ use rusqlite::Connection;
 
 use super::StoreError;
 
+/// How long a program that has the database locked is waited for.
+pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Version of the schema, in `user_version`.
 const VERSION: i64 = 1;
 
@@ -44,12 +47,11 @@ CREATE TABLE challenges (
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
-    name TEXT NOT NULL,
+    name TEXT NOT NULL UNIQUE,
     ek_digest BLOB NOT NULL UNIQUE,
     ek_certificate BLOB NOT NULL,
     baseline BLOB,
-    enrolled_at INTEGER NOT NULL,
-    UNIQUE (account, name)
+    enrolled_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE attestation_keys (
     id INTEGER PRIMARY KEY,
@@ -71,7 +73,7 @@ CREATE INDEX certificates_of_decision ON certificates (decision);
 
 /// Settings of every connection: a transaction that was reported is on the disk.
 pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.busy_timeout(LOCK_PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::nonce::NONCE_OCTETS;
 
-/// Connections that are kept open for reading.
-const READERS_KEPT: usize = 4;
+/// Connections that are kept open for reading: one for each request that is worked on by default. To open one
+/// and have it read the schema takes longer than to answer from it.
+const READERS_KEPT: usize = 64;
 
 /// A [`Store`] in an SQLite database in WAL mode with `synchronous = FULL`.
 #[derive(Debug)]
@@ -27,12 +28,10 @@ impl Sqlite {
     /// Opens the database at `path`, creating it if it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::Schema`], [`StoreError::Io`].
+    /// [`StoreError::Database`], [`StoreError::Schema`], [`StoreError::Thread`], and what is wrong with the disk.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = Connection::open(path)?;
-        schema::configure(&connection)?;
-        schema::migrate(&mut connection)?;
-        Ok(Self { path: path.to_owned(), writer: Writer::start(connection)?, readers: Mutex::new(Vec::new()) })
+        let connection = open_for_writing(path)?;
+        Ok(Self { path: path.to_owned(), writer: Writer::start(path, connection)?, readers: Mutex::new(Vec::new()) })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -44,17 +43,30 @@ impl Sqlite {
                     &self.path,
                     OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
                 )?;
-                connection.busy_timeout(std::time::Duration::from_secs(10))?;
+                connection.busy_timeout(schema::LOCK_PATIENCE)?;
                 connection
             }
         };
-        let result = read(&connection);
+        // After a failure the next reader opens the file anew, whatever was wrong with it.
+        let value = read(&connection)?;
         let mut readers = self.readers.lock().map_err(|_| StoreError::Stopped)?;
         if readers.len() < READERS_KEPT {
             readers.push(connection);
         }
-        result
+        Ok(value)
     }
+}
+
+/// A connection with every setting and the schema of this version.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path)?;
+    // SQLite opens what it cannot write for reading, and does not say so before the first row.
+    if connection.is_readonly("main")? {
+        return Err(StoreError::ReadOnly);
+    }
+    schema::configure(&connection)?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
 }
 
 impl Store for Sqlite {
@@ -286,19 +298,20 @@ fn device_from_row(row: &Row<'_>) -> rusqlite::Result<Device> {
     Ok(Device { account: row.get(0)?, name: row.get(1)?, ek_digest: row.get(2)?, baseline: row.get(3)? })
 }
 
-/// One endorsement key per device name and one device name per endorsement key.
+/// One endorsement key per device name and one device name per endorsement key, whoever's: the name stands in
+/// certificates, where accounts do not.
 fn check_device_binding(
     connection: &Connection,
     account: &str,
     name: &str,
     ek_digest: &Digest,
 ) -> Result<Option<i64>, StoreError> {
-    let mut by_name =
-        connection.prepare_cached("SELECT id, ek_digest FROM devices WHERE account = ?1 AND name = ?2")?;
-    let named: Option<(i64, Digest)> =
-        by_name.query_row([account, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    if let Some((id, bound)) = named {
-        return if bound == *ek_digest { Ok(Some(id)) } else { Err(StoreError::DeviceBoundElsewhere) };
+    let mut by_name = connection.prepare_cached("SELECT id, ek_digest, account FROM devices WHERE name = ?1")?;
+    let named: Option<(i64, Digest, String)> =
+        by_name.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    if let Some((id, bound, owner)) = named {
+        let is_same = bound == *ek_digest && owner == account;
+        return if is_same { Ok(Some(id)) } else { Err(StoreError::DeviceBoundElsewhere) };
     }
     let mut by_ek = connection.prepare_cached("SELECT 1 FROM devices WHERE ek_digest = ?1")?;
     if by_ek.exists([ek_digest])? { Err(StoreError::EkBoundElsewhere) } else { Ok(None) }

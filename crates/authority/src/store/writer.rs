@@ -4,10 +4,11 @@
 //! further writes queue up, and all of them share the next. Each has a savepoint of its own, so that one
 //! that fails takes nothing with it.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::StoreError;
 
@@ -16,9 +17,10 @@ const GROUP: usize = 64;
 /// Writes that wait; beyond this, callers wait for a place.
 const QUEUE: usize = 256;
 
-/// Tells a caller how its write ended, once the group's commit is known.
-type Reply = Box<dyn FnOnce(bool) + Send>;
-type Write = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// Tells a caller how the group's commit ended.
+type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Writes in the group's transaction, or tells its caller why there is none or why it failed.
+type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Result<Reply, Failure> + Send>;
 
 /// Hands writes to the writer thread; dropping it ends the thread after what waits is written.
 #[derive(Debug)]
@@ -28,10 +30,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let (writes, waiting) = sync_channel(QUEUE);
-        let thread =
-            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(connection, &waiting))?;
+        let mut database = Database { path: path.to_owned(), connection: Some(connection) };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(&mut database, &waiting))
+            .map_err(StoreError::Thread)?;
         Ok(Self { writes: Some(writes), thread: Some(thread) })
     }
 
@@ -43,12 +48,18 @@ impl Writer {
     {
         let (result_to, result_from) = sync_channel(1);
         let job: Write = Box::new(move |connection| {
-            let result = in_savepoint(connection, write);
-            Box::new(move |committed| {
-                let result = if committed { result } else { result.and(Err(StoreError::Stopped)) };
-                // The caller may be gone; the write stands all the same.
-                let _gone = result_to.send(result);
-            })
+            // The caller may be gone; the write stands all the same.
+            let tell = move |result| drop(result_to.send(result));
+            let written = connection.and_then(|connection| in_savepoint(connection, write));
+            match written {
+                Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| tell(committed.map(|()| value)))),
+                // What was not written needs no commit to be told.
+                Err(error) => {
+                    let failure = Failure::of(&error);
+                    tell(Err(error));
+                    Err(failure)
+                }
+            }
         });
         let writes = self.writes.as_ref().ok_or(StoreError::Stopped)?;
         writes.send(job).map_err(|_| StoreError::Stopped)?;
@@ -66,49 +77,238 @@ impl Drop for Writer {
     }
 }
 
+/// The writer's connection, opened again after a failure that may have left it unusable.
+struct Database {
+    path: PathBuf,
+    connection: Option<Connection>,
+}
+
+impl Database {
+    fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => super::sqlite::open_for_writing(&self.path)?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Writes a group in one transaction and tells every member how it ended.
+    fn write(&mut self, group: Vec<Write>) {
+        let Err(failure) = self.commit(group) else { return };
+        tracing::error!(error = crate::text::chain(&failure.error()), "nothing could be recorded");
+        match failure {
+            // The connection is as good as it was.
+            Failure::Locked => {}
+            Failure::DiskFull | Failure::ReadOnly | Failure::Sqlite(_) | Failure::Stopped => self.connection = None,
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Write>) -> Result<(), Failure> {
+        let begun = self
+            .connection()
+            .and_then(|connection| Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?));
+        match begun {
+            Ok(transaction) => commit_group(transaction, group),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                group.into_iter().for_each(|write| drop(write(Err(failure.error()))));
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// A failure that several callers share, which [`StoreError`] itself cannot be copied for.
+#[derive(Clone, Copy)]
+enum Failure {
+    DiskFull,
+    Locked,
+    ReadOnly,
+    Sqlite(rusqlite::ffi::Error),
+    Stopped,
+}
+
+impl Failure {
+    fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::DiskFull => Self::DiskFull,
+            StoreError::Locked => Self::Locked,
+            StoreError::ReadOnly => Self::ReadOnly,
+            StoreError::Database(error) | StoreError::Io(error) => {
+                error.sqlite_error().map_or(Self::Stopped, |error| Self::Sqlite(*error))
+            }
+            StoreError::AkBoundElsewhere
+            | StoreError::BaselineRecorded
+            | StoreError::DeviceBoundElsewhere
+            | StoreError::EkBoundElsewhere
+            | StoreError::NonceSpent
+            | StoreError::Schema { .. }
+            | StoreError::SerialTaken
+            | StoreError::Stopped
+            | StoreError::Thread(_)
+            | StoreError::Unexpected { .. } => Self::Stopped,
+        }
+    }
+
+    fn error(self) -> StoreError {
+        match self {
+            Self::DiskFull => StoreError::DiskFull,
+            Self::Locked => StoreError::Locked,
+            Self::ReadOnly => StoreError::ReadOnly,
+            Self::Sqlite(error) => rusqlite::Error::SqliteFailure(error, None).into(),
+            Self::Stopped => StoreError::Stopped,
+        }
+    }
+}
+
 fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("SAVEPOINT one_write")?;
-    match write(connection) {
-        Ok(value) => {
-            connection.execute_batch("RELEASE one_write")?;
-            Ok(value)
+    let step = |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
+    step("SAVEPOINT one_write")?;
+    let result = write(connection);
+    // SQLite may have ended the whole transaction by itself; there is no savepoint left then.
+    if !connection.is_autocommit() {
+        if result.is_err() {
+            step("ROLLBACK TO one_write")?;
         }
-        Err(error) => {
-            connection.execute_batch("ROLLBACK TO one_write; RELEASE one_write")?;
-            Err(error)
-        }
+        step("RELEASE one_write")?;
     }
+    result
 }
 
-fn run(mut connection: Connection, waiting: &Receiver<Write>) {
+fn run(database: &mut Database, waiting: &Receiver<Write>) {
     while let Ok(first) = waiting.recv() {
         let mut group = vec![first];
         group.extend(waiting.try_iter().take(GROUP - 1));
-        commit_group(&mut connection, group);
+        database.write(group);
     }
 }
 
-fn commit_group(connection: &mut Connection, group: Vec<Write>) {
-    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(transaction) => transaction,
-        Err(error) => {
-            tracing::error!(%error, "no transaction could be started");
-            // Dropping the writes tells their callers that nothing was written.
-            return;
+/// Commits what can be written; an error if that is nothing.
+fn commit_group(transaction: Transaction<'_>, group: Vec<Write>) -> Result<(), Failure> {
+    let mut replies = Vec::with_capacity(group.len());
+    // A full disk may end a transaction with everything in it. What came next would otherwise be committed on
+    // its own, and its caller told that it was not.
+    let mut ended: Result<(), Failure> = Ok(());
+    for write in group {
+        match write(ended.map(|()| &*transaction).map_err(Failure::error)) {
+            Ok(reply) => replies.push(reply),
+            Err(failure) if transaction.is_autocommit() => ended = ended.and(Err(failure)),
+            Err(_) => {}
         }
-    };
-    let replies: Vec<Reply> = group.into_iter().map(|write| write(&transaction)).collect();
-    let committed = match transaction.commit() {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(%error, "a commit failed");
-            false
-        }
-    };
+    }
+    let ended = ended.and_then(|()| transaction.commit().map_err(|error| Failure::of(&error.into())));
     for reply in replies {
-        reply(committed);
+        reply(ended.map_err(Failure::error));
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer whose connection takes `pages` more pages and no more, as on a full disk.
+    fn nearly_full(pages: i64) -> (tempfile::TempDir, Writer) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let connection = super::super::sqlite::open_for_writing(&path).unwrap();
+        connection.execute_batch("CREATE TABLE blobs (octets BLOB)").unwrap();
+        let used: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        connection.pragma_update(None, "max_page_count", used + pages).unwrap();
+        let writer = Writer::start(&path, connection).unwrap();
+        (dir, writer)
+    }
+
+    fn insert(octets: i64) -> impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static {
+        move |connection| {
+            connection.execute("INSERT INTO blobs VALUES (zeroblob(?1))", [octets])?;
+            Ok(())
+        }
+    }
+
+    fn count(dir: &tempfile::TempDir) -> i64 {
+        let connection = Connection::open(dir.path().join("db")).unwrap();
+        connection.query_row("SELECT count(*) FROM blobs", (), |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such_and_recovered_from() {
+        let (dir, writer) = nearly_full(2);
+        writer.write(insert(10)).unwrap();
+        assert!(matches!(writer.write(insert(100_000)).unwrap_err(), StoreError::DiskFull));
+        assert_eq!(count(&dir), 1);
+        // The connection that comes next has the room that was freed.
+        writer.write(insert(100_000)).unwrap();
+        assert_eq!(count(&dir), 2);
+    }
+
+    #[test]
+    fn in_a_group_what_is_told_is_what_is_there() {
+        let (dir, writer) = nearly_full(2);
+        let (release, wait) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            // While the first commit is held up, the rest queue for the second, in which the disk is full.
+            let first = scope.spawn(|| {
+                writer.write(move |_| {
+                    let _released = wait.recv();
+                    Ok(())
+                })
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let sizes = [10, 10, 100_000, 10, 10];
+            let group: Vec<_> = sizes
+                .map(|octets| {
+                    let member = scope.spawn({
+                        let writer = &writer;
+                        move || writer.write(insert(octets)).is_ok()
+                    });
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    member
+                })
+                .into_iter()
+                .collect();
+            release.send(()).unwrap();
+            first.join().unwrap().unwrap();
+            let told = group.into_iter().map(|member| member.join().unwrap()).filter(|ok| *ok).count();
+            assert_eq!(i64::try_from(told).unwrap(), count(&dir));
+        });
+        writer.write(insert(100_000)).unwrap();
+    }
+
+    #[test]
+    fn a_transaction_that_ended_by_itself_takes_the_whole_group() {
+        let (dir, writer) = nearly_full(100);
+        let (release, wait) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                writer.write(move |_| {
+                    let _released = wait.recv();
+                    Ok(())
+                })
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let before = scope.spawn(|| writer.write(insert(10)));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let ending = scope.spawn(|| {
+                writer.write(|connection| {
+                    connection.execute_batch("ROLLBACK")?;
+                    Err::<(), _>(StoreError::DiskFull)
+                })
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let after = scope.spawn(|| writer.write(insert(10)));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            release.send(()).unwrap();
+            first.join().unwrap().unwrap();
+            for member in [before, ending, after] {
+                assert!(matches!(member.join().unwrap().unwrap_err(), StoreError::DiskFull));
+            }
+        });
+        assert_eq!(count(&dir), 0);
+        writer.write(insert(10)).unwrap();
+        assert_eq!(count(&dir), 1);
     }
 }

@@ -221,3 +221,13 @@ async fn what_is_no_request_is_refused_with_a_code() {
     let body = json!({"csr": "AA==", "nonce": hex(&[0; 32]), "profile": "none"});
     assert_eq!(site.post("/v1/certificates", Some(ALICE), body).await.problem(), "unknown-profile");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_takes_names_from_the_request_is_for_accounts_that_list_it() {
+    let settings = "[[profiles]]\nname='device'\n[[profiles]]\nname='sign'\nsubject='request'\nextended_key_usage=['code-signing']\n";
+    let site = Site::start_with(settings).await;
+    let asked = |profile: &str| json!({"purpose": "certificate", "profile": profile});
+    assert_eq!(site.post("/v1/nonces", Some(BOB), asked("device")).await.status, 201);
+    let refused = site.post("/v1/nonces", Some(BOB), asked("sign")).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "profile-not-permitted"));
+}

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
 
 use vouchsafe_authority::{Authority, Clock, Config, trust};
 
@@ -14,8 +13,6 @@ use crate::site::{FixedClock, NOW};
 /// Names the file with the configuration of an authority to be served.
 pub const CONFIG_VARIABLE: &str = "VOUCHSAFE_TEST_AUTHORITY";
 
-/// Clock ticks of a second in `/proc` (USER_HZ of Linux).
-const TICKS: u64 = 100;
 /// What precedes the address on the line that says where the authority listens.
 const LISTENS: &str = "listens on ";
 
@@ -98,13 +95,4 @@ pub fn serve() {
     std::io::stdout().flush().unwrap();
     let _ended = std::io::stdin().read(&mut [0]);
     runtime.block_on(running.stop());
-}
-
-/// User and system time of a process and its threads, the ended ones too.
-pub fn cpu_time(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // The name in parentheses may hold anything; the fields are counted behind it.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
-    Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS)
 }

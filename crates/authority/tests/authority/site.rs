@@ -132,24 +132,20 @@ impl Site {
         site
     }
 
-    /// The authority in a process of its own, which `command` starts.
-    pub fn start_served(settings: &str, command: Command) -> (Self, Served) {
-        let mut site = Self::install(tempfile::tempdir().unwrap(), settings);
-        let served = Served::start(command, &site.config_file()).unwrap();
-        site.served_at(served.address());
+    /// A new installation, served by a process of its own, which `command` starts.
+    pub fn start_served(command: Command) -> (Self, Served) {
+        let mut site = Self::install(tempfile::tempdir().unwrap(), "");
+        let served = site.serve(command).unwrap();
         (site, served)
     }
 
-    /// Sends what follows to a process that serves this installation.
-    pub fn served_at(&mut self, address: SocketAddr) {
-        self.served = Some(address);
-    }
-
-    /// The configuration in a file, for another process.
-    pub fn config_file(&self) -> PathBuf {
+    /// A process that serves this installation from now on, or what it said instead.
+    pub fn serve(&mut self, command: Command) -> Result<Served, String> {
         let path = self.dir.path().join("authority.toml");
         fs::write(&path, &self.config).unwrap();
-        path
+        let served = Served::start(command, &path)?;
+        self.served = Some(served.address());
+        Ok(served)
     }
 
     /// An installation that nobody serves yet.
@@ -199,6 +195,11 @@ impl Site {
     pub async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address()).await.unwrap();
         self.connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+    }
+
+    /// TLS over a connection to a server that may go away at any time.
+    pub async fn handshake(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        self.connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()
     }
 
     /// Sends a request and reads the whole answer.
