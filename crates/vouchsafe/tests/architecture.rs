@@ -72,15 +72,27 @@ fn the_workspace_is_the_five_crates() {
             package["name"].as_str().unwrap().to_owned()
         })
         .collect();
-    let wanted =
-        ["vouchsafe", "vouchsafe-agent", "vouchsafe-authority", "vouchsafe-evidence", "vouchsafe-verifier"];
+    let wanted = ["vouchsafe", "vouchsafe-agent", "vouchsafe-authority", "vouchsafe-evidence", "vouchsafe-verifier"];
     assert_eq!(members, wanted.into_iter().map(str::to_owned).collect());
 }
 
 #[test]
 fn evidence_and_the_verifier_do_no_io() {
     let metadata = metadata();
-    let io = ["tokio", "mio", "socket2", "hyper", "axum", "rustls", "rusqlite", "ureq", "rustix", "getrandom", "vouchsafe-agent", "vouchsafe-authority"];
+    let io = [
+        "tokio",
+        "mio",
+        "socket2",
+        "hyper",
+        "axum",
+        "rustls",
+        "rusqlite",
+        "ureq",
+        "rustix",
+        "getrandom",
+        "vouchsafe-agent",
+        "vouchsafe-authority",
+    ];
     refuse(&metadata, "vouchsafe-evidence", &io);
     refuse(&metadata, "vouchsafe-evidence", &["vouchsafe-verifier"]);
     refuse(&metadata, "vouchsafe-verifier", &io);
@@ -134,7 +146,9 @@ fn the_verifier_names_no_file_network_clock_or_randomness() {
     assert!(sources.len() > 20, "the sources moved");
     for source in sources {
         let text = std::fs::read_to_string(&source).unwrap();
-        for word in ["std::fs", "std::net", "SystemTime", "std::env", "std::thread", "async fn", "SystemRandom", "rand::"] {
+        for word in
+            ["std::fs", "std::net", "SystemTime", "std::env", "std::thread", "async fn", "SystemRandom", "rand::"]
+        {
             assert!(!text.contains(word), "{} says {word}", source.display());
         }
     }
@@ -169,5 +183,31 @@ fn sources_stay_short_and_name_no_registry_host() {
         assert!(text.lines().count() <= 700, "{} has over 700 lines", source.display());
         let host = ["crates", ".io"].concat();
         assert!(!text.contains(&host), "{} names a registry host", source.display());
+    }
+}
+
+/// The places where a path in the pages may begin.
+fn bases() -> Vec<PathBuf> {
+    let mut bases = vec![root(), root().join("crates")];
+    for crate_folder in std::fs::read_dir(root().join("crates")).unwrap() {
+        bases.push(crate_folder.unwrap().path().join("src"));
+    }
+    bases
+}
+
+#[test]
+fn pages_name_files_that_are_there() {
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let code = text.split('`').skip(1).step_by(2);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let named =
+            code.chain(links).filter(|name| !name.contains([' ', '*', '{', '<', '(']) && !name.starts_with("./"));
+        let paths: Vec<&str> = named.filter(|name| name.ends_with(".rs") || name.contains('/')).collect();
+        assert!(page == "SECURITY.md" || paths.len() > 3, "{page} was not read");
+        for path in paths {
+            let found = bases().iter().any(|base| base.join(path.trim_start_matches("src/")).exists());
+            assert!(found, "{page} names {path}, which is not there");
+        }
     }
 }
