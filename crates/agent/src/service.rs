@@ -43,9 +43,6 @@ pub use listener::SocketFault;
 pub use peer::Peer;
 pub use slot::{Provider, ProviderSlot};
 
-/// Threads that accept, frame and answer what no provider is needed for.
-const ASYNC_THREADS: usize = 2;
-
 /// Why an agent cannot start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -108,9 +105,8 @@ impl Agent {
     }
 
     fn run(listener: Listener, service: Service, admission: Admission, socket: PathBuf) -> Result<Agent, StartFault> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(ASYNC_THREADS)
-            .thread_name("agent")
+        // One thread: a second one would do little but be woken for each request, which costs more than a small request does.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|source| StartFault::System { what: "the event loop", source })?;

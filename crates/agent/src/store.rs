@@ -292,15 +292,11 @@ pub struct ProviderState {
 
 impl StateStore for ProviderState {
     fn load(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.store
-            .connection()
-            .query_row(
-                "SELECT value FROM state WHERE provider = ?1 AND kind = ?2 AND name = ?3",
-                params![self.provider.0, kind, name],
-                |row| row.get(0),
-            )
-            .optional()
-            .map_err(fault)
+        let connection = self.store.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT value FROM state WHERE provider = ?1 AND kind = ?2 AND name = ?3")
+            .map_err(fault)?;
+        statement.query_row(params![self.provider.0, kind, name], |row| row.get(0)).optional().map_err(fault)
     }
 
     fn store_if_absent(&self, kind: &str, name: &str, value: &[u8]) -> Result<bool, StoreFault> {

@@ -15,25 +15,25 @@ mod certificate;
 mod endorsement;
 mod keys;
 mod kind;
+mod loaded;
 mod root;
 
-use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use tracing::{info, warn};
-use vouchsafe_evidence::tpm::TpmtPublic;
 use zeroize::Zeroizing;
 
 use self::attesting::AttestationKey;
 use self::endorsement::EndorsementKeys;
+use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;
 use super::{
     Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, FamilyCertificates, Fault,
     KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
     StateStore,
 };
-use crate::tpm::{Address, Connection, Object, ResponseCode, Tpm, Transport};
+use crate::tpm::{Address, Connection, ResponseCode, Tpm, Transport};
 
 /// How often a lost connection is opened anew before the caller hears of it.
 const REOPENINGS: u32 = 10;
@@ -71,7 +71,7 @@ pub struct TpmProvider {
     store: Box<dyn StateStore>,
     settings: Settings,
     prepared: Prepared,
-    loaded: HashMap<[u8; 32], (Object, TpmtPublic)>,
+    loaded: LoadedKeys,
 }
 
 impl TpmProvider {
@@ -90,7 +90,7 @@ impl TpmProvider {
     pub fn over(transport: Box<dyn Transport>, settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
         let mut tpm = Tpm::over(transport)?;
         let prepared = prepare(&mut tpm, store.as_ref(), &settings)?;
-        Ok(Self { tpm, store, settings, prepared, loaded: HashMap::new() })
+        Ok(Self { tpm, store, settings, prepared, loaded: LoadedKeys::default() })
     }
 
     /// Runs `operation`, once more if the TPM turns out to have been reset, cleared, disconnected or locked since.
@@ -186,8 +186,8 @@ impl KeyProvider for TpmProvider {
 
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
         // The TPM keeps nothing of a key but what is loaded at the moment.
-        match self.loaded.remove(&keys::cache_key(key)) {
-            Some((object, _)) if self.tpm.is_ready() => self.tpm.flush(&object),
+        match self.loaded.remove(Tag::of(key)) {
+            Some(loaded) if self.tpm.is_ready() => self.tpm.flush(&loaded.object),
             Some(_) | None => Ok(()),
         }
     }

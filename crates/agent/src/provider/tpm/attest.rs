@@ -7,6 +7,7 @@ use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrBank, PcrSelection, TpmtPubl
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::attesting::{self, families};
+use super::loaded::LoadedKey;
 use super::{TpmProvider, certificate, kind};
 use crate::provider::{
     Attestation, AttestationSubject, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
@@ -62,7 +63,7 @@ impl TpmProvider {
             AttestingKeyChoice::Default => self.named_signer("", family)?,
             AttestingKeyChoice::Named(name) => self.named_signer(name, family)?,
             AttestingKeyChoice::Own { key, certificates } => {
-                let (object, public) = self.load_key(key, Some(KeyPurpose::Attest))?;
+                let LoadedKey { object, public, .. } = self.load_key(key, Some(KeyPurpose::Attest))?;
                 let spki = der::spki(&public).ok_or(Fault::PurposeMismatch)?;
                 Signer { object, public, spki, certificates: certificates.to_vec() }
             }
@@ -99,7 +100,7 @@ impl TpmProvider {
 
     fn certify(&mut self, key: &KeyBlob, choice: AttestingKeyChoice<'_>, nonce: &[u8]) -> Result<Attestation, Fault> {
         let signer = self.signer(choice, Family::Attest)?;
-        let (object, public) = self.load_key(key, None)?;
+        let LoadedKey { object, public, .. } = self.load_key(key, None)?;
         let certified = self.tpm.certify(&object, &signer.object, nonce, SignScheme::KeysOwn)?;
         let statement = TpmCertify {
             attest: certified.attest.as_bytes().to_vec(),
@@ -123,7 +124,7 @@ impl TpmProvider {
         nonce: &[u8],
     ) -> Result<Attestation, Fault> {
         let signer = self.signer(choice, Family::CertifyX509)?;
-        let (object, public) = self.load_key(key, None)?;
+        let LoadedKey { object, public, .. } = self.load_key(key, None)?;
         let chain = if template.issuer_chain.is_empty() { signer.certificates } else { template.issuer_chain.clone() };
         let partial = certificate::partial(template, &chain, &signer.spki, public.attributes(), nonce)?;
         let certified = self.tpm.certify_x509(&object, &signer.object, SignScheme::KeysOwn, &partial)?;

@@ -1,27 +1,25 @@
 //! Keys of users: made under the storage root key, loaded when used.
 
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES, USER_KEY_ATTRIBUTES, signing_key};
-use vouchsafe_evidence::tpm::{Curve, HashAlg, PublicParameters, TpmtPublic, TpmtSignature};
+use vouchsafe_evidence::tpm::{Curve, PublicParameters, TpmtPublic, TpmtSignature};
 
 use super::TpmProvider;
 use super::blob::Blob;
 use super::kind;
+use super::loaded::{LoadedKey, Tag};
 use crate::provider::{Fault, KeyBlob, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
+use crate::tpm::Ticket;
 use crate::tpm::der;
 use crate::tpm::kdf::random;
-use crate::tpm::{Object, Ticket};
 
-/// What distinguishes one blob from all others, for the cache of loaded keys.
-pub(super) fn cache_key(blob: &KeyBlob) -> [u8; 32] {
-    HashAlg::Sha256.digest(&[blob.as_bytes()]).try_into().unwrap_or_default()
-}
+const UNKNOWN_KIND: Fault = Fault::Missing { what: "such kind of key" };
 
 /// The public half that a blob holds.
 pub(super) fn public_of(key: &KeyBlob) -> Result<PublicKey, Fault> {
     let blob = Blob::parse(key)?;
     let parts = (kind::kind_of(&blob.public), der::spki(&blob.public), der::subject_public_key(&blob.public));
     let (Some(kind), Some(spki), Some(subject_public_key)) = parts else {
-        return Err(Fault::Missing { what: "such kind of key" });
+        return Err(UNKNOWN_KIND);
     };
     Ok(PublicKey { kind, purpose: blob.purpose, spki: spki.as_der().to_vec(), subject_public_key })
 }
@@ -52,27 +50,34 @@ impl TpmProvider {
     }
 
     /// The key, loaded if it is not. Its parent must be the storage root key of now.
-    pub(super) fn load_key(
-        &mut self,
-        key: &KeyBlob,
-        purpose: Option<KeyPurpose>,
-    ) -> Result<(Object, TpmtPublic), Fault> {
+    pub(super) fn load_key(&mut self, key: &KeyBlob, purpose: Option<KeyPurpose>) -> Result<LoadedKey, Fault> {
+        let tag = Tag::of(key);
+        let loaded = match self.loaded.find(tag).filter(|loaded| self.tpm.holds(&loaded.object)) {
+            Some(loaded) => loaded.clone(),
+            None => self.load_blob(tag, key, purpose)?,
+        };
+        fits(loaded.purpose, purpose)?;
+        Ok(loaded)
+    }
+
+    fn load_blob(&mut self, tag: Tag, key: &KeyBlob, purpose: Option<KeyPurpose>) -> Result<LoadedKey, Fault> {
         let blob = Blob::parse(key)?;
-        if purpose.is_some_and(|purpose| purpose != blob.purpose) {
-            return Err(Fault::PurposeMismatch);
-        }
+        // Before the TPM is troubled.
+        fits(blob.purpose, purpose)?;
         if blob.parent != self.prepared.root.key().name() {
             return Err(Fault::KeyLost);
         }
-        let cached = self.loaded.get(&cache_key(key)).filter(|(object, _)| self.tpm.holds(object));
-        if let Some(found) = cached {
-            return Ok(found.clone());
+        let kind = kind::kind_of(&blob.public).ok_or(UNKNOWN_KIND)?;
+        if let Some(unused) = self.loaded.make_room() {
+            self.tpm.flush(&unused.object)?;
         }
         let auth = self.prepared.root.auth(&blob.salt);
         let object = self.tpm.load(self.prepared.root.key(), &blob.private, &blob.public, auth)?;
-        self.loaded.retain(|_, (object, _)| self.tpm.holds(object));
-        self.loaded.insert(cache_key(key), (object.clone(), blob.public.clone()));
-        Ok((object, blob.public))
+        let loaded = LoadedKey { object, public: blob.public, purpose: blob.purpose, kind };
+        // One whose object the TPM has lost may still be there.
+        self.loaded.remove(tag);
+        self.loaded.insert(tag, loaded.clone());
+        Ok(loaded)
     }
 
     pub(super) fn sign_digest(
@@ -85,12 +90,20 @@ impl TpmProvider {
         if digest.len() != expected {
             return Err(Fault::DigestLength { expected, found: digest.len() });
         }
-        let kind = public_of(key)?.kind;
+        // Before the TPM is troubled.
+        let kind = match self.loaded.find(Tag::of(key)) {
+            Some(loaded) => loaded.kind,
+            None => public_of(key)?.kind,
+        };
         let scheme = kind::sign_scheme(kind, scheme).ok_or(Fault::SchemeMismatch(kind))?;
-        let (object, public) = self.load_key(key, Some(KeyPurpose::Sign))?;
-        let signature = self.tpm.sign(&object, digest, scheme, &Ticket::null_hash_check())?;
-        Ok(bare_signature(&public, &signature))
+        let key = self.load_key(key, Some(KeyPurpose::Sign))?;
+        let signature = self.tpm.sign(&key.object, digest, scheme, &Ticket::null_hash_check())?;
+        Ok(bare_signature(&key.public, &signature))
     }
+}
+
+fn fits(found: KeyPurpose, expected: Option<KeyPurpose>) -> Result<(), Fault> {
+    if expected.is_none_or(|expected| expected == found) { Ok(()) } else { Err(Fault::PurposeMismatch) }
 }
 
 /// The signature without TPM wrapping: r and s side by side as wide as the field, or an RSA signature as wide as the modulus.
