@@ -12,6 +12,8 @@
 mod ak_certificates;
 #[path = "authority/appraisals.rs"]
 mod appraisals;
+#[path = "authority/attacks.rs"]
+mod attacks;
 #[path = "authority/certificates.rs"]
 mod certificates;
 #[path = "authority/crash.rs"]

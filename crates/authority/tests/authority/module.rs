@@ -116,20 +116,28 @@ impl Vendor {
             EndorsementKey::Rsa(_) => KeyUsage::KEY_ENCIPHERMENT,
             EndorsementKey::Ecc(..) => KeyUsage::KEY_AGREEMENT,
         };
-        let model = build::name_from_attributes(&[
-            vec![attribute(oid::TPM_MANUFACTURER, "id:54455354")],
-            vec![attribute(oid::TPM_MODEL, "Software")],
-            vec![attribute(oid::TPM_VERSION, "id:00010000")],
-        ]);
-        let extensions = vec![
-            build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
-            build::key_usage(true, KeyUsage::from_bits(usage)),
-            build::extended_key_usage(false, &[oid::KP_EK_CERTIFICATE]),
-            build::subject_alt_name(true, &[GeneralName::Directory(model.unwrap())]),
-        ];
-        let subject = build::distinguished_name(&[(oid::COMMON_NAME, "module")]).unwrap();
-        sign_certificate((&self.name, &self.key), subject, key.spki(), now, extensions)
+        self.certify(key.spki(), now, ek_extensions(usage))
     }
+
+    pub fn certify(&self, spki: SpkiView, now: i64, extensions: Vec<Vec<u8>>) -> Vec<u8> {
+        let subject = build::distinguished_name(&[(oid::COMMON_NAME, "module")]).unwrap();
+        sign_certificate((&self.name, &self.key), subject, spki, now, extensions)
+    }
+}
+
+/// What an endorsement certificate holds: constraints, usage, purpose, names of the module.
+pub fn ek_extensions(usage: u16) -> Vec<Vec<u8>> {
+    let model = build::name_from_attributes(&[
+        vec![attribute(oid::TPM_MANUFACTURER, "id:54455354")],
+        vec![attribute(oid::TPM_MODEL, "Software")],
+        vec![attribute(oid::TPM_VERSION, "id:00010000")],
+    ]);
+    vec![
+        build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
+        build::key_usage(true, KeyUsage::from_bits(usage)),
+        build::extended_key_usage(false, &[oid::KP_EK_CERTIFICATE]),
+        build::subject_alt_name(true, &[GeneralName::Directory(model.unwrap())]),
+    ]
 }
 
 fn attribute(oid: vouchsafe_evidence::oid::Oid, value: &str) -> Vec<u8> {

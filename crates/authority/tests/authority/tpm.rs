@@ -8,7 +8,7 @@ use std::time::Duration;
 use vouchsafe_authority::credential::{self, EndorsementKey, Protection};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, EkTemplate, SigningKey, signing_key};
-use vouchsafe_evidence::tpm::{HashAlg, PublicParameters, TpmtPublic};
+use vouchsafe_evidence::tpm::{HashAlg, PublicParameters, TpmtPublic, TpmtSignature};
 
 const ENDORSEMENT: u32 = 0x4000_000B;
 const RETRY: u32 = 0x922;
@@ -24,14 +24,14 @@ impl Drop for Process {
 }
 
 /// A TPM that lives as long as this value.
-struct Tpm {
+pub struct Tpm {
     socket: UnixStream,
     _process: Process,
     _dir: tempfile::TempDir,
 }
 
 impl Tpm {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let mut command = Command::new("swtpm");
@@ -83,7 +83,7 @@ impl Tpm {
         self.transact(0x8002, code, body.as_bytes())
     }
 
-    fn create_primary(&mut self, template: &TpmtPublic) -> (u32, TpmtPublic) {
+    pub fn create_primary(&mut self, template: &TpmtPublic) -> (u32, TpmtPublic) {
         let mut parameters = Writer::new();
         parameters.tpm2b(&[0; 4]).tpm2b(template.as_bytes()).u16(0).u32(0);
         let (code, rest) = self.authorized(0x131, &[ENDORSEMENT], 1, parameters.as_bytes());
@@ -94,8 +94,8 @@ impl Tpm {
         (handle, TpmtPublic::parse(reader.tpm2b(1024).unwrap()).unwrap())
     }
 
-    fn activate(&mut self, ak: u32, ek: u32, blob: &credential::CredentialBlob) -> Result<Vec<u8>, u32> {
-        let parameters = [&blob.id_object[..], &blob.encrypted_secret].concat();
+    pub fn activate(&mut self, ak: u32, ek: u32, id_object: &[u8], encrypted_secret: &[u8]) -> Result<Vec<u8>, u32> {
+        let parameters = [id_object, encrypted_secret].concat();
         let (code, rest) = self.authorized(0x147, &[ak, ek], 2, &parameters);
         if code != 0 {
             return Err(code);
@@ -103,6 +103,21 @@ impl Tpm {
         let mut reader = Reader::new(&rest, "ActivateCredential");
         reader.u32().unwrap();
         Ok(reader.tpm2b(64).unwrap().to_vec())
+    }
+
+    /// TPM2_CertifyX509 by a signer with a fixed scheme: addedToCertificate and the signature.
+    pub fn certify_x509(&mut self, object: u32, signer: u32, partial: &[u8]) -> Result<(Vec<u8>, TpmtSignature), u32> {
+        let mut parameters = Writer::new();
+        parameters.tpm2b(&[]).u16(0x0010).tpm2b(partial);
+        let (code, rest) = self.authorized(0x197, &[object, signer], 2, parameters.as_bytes());
+        if code != 0 {
+            return Err(code);
+        }
+        let mut reader = Reader::new(&rest, "CertifyX509");
+        reader.u32().unwrap();
+        let added = reader.tpm2b(2048).unwrap().to_vec();
+        reader.tpm2b(64).unwrap();
+        Ok((added, TpmtSignature::read(&mut reader).unwrap()))
     }
 
     fn flush(&mut self, handle: u32) {
@@ -118,6 +133,10 @@ fn target(public: &TpmtPublic) -> EndorsementKey {
     }
 }
 
+fn activate(tpm: &mut Tpm, ak: u32, ek: u32, blob: &credential::CredentialBlob) -> Result<Vec<u8>, u32> {
+    tpm.activate(ak, ek, &blob.id_object, &blob.encrypted_secret)
+}
+
 #[test]
 fn a_tpm_opens_what_was_made_for_it_and_nothing_else() {
     let mut tpm = Tpm::start();
@@ -131,11 +150,11 @@ fn a_tpm_opens_what_was_made_for_it_and_nothing_else() {
         let protection = Protection { name_alg: template.name_alg(), aes_bits: template.aes_bits() };
         for credential in [&[0x5A; 32][..], &[1; 16], &[0x5A]] {
             let blob = credential::make(&target(&ek_public), protection, name.as_bytes(), credential).unwrap();
-            assert_eq!(tpm.activate(ak, ek, &blob).as_deref(), Ok(credential), "{label}");
-            assert!(tpm.activate(other, ek, &blob).is_err(), "{label}: opened beside an object of another Name");
+            assert_eq!(activate(&mut tpm, ak, ek, &blob).as_deref(), Ok(credential), "{label}");
+            assert!(activate(&mut tpm, other, ek, &blob).is_err(), "{label}: opened beside an object of another Name");
             let mut altered = blob.clone();
             *altered.id_object.last_mut().unwrap() ^= 1;
-            assert!(tpm.activate(ak, ek, &altered).is_err(), "{label}");
+            assert!(activate(&mut tpm, ak, ek, &altered).is_err(), "{label}");
         }
         tpm.flush(ek);
     }
