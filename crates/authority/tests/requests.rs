@@ -1,0 +1,144 @@
+//! The bodies of requests: what parses has one meaning, which its own JSON says again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+#[path = "../../../fuzz/src/authority.rs"]
+mod authority;
+
+use proptest::prelude::*;
+use vouchsafe_authority::request::{
+    ActivationRequest, AppraisalRequest, CertificateRequest, ChallengeRequest, EVIDENCE_PARTS, Evidence, Head,
+    NonceRequest, QuoteParts, Request,
+};
+use vouchsafe_authority::{Error, Operation};
+
+const JSON: Head<'_> = Head { content_type: "application/json", query: "" };
+
+fn octets() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..40)
+}
+
+fn requests() -> impl Strategy<Value = (Operation, Request)> {
+    let nonce = prop_oneof![
+        Just(NonceRequest::AttestationKey),
+        Just(NonceRequest::Appraisal),
+        any::<String>().prop_map(|profile| NonceRequest::Certificate { profile }),
+    ];
+    let quote = (octets(), octets(), octets()).prop_map(|(attest, signature, pcr_values)| QuoteParts {
+        attest,
+        signature,
+        pcr_values,
+    });
+    let challenge =
+        (any::<String>(), prop::collection::vec(octets(), 0..4), octets(), octets(), prop::option::of(quote)).prop_map(
+            |(device, ek_certificates, ak_public, nonce, baseline)| ChallengeRequest {
+                device,
+                ek_certificates,
+                ak_public,
+                nonce,
+                baseline,
+            },
+        );
+    let certificate = (octets(), octets(), any::<String>()).prop_map(|(csr, nonce, profile)| CertificateRequest {
+        csr,
+        nonce,
+        profile,
+    });
+    let evidence = prop_oneof![
+        octets().prop_map(Evidence::Csr),
+        prop::collection::vec(octets(), 1..=EVIDENCE_PARTS).prop_map(Evidence::Parts),
+    ];
+    let appraisal = (octets(), evidence, prop::option::of(any::<String>()))
+        .prop_map(|(nonce, evidence, device)| AppraisalRequest { nonce, evidence, device });
+    prop_oneof![
+        nonce.prop_map(|request| (Operation::MintNonce, Request::MintNonce(request))),
+        challenge.prop_map(|request| (Operation::OpenChallenge, Request::OpenChallenge(request))),
+        octets().prop_map(|secret| {
+            (Operation::Activate, Request::Activate(ActivationRequest { secret: secret.into() }))
+        }),
+        certificate.prop_map(|request| (Operation::Issue, Request::Issue(request))),
+        appraisal.prop_map(|request| (Operation::Appraise, Request::Appraise(request))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read((operation, request) in requests()) {
+        let text = request.to_json().unwrap().to_string();
+        prop_assert_eq!(Request::parse(operation, JSON, text.as_bytes()).unwrap(), request);
+    }
+
+    #[test]
+    fn any_octets_are_refused_or_mean_one_thing(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        authority::body(&data);
+    }
+
+    #[test]
+    fn a_changed_body_is_refused_or_means_one_thing(
+        (operation, request) in requests(), at in any::<prop::sample::Index>(), octet in any::<u8>(), cut in any::<bool>()
+    ) {
+        let selector = authority::OPERATIONS.iter().position(|known| *known == operation).unwrap() as u8;
+        let mut data = request.to_json().unwrap().to_string().into_bytes();
+        let at = at.index(data.len());
+        if cut { data.truncate(at) } else { data[at] = octet }
+        data.insert(0, selector);
+        authority::body(&data);
+    }
+}
+
+#[test]
+fn seeds_of_the_fuzz_target_are_requests() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/authority_json");
+    let mut count = 0;
+    for seed in std::fs::read_dir(folder).unwrap() {
+        let data = std::fs::read(seed.unwrap().path()).unwrap();
+        authority::body(&data);
+        let (operation, head, body) = authority::select(&data).unwrap();
+        assert!(Request::parse(operation, head, body).is_ok(), "{}", String::from_utf8_lossy(&data));
+        count += 1;
+    }
+    assert!(count >= authority::OPERATIONS.len());
+}
+
+#[test]
+fn a_field_that_is_there_twice_unknown_or_missing_is_refused() {
+    for (operation, text) in [
+        (Operation::MintNonce, r#"{"purpose":"appraisal","purpose":"certificate"}"#),
+        (Operation::MintNonce, r#"{"purpose":"appraisal","profile":"device"}"#),
+        (Operation::MintNonce, r#"["appraisal"]"#),
+        (Operation::MintNonce, r#"{}"#),
+        (Operation::MintNonce, r#"{"purpose":"appraisal"} {}"#),
+        (Operation::Activate, r#"{"secret":"AA==","secret":"AA=="}"#),
+        (Operation::Activate, r#"{"secret":"AA"}"#),
+        (Operation::Activate, r#"{"secret":"AB=="}"#),
+        (Operation::Issue, r#"{"csr":"AA==","nonce":"00","nonce":"01"}"#),
+        (Operation::Issue, r#"{"csr":"AA==","nonce":"0"}"#),
+        (Operation::Appraise, r#"{"nonce":"00"}"#),
+        (Operation::Appraise, r#"{"nonce":"00","csr":"AA==","evidence":["AA=="]}"#),
+        (Operation::Appraise, r#"{"nonce":"00","evidence":[]}"#),
+    ] {
+        assert!(Request::parse(operation, JSON, text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn lists_end_where_their_limit_is() {
+    let list = |count: usize| vec!["\"\""; count].join(",");
+    let appraisal = |count| format!(r#"{{"nonce":"00","evidence":[{}]}}"#, list(count));
+    let parse = |text: String| Request::parse(Operation::Appraise, JSON, text.as_bytes());
+    assert!(parse(appraisal(64)).is_ok());
+    assert!(matches!(parse(appraisal(65)).unwrap_err(), Error::MalformedJson(_)));
+    let challenge = |count| {
+        let text = format!(r#"{{"device":"d","ek_certificates":[{}],"ak_public":"","nonce":""}}"#, list(count));
+        Request::parse(Operation::OpenChallenge, JSON, text.as_bytes())
+    };
+    assert!(challenge(512).is_ok());
+    assert!(matches!(challenge(513).unwrap_err(), Error::MalformedJson(_)));
+    assert!(matches!(challenge(300_000).unwrap_err(), Error::MalformedJson(_)));
+}
