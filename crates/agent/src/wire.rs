@@ -8,9 +8,15 @@
 pub mod header;
 pub mod message;
 mod opcode;
+mod operation;
+mod request;
+mod shape;
 mod status;
 
 pub use opcode::{Opcode, Route};
+pub use operation::{BodyFault, CoreOperation, MAX_FIELDS, Operation, ProviderOperation};
+pub use request::{Request, RequestFault};
+pub use shape::Irregular;
 pub use status::Status;
 
 /// Largest request body read, in octets (the limit of Parsec's shipped configuration).

@@ -7,17 +7,14 @@ use prost::Message;
 use super::frame::{Request, Response};
 use super::peer::Peer;
 use super::refusal::Refusal;
+use super::slot::Provider;
 use super::worker::Worker;
 use super::{attestation, discovery, enrollment, keys};
 use crate::config::{CertifyX509Config, Limits};
 use crate::grants::Grants;
 use crate::store::Store;
 use crate::wire::header::AuthType;
-use crate::wire::message::{
-    ListAttestingKeysOperation, ListAuthenticatorsOperation, ListKeysOperation, ListMechanismsOperation,
-    ListOpcodesOperation, ListProvidersOperation, PingOperation,
-};
-use crate::wire::{Opcode, ProviderId, Route, Status};
+use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Status};
 
 /// What answers requests.
 #[derive(Debug)]
@@ -83,85 +80,37 @@ impl Service {
             return Err(Refusal::NotSupported { what: "this operation by this provider" });
         }
         authenticate(peer, opcode, &request)?;
-        match route {
-            Route::Core => self.core(peer, opcode, &request.body).await,
-            Route::Provider => self.provider(peer, opcode, request).await,
+        match Operation::decode(opcode, &request.body)? {
+            Operation::Core(operation) => self.core(peer, operation).await,
+            Operation::Provider(operation) => self.provider(peer, request.header.provider, operation).await,
         }
     }
 
-    async fn core(&self, peer: Peer, opcode: Opcode, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        match opcode {
-            Opcode::Ping => {
-                PingOperation::decode(body)?;
-                Ok(discovery::ping().encode_to_vec())
+    async fn core(&self, peer: Peer, operation: CoreOperation) -> Result<Vec<u8>, Refusal> {
+        Ok(match operation {
+            CoreOperation::Ping => discovery::ping().encode_to_vec(),
+            CoreOperation::ListProviders => discovery::list_providers(self).encode_to_vec(),
+            CoreOperation::ListAuthenticators => discovery::list_authenticators().encode_to_vec(),
+            CoreOperation::ListOpcodes(operation) => {
+                discovery::list_opcodes(self, operation.provider_id)?.encode_to_vec()
             }
-            Opcode::ListProviders => {
-                ListProvidersOperation::decode(body)?;
-                Ok(discovery::list_providers(self).encode_to_vec())
-            }
-            Opcode::ListAuthenticators => {
-                ListAuthenticatorsOperation::decode(body)?;
-                Ok(discovery::list_authenticators().encode_to_vec())
-            }
-            Opcode::ListOpcodes => {
-                let operation = ListOpcodesOperation::decode(body)?;
-                Ok(discovery::list_opcodes(self, operation.provider_id)?.encode_to_vec())
-            }
-            Opcode::ListKeys => {
-                ListKeysOperation::decode(body)?;
+            CoreOperation::ListKeys => {
                 let store = self.shared.store.clone();
                 let listed = tokio::task::spawn_blocking(move || discovery::list_keys(&store, peer.uid));
-                Ok(listed.await.map_err(|_| Refusal::ProviderFailed)??.encode_to_vec())
+                listed.await.map_err(|_| Refusal::ProviderFailed)??.encode_to_vec()
             }
-            Opcode::PsaGenerateKey
-            | Opcode::PsaDestroyKey
-            | Opcode::PsaSignHash
-            | Opcode::PsaExportPublicKey
-            | Opcode::AttestKey
-            | Opcode::AttestPlatform
-            | Opcode::ListMechanisms
-            | Opcode::ListAttestingKeys
-            | Opcode::DescribeEndorsement
-            | Opcode::ActivateCredential
-            | Opcode::InstallCertificates
-            | Opcode::CreateAttestingKey => Err(Refusal::NotSupported { what: "this operation by this provider" }),
-        }
+        })
     }
 
-    async fn provider(&self, peer: Peer, opcode: Opcode, request: Request) -> Result<Vec<u8>, Refusal> {
-        let worker = self.worker(request.header.provider)?;
+    async fn provider(&self, peer: Peer, id: ProviderId, operation: ProviderOperation) -> Result<Vec<u8>, Refusal> {
+        let worker = self.worker(id)?;
         let call = Call {
             shared: Arc::clone(&self.shared),
             peer,
             provider: worker.id,
             certify_x509: Arc::clone(&worker.certify_x509),
         };
-        let body = request.body;
-        worker
-            .run(peer.uid, move |provider| match opcode {
-                Opcode::PsaGenerateKey => reply(&body, |op| keys::generate(&call, provider, op)),
-                Opcode::PsaDestroyKey => reply(&body, |op| keys::destroy(&call, provider, op)),
-                Opcode::PsaExportPublicKey => reply(&body, |op| keys::export_public(&call, provider, op)),
-                Opcode::PsaSignHash => reply(&body, |op| keys::sign_hash(&call, provider, op)),
-                Opcode::AttestKey => reply(&body, |op| attestation::attest_key(&call, provider, op)),
-                Opcode::AttestPlatform => reply(&body, |op| attestation::attest_platform(&call, provider, op)),
-                Opcode::ListMechanisms => {
-                    reply(&body, |ListMechanismsOperation {}| attestation::list_mechanisms(provider))
-                }
-                Opcode::ListAttestingKeys => {
-                    reply(&body, |ListAttestingKeysOperation {}| attestation::list_attesting_keys(&call, provider))
-                }
-                Opcode::DescribeEndorsement => reply(&body, |op| enrollment::describe(&call, provider, &op)),
-                Opcode::ActivateCredential => reply(&body, |op| enrollment::activate(&call, provider, &op)),
-                Opcode::InstallCertificates => reply(&body, |op| enrollment::install(&call, provider, op)),
-                Opcode::CreateAttestingKey => reply(&body, |op| enrollment::create_attesting_key(&call, provider, op)),
-                Opcode::Ping
-                | Opcode::ListProviders
-                | Opcode::ListOpcodes
-                | Opcode::ListAuthenticators
-                | Opcode::ListKeys => Err(Refusal::NotSupported { what: "this operation by this provider" }),
-            })
-            .await
+        worker.run(peer.uid, move |provider| perform(&call, provider, operation)).await
     }
 
     /// The provider of that id.
@@ -172,12 +121,24 @@ impl Service {
     }
 }
 
-/// Decodes an operation, has it done and encodes its result.
-fn reply<O: Message + Default, R: Message>(
-    body: &[u8],
-    handle: impl FnOnce(O) -> Result<R, Refusal>,
-) -> Result<Vec<u8>, Refusal> {
-    Ok(handle(O::decode(body)?)?.encode_to_vec())
+/// Has an operation done and encodes its result.
+fn perform(call: &Call, provider: &mut dyn Provider, operation: ProviderOperation) -> Result<Vec<u8>, Refusal> {
+    Ok(match operation {
+        ProviderOperation::GenerateKey(op) => keys::generate(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::DestroyKey(op) => keys::destroy(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::ExportPublicKey(op) => keys::export_public(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::SignHash(op) => keys::sign_hash(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::AttestKey(op) => attestation::attest_key(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::AttestPlatform(op) => attestation::attest_platform(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::ListMechanisms => attestation::list_mechanisms(provider)?.encode_to_vec(),
+        ProviderOperation::ListAttestingKeys => attestation::list_attesting_keys(call, provider)?.encode_to_vec(),
+        ProviderOperation::DescribeEndorsement(op) => enrollment::describe(call, provider, &op)?.encode_to_vec(),
+        ProviderOperation::ActivateCredential(op) => enrollment::activate(call, provider, &op)?.encode_to_vec(),
+        ProviderOperation::InstallCertificates(op) => enrollment::install(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::CreateAttestingKey(op) => {
+            enrollment::create_attesting_key(call, provider, op)?.encode_to_vec()
+        }
+    })
 }
 
 /// Who authenticates must be who is at the other end, whatever the operation needs.

@@ -10,7 +10,7 @@ use crate::grants::Capability;
 use crate::provider::{Fault, FaultClass};
 use crate::store::StoreError;
 use crate::wire::message::ErrorDetail;
-use crate::wire::{Opcode, Status};
+use crate::wire::{BodyFault, Opcode, Status};
 
 /// Why a request is refused.
 #[derive(Debug, Error)]
@@ -27,8 +27,8 @@ pub(super) enum Refusal {
     #[error("the key was made for another algorithm")]
     AlgorithmNotPermitted,
     /// The body is not the operation's message.
-    #[error("the body is not the operation's message: {0}")]
-    BodyMalformed(#[from] prost::DecodeError),
+    #[error(transparent)]
+    BodyMalformed(#[from] BodyFault),
     /// As many requests wait as may.
     #[error("{} as many requests waiting as allowed", match full { Full::User => "this user has", Full::All => "there are" })]
     Busy {

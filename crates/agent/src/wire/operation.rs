@@ -1,0 +1,218 @@
+//! What a request asks, decoded at the door: nothing behind it sees the octets of a body.
+
+use prost::Message;
+use thiserror::Error;
+
+use super::Opcode;
+use super::message::{
+    ActivateCredentialOperation, AttestKeyOperation, AttestPlatformOperation, CreateAttestingKeyOperation,
+    DescribeEndorsementOperation, DestroyKeyOperation, ExportPublicKeyOperation, GenerateKeyOperation,
+    InstallCertificatesOperation, ListAttestingKeysOperation, ListAuthenticatorsOperation, ListKeysOperation,
+    ListMechanismsOperation, ListOpcodesOperation, ListProvidersOperation, PingOperation, SignHashOperation,
+};
+use super::shape::{self, Irregular, Shape};
+
+/// Protobuf fields of one body, nested ones and elements of packed lists included, that are decoded.
+///
+/// An element of a list takes two octets on the wire and many more in memory.
+pub const MAX_FIELDS: usize = 256;
+
+/// Why a body is not the operation's message.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodyFault {
+    /// It is no protobuf message.
+    #[error("the body is not protobuf: {0}")]
+    Irregular(#[from] Irregular),
+    /// A field is not of its type.
+    #[error("the body is not the operation's message: {0}")]
+    Message(#[from] prost::DecodeError),
+    /// It has more fields than are decoded.
+    #[error("the body has more than {limit} fields")]
+    TooManyFields {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// What a request asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Something that the service answers by itself.
+    Core(CoreOperation),
+    /// Something that a provider does.
+    Provider(ProviderOperation),
+}
+
+/// What the service answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreOperation {
+    /// Which wire protocol the service speaks.
+    Ping,
+    /// The providers.
+    ListProviders,
+    /// The operations of a provider.
+    ListOpcodes(ListOpcodesOperation),
+    /// The authenticators.
+    ListAuthenticators,
+    /// The caller's keys.
+    ListKeys,
+}
+
+/// What a provider does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderOperation {
+    /// Make a key.
+    GenerateKey(GenerateKeyOperation),
+    /// Forget a key.
+    DestroyKey(DestroyKeyOperation),
+    /// Sign a digest.
+    SignHash(SignHashOperation),
+    /// A key's public part.
+    ExportPublicKey(ExportPublicKeyOperation),
+    /// Attest a key.
+    AttestKey(AttestKeyOperation),
+    /// Attest the platform.
+    AttestPlatform(AttestPlatformOperation),
+    /// The attestation mechanisms.
+    ListMechanisms,
+    /// The attesting keys that the caller may use.
+    ListAttestingKeys,
+    /// What an authority needs to enroll an attesting key.
+    DescribeEndorsement(DescribeEndorsementOperation),
+    /// Answer an authority's challenge.
+    ActivateCredential(ActivateCredentialOperation),
+    /// Keep the certificates of an attesting key.
+    InstallCertificates(InstallCertificatesOperation),
+    /// Make an attesting key.
+    CreateAttestingKey(CreateAttestingKeyOperation),
+}
+
+impl Operation {
+    /// Decodes the body of a request for `opcode`. Takes memory in proportion to the body.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyFault`].
+    pub fn decode(opcode: Opcode, body: &[u8]) -> Result<Operation, BodyFault> {
+        if shape::count_fields(body, shape_of(opcode), MAX_FIELDS)? > MAX_FIELDS {
+            return Err(BodyFault::TooManyFields { limit: MAX_FIELDS });
+        }
+        let decoded = match opcode {
+            Opcode::Ping => core(body, |PingOperation {}| CoreOperation::Ping),
+            Opcode::ListProviders => core(body, |ListProvidersOperation {}| CoreOperation::ListProviders),
+            Opcode::ListOpcodes => core(body, CoreOperation::ListOpcodes),
+            Opcode::ListAuthenticators => {
+                core(body, |ListAuthenticatorsOperation {}| CoreOperation::ListAuthenticators)
+            }
+            Opcode::ListKeys => core(body, |ListKeysOperation {}| CoreOperation::ListKeys),
+            Opcode::PsaGenerateKey => provider(body, ProviderOperation::GenerateKey),
+            Opcode::PsaDestroyKey => provider(body, ProviderOperation::DestroyKey),
+            Opcode::PsaSignHash => provider(body, ProviderOperation::SignHash),
+            Opcode::PsaExportPublicKey => provider(body, ProviderOperation::ExportPublicKey),
+            Opcode::AttestKey => provider(body, ProviderOperation::AttestKey),
+            Opcode::AttestPlatform => provider(body, ProviderOperation::AttestPlatform),
+            Opcode::ListMechanisms => provider(body, |ListMechanismsOperation {}| ProviderOperation::ListMechanisms),
+            Opcode::ListAttestingKeys => {
+                provider(body, |ListAttestingKeysOperation {}| ProviderOperation::ListAttestingKeys)
+            }
+            Opcode::DescribeEndorsement => provider(body, ProviderOperation::DescribeEndorsement),
+            Opcode::ActivateCredential => provider(body, ProviderOperation::ActivateCredential),
+            Opcode::InstallCertificates => provider(body, ProviderOperation::InstallCertificates),
+            Opcode::CreateAttestingKey => provider(body, ProviderOperation::CreateAttestingKey),
+        };
+        Ok(decoded?)
+    }
+}
+
+fn core<O: Message + Default>(
+    body: &[u8],
+    operation: impl FnOnce(O) -> CoreOperation,
+) -> Result<Operation, prost::DecodeError> {
+    O::decode(body).map(|decoded| Operation::Core(operation(decoded)))
+}
+
+fn provider<O: Message + Default>(
+    body: &[u8],
+    operation: impl FnOnce(O) -> ProviderOperation,
+) -> Result<Operation, prost::DecodeError> {
+    O::decode(body).map(|decoded| Operation::Provider(operation(decoded)))
+}
+
+/// Where the lists of an operation's message are; all else is singular.
+const fn shape_of(opcode: Opcode) -> Shape {
+    match opcode {
+        Opcode::AttestKey => Shape::Message(&[(101, Shape::Message(&[]))]),
+        Opcode::AttestPlatform => Shape::Message(&[(100, Shape::Message(&[(2, Shape::PackedList)]))]),
+        Opcode::InstallCertificates => Shape::Message(&[(2, Shape::Message(&[]))]),
+        Opcode::Ping
+        | Opcode::ListProviders
+        | Opcode::ListOpcodes
+        | Opcode::ListAuthenticators
+        | Opcode::ListKeys
+        | Opcode::PsaGenerateKey
+        | Opcode::PsaDestroyKey
+        | Opcode::PsaSignHash
+        | Opcode::PsaExportPublicKey
+        | Opcode::ListMechanisms
+        | Opcode::ListAttestingKeys
+        | Opcode::DescribeEndorsement
+        | Opcode::ActivateCredential
+        | Opcode::CreateAttestingKey => Shape::Message(&[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::{BodyFault, MAX_FIELDS, Operation, ProviderOperation};
+    use crate::wire::Opcode;
+    use crate::wire::message::{
+        AttestKeyOperation, AttestPlatformOperation, FamilyChain, InstallCertificatesOperation, KeyMechanism,
+        PlatformMechanism, TpmCertifyX509, TpmQuote,
+    };
+
+    fn is_too_many(opcode: Opcode, body: &[u8]) -> bool {
+        matches!(Operation::decode(opcode, body), Err(BodyFault::TooManyFields { limit: MAX_FIELDS }))
+    }
+
+    fn chains(count: usize, certificates: usize) -> Vec<u8> {
+        let chain = FamilyChain { family: String::new(), certificates: vec![Vec::new(); certificates] };
+        InstallCertificatesOperation { attesting_key: String::new(), certificates: vec![chain; count] }.encode_to_vec()
+    }
+
+    #[test]
+    fn lists_of_next_to_nothing_are_not_decoded() {
+        // Two octets each on the wire, a vector each in memory.
+        assert!(is_too_many(Opcode::InstallCertificates, &[0x12, 0x00].repeat(500_000)));
+        assert!(is_too_many(Opcode::InstallCertificates, &chains(1, MAX_FIELDS)));
+        assert!(!is_too_many(Opcode::InstallCertificates, &chains(2, 8)));
+        let x509 = |count: usize| {
+            let parameters = TpmCertifyX509 { san: vec![String::new(); count], ..TpmCertifyX509::default() };
+            let mechanism = Some(KeyMechanism::TpmCertifyX509(parameters));
+            AttestKeyOperation { mechanism, ..AttestKeyOperation::default() }.encode_to_vec()
+        };
+        assert!(is_too_many(Opcode::AttestKey, &x509(MAX_FIELDS)));
+        // A message that comes twice is merged.
+        assert!(is_too_many(Opcode::AttestKey, &x509(MAX_FIELDS / 2).repeat(2)));
+        assert!(!is_too_many(Opcode::AttestKey, &x509(MAX_FIELDS / 2)));
+        let quote = |count: usize| {
+            let mechanism =
+                Some(PlatformMechanism::TpmQuote(TpmQuote { bank: String::new(), indices: vec![1; count] }));
+            AttestPlatformOperation { mechanism, ..AttestPlatformOperation::default() }.encode_to_vec()
+        };
+        assert!(is_too_many(Opcode::AttestPlatform, &quote(1 << 20)));
+        assert!(!is_too_many(Opcode::AttestPlatform, &quote(24)));
+    }
+
+    #[test]
+    fn what_is_decoded_is_what_was_encoded() {
+        let operation = AttestKeyOperation { key_name: "k".to_owned(), ..AttestKeyOperation::default() };
+        let decoded = Operation::decode(Opcode::AttestKey, &operation.encode_to_vec());
+        assert_eq!(decoded, Ok(Operation::Provider(ProviderOperation::AttestKey(operation))));
+        for body in [&[0x0A][..], &[0x0A, 5, b'x'], &[0x07], &[0x08; 11]] {
+            assert!(Operation::decode(Opcode::PsaGenerateKey, body).is_err(), "{body:?}");
+        }
+    }
+}

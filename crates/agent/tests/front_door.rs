@@ -1,0 +1,125 @@
+//! Whatever comes in at the door: parsed or refused, never a panic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[path = "../../../fuzz/src/agent.rs"]
+mod agent;
+
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::sample::select;
+use prost::Message;
+use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader};
+use vouchsafe_agent::wire::message::{
+    AttestKeyOperation, AttestPlatformOperation, FamilyChain, InstallCertificatesOperation, KeyMechanism,
+    PlatformMechanism, SignHashOperation, TpmCertifyX509, TpmQuote,
+};
+use vouchsafe_agent::wire::{
+    CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Request, RequestFault, Status,
+};
+
+/// A request as a client would make it.
+fn request(opcode: Opcode, auth_type: AuthType, body: &[u8]) -> Vec<u8> {
+    let header =
+        RequestHeader { provider: ProviderId::TPM, auth_type, body_octets: body.len(), opcode: opcode.number() };
+    let auth = vec![0; auth_type.field_octets()];
+    [header.to_octets().unwrap().as_slice(), body, &auth].concat()
+}
+
+/// Bodies with something of every operation in them.
+fn bodies() -> Vec<(Opcode, Vec<u8>)> {
+    let x509 = TpmCertifyX509 {
+        subject: "CN=a".to_owned(),
+        key_usage: vec!["digitalSignature".to_owned()],
+        san: vec!["dns:a".to_owned()],
+        chain: vec![vec![0x30, 0]],
+        ..TpmCertifyX509::default()
+    };
+    let attest_key = AttestKeyOperation {
+        key_name: "k".to_owned(),
+        nonce: vec![1; 16],
+        mechanism: Some(KeyMechanism::TpmCertifyX509(x509)),
+        ..AttestKeyOperation::default()
+    };
+    let quote = TpmQuote { bank: "sha256".to_owned(), indices: vec![0, 7, 23] };
+    let attest_platform = AttestPlatformOperation {
+        mechanism: Some(PlatformMechanism::TpmQuote(quote)),
+        ..AttestPlatformOperation::default()
+    };
+    let chain = FamilyChain { family: "attest".to_owned(), certificates: vec![vec![0x30, 0]; 3] };
+    let install = InstallCertificatesOperation { attesting_key: String::new(), certificates: vec![chain; 2] };
+    let sign = SignHashOperation { key_name: "k".to_owned(), alg: None, hash: vec![7; 32] };
+    let mut bodies: Vec<_> = Opcode::ALL.into_iter().map(|opcode| (opcode, Vec::new())).collect();
+    bodies.extend([
+        (Opcode::AttestKey, attest_key.encode_to_vec()),
+        (Opcode::AttestPlatform, attest_platform.encode_to_vec()),
+        (Opcode::InstallCertificates, install.encode_to_vec()),
+        (Opcode::PsaSignHash, sign.encode_to_vec()),
+    ]);
+    bodies
+}
+
+/// A good request with some octets changed, and perhaps cut.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let good = select(bodies()).prop_map(|(opcode, body)| request(opcode, AuthType::UnixPeerCredentials, &body));
+    let edits = vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (good, edits, any::<prop::sample::Index>(), any::<bool>()).prop_map(|(mut octets, edits, end, cut)| {
+        for (index, value) in edits {
+            let position = index.index(octets.len());
+            octets[position] = value;
+        }
+        if cut {
+            octets.truncate(end.index(octets.len()));
+        }
+        octets
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_parsed_or_refused(octets in vec(any::<u8>(), 0..300)) {
+        agent::front_door(&octets);
+    }
+
+    #[test]
+    fn changed_requests_are_parsed_or_refused(octets in mutated()) {
+        agent::front_door(&octets);
+        agent::front_door(octets.get(HEADER_OCTETS..).unwrap_or_default());
+    }
+}
+
+#[test]
+fn every_operation_is_parsed() {
+    for (opcode, body) in bodies() {
+        let octets = request(opcode, AuthType::UnixPeerCredentials, &body);
+        let parsed = Request::parse(&octets).unwrap();
+        assert_eq!((parsed.header.opcode, parsed.auth), (opcode.number(), &[0; 4][..]));
+        let is_core = matches!(parsed.operation, Operation::Core(_));
+        assert_eq!(is_core, opcode.route() == vouchsafe_agent::wire::Route::Core, "{opcode:?}");
+    }
+    let ping = request(Opcode::Ping, AuthType::None, &[]);
+    assert_eq!(Request::parse(&ping).unwrap().operation, Operation::Core(CoreOperation::Ping));
+    let sign = request(Opcode::PsaSignHash, AuthType::None, &[0x0A, 1, b'k']);
+    let operation = Request::parse(&sign).unwrap().operation;
+    assert!(matches!(operation, Operation::Provider(ProviderOperation::SignHash(op)) if op.key_name == "k"));
+}
+
+#[test]
+fn each_defect_has_its_fault() {
+    let ping = request(Opcode::Ping, AuthType::None, &[]);
+    let found = ping.len();
+    assert_eq!(
+        Request::parse(&ping[..found - 1]),
+        Err(RequestFault::Length { expected: HEADER_OCTETS, found: found - 1 })
+    );
+    let longer = [ping.as_slice(), &[0]].concat();
+    assert_eq!(Request::parse(&longer), Err(RequestFault::Length { expected: found, found: found + 1 }));
+    let mut other = ping.clone();
+    other[0] ^= 1;
+    assert!(matches!(Request::parse(&other), Err(RequestFault::Header(Refusal::Magic { .. }))));
+    let mut other = ping;
+    other[28] = 0x77;
+    assert_eq!(Request::parse(&other), Err(RequestFault::Opcode { found: 0x77, status: Status::OpcodeDoesNotExist }));
+    let body = request(Opcode::PsaSignHash, AuthType::None, &[0x0A, 5, b'x']);
+    assert!(matches!(Request::parse(&body), Err(RequestFault::Body(_))));
+}
