@@ -34,6 +34,8 @@ pub const CRL_EXTENSIONS: usize = 16;
 pub const RDNS: usize = 64;
 /// Attributes in one certification request.
 pub const CSR_ATTRIBUTES: usize = 64;
+/// Values of one attribute in a certification request.
+pub const CSR_ATTRIBUTE_VALUES: usize = 64;
 /// Octets of one marshaled TPM structure, above every structure that a TPM emits.
 pub const TPM_STRUCTURE_OCTETS: usize = 8 * 1024;
 /// Octets of the largest digest a TPM names (SHA-512).

@@ -304,6 +304,30 @@ fn a_request_comes_as_der_or_as_pem_with_text_around_it() {
 }
 
 #[test]
+fn der_stays_der_whatever_text_stands_in_it() {
+    let text = pem::encode("CERTIFICATE REQUEST", &csr(Vec::new()));
+    let mut value = build::DerWriter::new();
+    value.octet_string(format!("\n{text}").as_bytes());
+    let unknown = oid::Oid::from_dotted("1.3.6.1.4.1.32473.9.9").unwrap();
+    let outer = csr(vec![build::attribute(unknown, &[value.into_der()])]);
+    assert!(pem::is_pem(&outer));
+    let submission = recognize(&[("request.der", &outer)], None).unwrap();
+    assert_eq!(submission.csr().unwrap().as_der(), outer);
+}
+
+#[test]
+fn an_attribute_has_no_more_values_than_are_read() {
+    let unknown = oid::Oid::from_dotted("1.3.6.1.4.1.32473.9.9").unwrap();
+    let with = |count: usize| {
+        let values: Vec<Vec<u8>> = (0..count).map(|_| vec![0x05, 0x00]).collect();
+        recognize(&[("request.der", &csr(vec![build::attribute(unknown, &values)]))], None)
+    };
+    assert!(with(limits::CSR_ATTRIBUTE_VALUES).is_ok());
+    let error = with(limits::CSR_ATTRIBUTE_VALUES + 1).unwrap_err();
+    assert!(matches!(error, InputError::Csr(CsrDefect::Malformed(_))), "{error}");
+}
+
+#[test]
 fn a_broken_request_is_a_broken_request() {
     let der = csr(vec![]);
     let broken: Vec<Vec<u8>> = vec![

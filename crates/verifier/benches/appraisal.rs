@@ -1,7 +1,7 @@
 //! What an appraisal costs beside the signature checks that it cannot do without, and what hostile input costs.
 //!
 //! `cargo bench -p vouchsafe-verifier --bench appraisal` prints medians, the ratio and memory, and fails when a target
-//! is missed. Everything is P-256 and made here; nothing is read and nothing is measured across processes.
+//! is missed; `-- ratio`, `-- memory` and `-- hostile` measure one of them, `-- profile` runs little else than appraisals. Everything is P-256 and made here; nothing is read and nothing is measured across processes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -155,11 +155,27 @@ fn main() {
         at: Instant::from_unix_seconds(device::NOW),
     };
     let devices: Vec<Device> = (0..DEVICES).map(|number| site.device(number)).collect();
-    let met = [
-        ("ratio", measure_ratio(&verifier, &devices)),
-        ("memory", measure_growth(&verifier, &devices)),
-        ("hostile input", measure_hostile(&verifier, &site)),
-    ];
-    let missed: Vec<&str> = met.iter().filter(|(_, met)| !met).map(|(target, _)| *target).collect();
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    if only.as_deref() == Some("profile") {
+        return profile(&verifier, &devices);
+    }
+    let wanted = |target: &str| only.as_deref().is_none_or(|only| only == target);
+    let mut missed = Vec::new();
+    let mut note = |target: &'static str, met: &dyn Fn() -> bool| {
+        if wanted(target) && !met() {
+            missed.push(target);
+        }
+    };
+    note("ratio", &|| measure_ratio(&verifier, &devices));
+    note("memory", &|| measure_growth(&verifier, &devices));
+    note("hostile", &|| measure_hostile(&verifier, &site));
     assert!(missed.is_empty(), "targets missed: {missed:?}");
+}
+
+/// A few hundred appraisals, for a profiler.
+fn profile(verifier: &Verifier, devices: &[Device]) {
+    let cache = VerificationCache::new();
+    for round in 0..400 {
+        assert!(verifier.appraise(&devices[round % DEVICES].csr, &cache).is_accepted());
+    }
 }

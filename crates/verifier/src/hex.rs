@@ -3,7 +3,8 @@
 /// Octets as lower-case hexadecimal digits.
 #[must_use]
 pub fn encode(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 0x0F)]).collect()
 }
 
 /// The octets of an even number of hexadecimal digits of either case; `None` for anything else.

@@ -44,7 +44,7 @@ pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
     }
     let mut parts = Parts::default();
     for file in files {
-        if pem::is_pem(file.bytes) {
+        if !is_long_der(file.bytes) && pem::is_pem(file.bytes) {
             parts.add_pem(file)?;
         } else {
             parts.add(file.name, file.bytes)?;
@@ -55,6 +55,17 @@ pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
         }
     }
     Ok(parts)
+}
+
+/// Whether a file is one SEQUENCE whose length takes more than one octet. Such a file is not text, whatever stands in
+/// its strings: the first octet of such a length is none of ASCII.
+fn is_long_der(bytes: &[u8]) -> bool {
+    match bytes {
+        [leading, 0x81..=0x84, ..] if *leading == Tag::SEQUENCE.leading_octet() => {
+            Element::parse(bytes, "SEQUENCE").is_ok()
+        }
+        _ => false,
+    }
 }
 
 fn named<T>(file: &str, value: T) -> Named<T> {

@@ -259,6 +259,10 @@ fn read_attribute(element: &Element<'_>, deviations: &mut Deviations) -> Result<
     let mut members = set.reader();
     let mut values = Vec::new();
     while !members.is_empty() {
+        if values.len() >= limits::CSR_ATTRIBUTE_VALUES {
+            let reason = Reason::OverLimit { what: "values of an attribute", limit: limits::CSR_ATTRIBUTE_VALUES };
+            return Err(members.error(reason));
+        }
         let value = members.element()?;
         // The bundle has its own reader: certificates in it may have quirks.
         if oid != oid::AA_ATTESTATION {

@@ -62,7 +62,7 @@ impl From<NamedCurve> for Curve {
 }
 
 /// What an RSA key's algorithm identifier restricts it to (RFC 4055, 1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RsaScheme {
     /// rsaEncryption: no restriction.
     Any,
@@ -74,7 +74,7 @@ pub enum RsaScheme {
 
 /// The parameters of a public key. Magnitudes are big-endian without leading zero octets, coordinates
 /// as wide as the field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PublicKey {
     /// RSA, with a modulus of [`limits::RSA_BITS_MIN`] to [`limits::RSA_BITS_MAX`] bits.
     Rsa {

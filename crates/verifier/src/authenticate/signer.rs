@@ -1,5 +1,7 @@
 //! Who signed: finding the attestation key behind a statement, and on whose word it is one.
 
+use std::collections::HashSet;
+
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::statement::FormatId;
@@ -250,13 +252,8 @@ pub(crate) fn names_attesting_key(certificate: &CertView) -> bool {
 /// The distinct keys of `certificates`, in their order; one that may sign in one way only is another than one that
 /// may sign in any.
 fn distinct_keys<'a>(certificates: impl Iterator<Item = &'a CertView>) -> Vec<&'a SpkiView> {
-    let mut keys: Vec<&SpkiView> = Vec::new();
-    for certificate in certificates {
-        if !keys.iter().any(|key| key.key() == certificate.spki().key()) {
-            keys.push(certificate.spki());
-        }
-    }
-    keys
+    let mut seen = HashSet::new();
+    certificates.map(CertView::spki).filter(|spki| seen.insert(spki.key())).collect()
 }
 
 /// The certificates that may be an attestation key's: those of the bundle, and helpers in the trust store, where
