@@ -62,7 +62,10 @@ impl Service {
         let nonce = vouchsafe_verifier::Nonce::new(nonce.octets()).map_err(wrong_length)?;
         let trust = self.trust_store();
         let at = Instant::from_unix_seconds(self.now());
-        let request = Request::new(submission, &trust, &self.policy, at).nonce(&nonce).baseline(references);
+        let request = Request::new(submission, &trust, &self.policy, at)
+            .nonce(&nonce)
+            .baseline(references)
+            .verification_cache(&self.signatures);
         Ok(match expected_device {
             Some(device) => verify(&request.expected_device(device)),
             None => verify(&request),

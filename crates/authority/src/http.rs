@@ -20,8 +20,10 @@ use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use tokio::sync::Semaphore;
 
-use self::admission::{Admission, Share};
+use self::admission::{Admission, Share, WorkPlace};
+use self::bodies::{Outcome, Weight};
 use self::places::Place;
 use crate::config::{Account, Capability, Config};
 use crate::error::Error;
@@ -127,6 +129,8 @@ struct Server {
     accounts: HashMap<[u8; 32], Known>,
     anonymous: Known,
     anonymous_appraisals: bool,
+    /// One permit for each processor.
+    processors: Arc<Semaphore>,
 }
 
 /// The routes of `config`, served by `service`.
@@ -139,6 +143,7 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
         accounts: config.accounts.iter().map(account).collect(),
         anonymous: known(Caller::Anonymous),
         anonymous_appraisals: config.anonymous_appraisals,
+        processors: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
     });
     let mut router = Router::new();
     for route in ROUTES {
@@ -177,19 +182,39 @@ impl Server {
         let _working = parts.extensions.get::<Arc<Place>>().cloned().map(Place::work);
         let body = std::mem::take(&mut held.octets);
         let call = bodies::Call { operation: route.operation, caller, id, parts, body };
-        if call.is_light() {
-            return bodies::perform(&self.service, &call);
-        }
+        let processor = match call.weight() {
+            Weight::Light => return self.answered(bodies::perform(&self.service, &call)?, None).await,
+            Weight::Signatures => Some(&self.processors),
+            Weight::Store => None,
+        };
         let place = share.work_place().await?;
+        let processor = match processor {
+            Some(processors) => Some(Arc::clone(processors).acquire_owned().await.map_err(|_| Error::Worker)?),
+            None => None,
+        };
         let service = Arc::clone(&self.service);
         // Signatures and the database block; they have threads of their own. The work goes on if the client
         // leaves, and so does what it holds.
         let work = move || {
-            let answer = bodies::perform(&service, &call);
-            drop((held, place));
-            answer
+            let outcome = bodies::perform(&service, &call);
+            drop((held, processor));
+            outcome.map(|outcome| (outcome, place))
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)?
+        let (outcome, place) = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)??;
+        self.answered(outcome, Some(place)).await
+    }
+
+    /// The answer, once what it rests on is recorded; the place is kept until then.
+    async fn answered(&self, outcome: Outcome, _place: Option<WorkPlace>) -> Result<Response, Error> {
+        let recorded = match outcome {
+            Outcome::Answer(response) => return Ok(response),
+            Outcome::Recording(recording) => recording.finished().await,
+        };
+        if !recorded.blocks() {
+            return recorded.answer(&self.service);
+        }
+        let service = Arc::clone(&self.service);
+        tokio::task::spawn_blocking(move || recorded.answer(&service)).await.map_err(|_| Error::Worker)?
     }
 
     /// The account of the bearer token. A request without one is anonymous; a false one is refused outright.

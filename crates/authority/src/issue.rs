@@ -1,5 +1,6 @@
 //! Issuing: an accepted verdict about a request becomes a certificate, once.
 
+use tokio::sync::oneshot;
 use vouchsafe_evidence::input::InputFile;
 use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -13,11 +14,11 @@ use crate::certificate::{CertificateError, Content, Issued, sign};
 use crate::config::Account;
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
-use crate::nonce::{Nonce, Purpose as NoncePurpose};
+use crate::nonce::{NONCE_OCTETS, Nonce, Purpose as NoncePurpose};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::request::CertificateRequest;
 use crate::service::{Caller, Service, violations};
-use crate::store::{DecisionKind, Digest, Outcome, Spending, Spent};
+use crate::store::{CertificateRecord, Decision, DecisionKind, Digest, Outcome, Spending, Spent, Store, StoreError};
 
 /// A certificate with the chain below the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +34,58 @@ enum SubjectSource {
     Request(NameView),
 }
 
+/// How far a request for a certificate has come.
+#[derive(Debug)]
+pub(crate) enum Issuing {
+    /// It was decided before.
+    Decided(IssuedChain),
+    /// It is decided, and is answered once that is recorded.
+    Deciding(Box<Deciding>),
+}
+
+/// A decision on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Deciding {
+    spending: Spending,
+    decision: Decision,
+    certificates: Vec<CertificateRecord>,
+    answer: HeldAnswer,
+}
+
+/// An answer that nobody has heard yet.
+#[derive(Debug)]
+pub(crate) struct HeldAnswer {
+    answer: Result<IssuedChain, Error>,
+    nonce: [u8; NONCE_OCTETS],
+    digest: Digest,
+}
+
+/// What is to be recorded about a request, and what to be told.
+struct Judged {
+    decision: Decision,
+    certificates: Vec<CertificateRecord>,
+    answer: Result<IssuedChain, Error>,
+}
+
+impl Deciding {
+    /// Hands the decision to the store, and gives what to wait for.
+    pub(crate) fn record(self, store: &dyn Store) -> (oneshot::Receiver<Result<i64, StoreError>>, HeldAnswer) {
+        let (recorded_to, recorded) = oneshot::channel();
+        // Who asked may be gone; the decision stands all the same.
+        let done = move |result| drop(recorded_to.send(result));
+        store.decide_later(self.spending, self.decision, self.certificates, Box::new(done));
+        (recorded, self.answer)
+    }
+}
+
 impl Service {
-    /// Issues a certificate for the key of an accepted request, or tells every violation.
+    /// Decides on a certificate for the key of a request; a refusal holds every violation.
     ///
     /// The same request with the same nonce gets the same answer again; the same nonce with anything else
     /// is refused.
-    pub(crate) fn issue(&self, caller: &Caller, request: &CertificateRequest) -> Result<IssuedChain, Error> {
+    pub(crate) fn issue(&self, caller: &Caller, request: &CertificateRequest) -> Result<Issuing, Error> {
         let account = caller.account()?;
-        let profile = self.permitted_profile(account, &request.profile)?;
+        let profile = self.profile(&request.profile)?;
         if request.csr.len() > CSR_OCTETS {
             return Err(Error::BodyTooLarge { limit: CSR_OCTETS });
         }
@@ -49,34 +94,37 @@ impl Service {
         let octets = *minted.octets();
         let digest = self.recorder.request_digest(&[profile.name().as_bytes(), &request.csr]);
         if let Some(spent) = self.store.spent(&octets)? {
-            return self.replay(&spent, &digest);
+            return self.replay(&spent, &digest).map(Issuing::Decided);
         }
         let nonce = minted.fresh(self.now())?;
-
-        let judged = self.certifiable(account, profile, &request.csr, &nonce);
-        let answered = match judged {
-            Ok((key, subject)) => {
-                self.certify_key(account.name(), profile, request, Spending::new(nonce, digest), (key, subject))
-            }
+        let judged = match self.certifiable(account, profile, &request.csr, &nonce) {
+            Ok((key, subject)) => self.certify_key(account.name(), profile, request, (key, subject))?,
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
                 let decision =
                     self.decision(DecisionKind::Certificate, account.name(), Outcome::Refused, &report, &request.csr)?;
-                match self.store.decide(Spending::new(nonce, digest), decision, Vec::new()) {
-                    Ok(_) => Err(error),
-                    Err(failure) => Err(failure.into()),
-                }
+                Judged { decision, certificates: Vec::new(), answer: Err(error) }
             }
             // Nothing was decided about the request: the nonce stays unspent for another attempt.
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         };
-        match answered {
-            // Another request with this nonce was faster; it may have been this very one.
-            Err(Error::NonceSpent) => {
-                let spent = self.store.spent(&octets)?.ok_or(Error::NonceSpent)?;
-                self.replay(&spent, &digest)
+        let Judged { decision, certificates, answer } = judged;
+        let answer = HeldAnswer { answer, nonce: octets, digest };
+        let spending = Spending::new(nonce, digest);
+        Ok(Issuing::Deciding(Box::new(Deciding { spending, decision, certificates, answer })))
+    }
+
+    /// What is told now that the store has said how the recording ended. Reads the store if another request
+    /// with the same nonce was faster; it may have been this very one.
+    pub(crate) fn decided(&self, held: HeldAnswer, recorded: Result<i64, StoreError>) -> Result<IssuedChain, Error> {
+        match recorded {
+            Ok(_) => held.answer,
+            Err(StoreError::NonceSpent) => {
+                let spent = self.store.spent(&held.nonce)?.ok_or(Error::NonceSpent)?;
+                self.replay(&spent, &held.digest)
             }
-            answered => answered,
+            // What cannot be recorded is not told either.
+            Err(failure) => Err(failure.into()),
         }
     }
 
@@ -127,21 +175,22 @@ impl Service {
         }
     }
 
+    /// The decision, the certificate and the chain for a key that may have one.
     fn certify_key(
         &self,
         account: &str,
         profile: &Profile,
         request: &CertificateRequest,
-        spending: Spending,
         (key, subject): (CertifiableKey, SubjectSource),
-    ) -> Result<IssuedChain, Error> {
+    ) -> Result<Judged, Error> {
         let report = key.verdict().to_json().to_string().into_bytes();
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
         let issued = issuer.issue(key, profile, &subject)?;
-        self.store.decide(spending, decision, vec![issued.record()])?;
+        let record = issued.record();
         let chain = self.hierarchy.issuing().chain_below_root();
-        Ok(IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() })
+        let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
+        Ok(Judged { decision, certificates: vec![record], answer: Ok(chain) })
     }
 }
 

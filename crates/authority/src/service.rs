@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vouchsafe_verifier::{Instant, Policy, TrustStore};
+use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
 
 use crate::ca::Hierarchy;
 use crate::clock::Clock;
@@ -50,6 +50,7 @@ pub(crate) struct Service {
     pub(crate) recorder: Recorder,
     pub(crate) trust: Arc<Trust>,
     pub(crate) policy: Policy,
+    pub(crate) signatures: VerificationCache,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) hierarchy: Hierarchy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -80,6 +81,7 @@ impl Service {
             recorder,
             trust,
             policy,
+            signatures: VerificationCache::new(),
             profiles: config.profiles.clone(),
             hierarchy,
             clock,

@@ -270,6 +270,9 @@ pub struct Device {
     pub baseline: Option<Vec<u8>>,
 }
 
+/// Is told how a write ended, once that is known; on a thread that it must not hold up.
+pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
 /// The authority's memory. Implementations are shared between threads; every method may block.
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// The row of a spent nonce.
@@ -287,7 +290,22 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         spending: Spending,
         decision: Decision,
         certificates: Vec<CertificateRecord>,
-    ) -> Result<i64, StoreError>;
+    ) -> Result<i64, StoreError> {
+        let (result_to, result_from) = std::sync::mpsc::sync_channel(1);
+        // The caller waits below.
+        let done = move |result| drop(result_to.send(result));
+        self.decide_later(spending, decision, certificates, Box::new(done));
+        result_from.recv().map_err(|_| StoreError::Stopped)?
+    }
+
+    /// As [`Store::decide`], for callers that do not wait; they are told the same result.
+    fn decide_later(
+        &self,
+        spending: Spending,
+        decision: Decision,
+        certificates: Vec<CertificateRecord>,
+        done: Done<i64>,
+    );
 
     /// Spends the nonce and opens a challenge.
     ///
@@ -362,7 +380,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError::Database`].
     fn forget_baseline(&self, account: &str, device: &str) -> Result<(), StoreError>;
 
-    /// Removes challenges that expired before `before`, and spent nonces that were recorded before
+    /// Removes challenges that expired before `before`, and spent nonces that were minted before
     /// `nonces_before`, which must lie at least one nonce lifetime back.
     ///
     /// # Errors

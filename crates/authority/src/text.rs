@@ -4,7 +4,8 @@ use std::error::Error;
 
 /// Lower-case hexadecimal.
 pub(crate) fn to_hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 0x0F)]).collect()
 }
 
 /// The octets that `text` writes in hexadecimal, of either case, or nothing if it does not.

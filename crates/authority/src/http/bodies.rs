@@ -7,13 +7,15 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::{Operation, json, with_type};
 use crate::error::Error;
 use crate::init::pem;
-use crate::issue::IssuedChain;
+use crate::issue::{HeldAnswer, IssuedChain, Issuing};
 use crate::request::{ActivationRequest, ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
+use crate::store::StoreError;
 use crate::text::to_hex;
 
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
@@ -27,32 +29,93 @@ pub(super) struct Call {
     pub(super) body: Vec<u8>,
 }
 
+/// What the work of a call waits for.
+pub(super) enum Weight {
+    /// Nothing.
+    Light,
+    /// A processor: more at once than there are processors would gain nothing.
+    Signatures,
+    /// The store.
+    Store,
+}
+
 impl Call {
     fn header(&self, name: &HeaderName) -> &str {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether it is answered at once, without signatures of clients and without the database.
-    pub(super) const fn is_light(&self) -> bool {
+    /// What its work waits for.
+    pub(super) const fn weight(&self) -> Weight {
         match self.operation {
-            Operation::MintNonce | Operation::Trust => true,
-            Operation::OpenChallenge | Operation::Activate | Operation::Issue | Operation::Appraise => false,
+            Operation::MintNonce | Operation::Trust => Weight::Light,
+            Operation::Issue => Weight::Signatures,
+            Operation::OpenChallenge | Operation::Activate | Operation::Appraise => Weight::Store,
         }
     }
 }
 
+/// What became of a call.
+pub(super) enum Outcome {
+    Answer(Response),
+    /// It is answered once the store has recorded it.
+    Recording(Recording),
+}
+
+/// A decision that is being recorded.
+pub(super) struct Recording {
+    recorded: oneshot::Receiver<Result<i64, StoreError>>,
+    held: HeldAnswer,
+    wants_pem: bool,
+}
+
+impl Recording {
+    /// Waits, without a thread, until it is known how the recording ended.
+    pub(super) async fn finished(self) -> Recorded {
+        let result = self.recorded.await.unwrap_or(Err(StoreError::Stopped));
+        Recorded { result, held: self.held, wants_pem: self.wants_pem }
+    }
+}
+
+/// A decision that was recorded, or could not be.
+pub(super) struct Recorded {
+    result: Result<i64, StoreError>,
+    held: HeldAnswer,
+    wants_pem: bool,
+}
+
+impl Recorded {
+    /// Whether the answer must be looked up.
+    pub(super) const fn blocks(&self) -> bool {
+        self.result.is_err()
+    }
+
+    pub(super) fn answer(self, service: &Service) -> Result<Response, Error> {
+        chain_response(&service.decided(self.held, self.result)?, self.wants_pem)
+    }
+}
+
 /// Performs a call; blocks, unless it is light.
-pub(super) fn perform(service: &Service, call: &Call) -> Result<Response, Error> {
+pub(super) fn perform(service: &Service, call: &Call) -> Result<Outcome, Error> {
     let query = call.parts.uri.query().unwrap_or_default();
     let head = Head { content_type: call.header(&header::CONTENT_TYPE), query };
-    match Request::parse(call.operation, head, &call.body)? {
+    let answer = match Request::parse(call.operation, head, &call.body)? {
         Request::MintNonce(request) => mint_nonce(service, &call.caller, &request),
         Request::OpenChallenge(request) => open_challenge(service, &call.caller, &request),
         Request::Activate(request) => activate(service, call, &request),
-        Request::Issue(request) => chain_response(call, &service.issue(&call.caller, &request)?),
+        Request::Issue(request) => {
+            let wants_pem = call.header(&header::ACCEPT).contains(PEM_CHAIN);
+            match service.issue(&call.caller, &request)? {
+                Issuing::Decided(chain) => chain_response(&chain, wants_pem),
+                Issuing::Deciding(deciding) => {
+                    let (recorded, held) = deciding.record(&*service.store);
+                    return Ok(Outcome::Recording(Recording { recorded, held, wants_pem }));
+                }
+            }
+        }
         Request::Appraise(request) => json(StatusCode::OK, &service.appraise(&call.caller, &request)?),
         Request::Trust => trust(service),
-    }
+    };
+    answer.map(Outcome::Answer)
 }
 
 #[derive(Serialize)]
@@ -112,8 +175,8 @@ struct CertificateAnswer {
 }
 
 /// JSON, or PEM for a caller that asks for it.
-fn chain_response(call: &Call, chain: &IssuedChain) -> Result<Response, Error> {
-    if call.header(&header::ACCEPT).contains(PEM_CHAIN) {
+fn chain_response(chain: &IssuedChain, wants_pem: bool) -> Result<Response, Error> {
+    if wants_pem {
         let text: String = chain.certificates.iter().map(|der| pem("CERTIFICATE", der)).collect();
         return with_type(StatusCode::CREATED, PEM_CHAIN, text.into_bytes());
     }

@@ -1,6 +1,7 @@
 //! The tables.
 //!
-//! Large rows lie in rowid tables, so that they are appended; random keys are in narrow indices.
+//! Large rows lie in rowid tables, so that they are appended; random keys are in narrow indices. Nonces begin
+//! with their time, so that they too are appended and the oldest are removed without another index.
 
 use rusqlite::Connection;
 
@@ -31,7 +32,6 @@ CREATE TABLE spent_nonces (
     request BLOB NOT NULL,
     decision INTEGER NOT NULL REFERENCES decisions (id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX spent_nonces_at ON spent_nonces (spent_at);
 CREATE TABLE challenges (
     id BLOB PRIMARY KEY,
     account TEXT NOT NULL,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params}
 
 use super::writer::Writer;
 use super::{
-    CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Device, Digest, EnrolledKey, Outcome,
+    CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Device, Digest, Done, EnrolledKey, Outcome,
     RecordedDecision, Spending, Spent, Store, StoreError, schema,
 };
 use crate::nonce::NONCE_OCTETS;
@@ -80,19 +80,21 @@ impl Store for Sqlite {
         })
     }
 
-    fn decide(
+    fn decide_later(
         &self,
         spending: Spending,
         decision: Decision,
         certificates: Vec<CertificateRecord>,
-    ) -> Result<i64, StoreError> {
-        self.writer.write(move |connection| {
+        done: Done<i64>,
+    ) {
+        let write = move |connection: &Connection| {
             let at = decision.at;
             let id = insert_decision(connection, &decision)?;
             spend(connection, spending, id, at)?;
             insert_certificates(connection, id, &certificates)?;
             Ok(id)
-        })
+        };
+        self.writer.write_later(write, done);
     }
 
     fn open_challenge(&self, spending: Spending, decision: Decision, challenge: Challenge) -> Result<(), StoreError> {
@@ -207,7 +209,9 @@ impl Store for Sqlite {
     fn prune(&self, before: i64, nonces_before: i64) -> Result<(), StoreError> {
         self.writer.write(move |connection| {
             connection.execute("DELETE FROM challenges WHERE expires < ?1", [before])?;
-            connection.execute("DELETE FROM spent_nonces WHERE spent_at < ?1", [nonces_before])?;
+            // A nonce begins with the time it was minted at, so the oldest come first in the primary key.
+            let first_kept = u32::try_from(nonces_before).unwrap_or(0).to_be_bytes();
+            connection.execute("DELETE FROM spent_nonces WHERE nonce < ?1", [first_kept])?;
             Ok(())
         })
     }

@@ -47,23 +47,36 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (result_to, result_from) = sync_channel(1);
+        // The caller waits below.
+        self.write_later(write, move |result| drop(result_to.send(result)));
+        result_from.recv().map_err(|_| StoreError::Stopped)?
+    }
+
+    /// As [`Writer::write`], but for the waiting: `done` is told on the writer's thread.
+    pub(super) fn write_later<T, F, D>(&self, write: F, done: D)
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        D: FnOnce(Result<T, StoreError>) + Send + 'static,
+    {
         let job: Write = Box::new(move |connection| {
-            // The caller may be gone; the write stands all the same.
-            let tell = move |result| drop(result_to.send(result));
-            let written = connection.and_then(|connection| in_savepoint(connection, write));
-            match written {
-                Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| tell(committed.map(|()| value)))),
+            match connection.and_then(|connection| in_savepoint(connection, write)) {
+                Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| done(committed.map(|()| value)))),
                 // What was not written needs no commit to be told.
                 Err(error) => {
                     let failure = Failure::of(&error);
-                    tell(Err(error));
+                    done(Err(error));
                     Err(failure)
                 }
             }
         });
-        let writes = self.writes.as_ref().ok_or(StoreError::Stopped)?;
-        writes.send(job).map_err(|_| StoreError::Stopped)?;
-        result_from.recv().map_err(|_| StoreError::Stopped)?
+        let refused = match &self.writes {
+            Some(writes) => writes.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
+            let _told = job(Err(StoreError::Stopped));
+        }
     }
 }
 
