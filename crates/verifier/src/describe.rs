@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 use vouchsafe_evidence::bundle::BundleDefect;
 use vouchsafe_evidence::input::InputError;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -61,9 +61,18 @@ pub(crate) fn key(statement: &Authenticated) -> Claims {
         claims.put("auth_policy", (!policy.is_empty()).then(|| hex::encode(policy)), Source::Signed, at);
     }
     if let Some(qualified_name) = &key.qualified_name {
-        claims.put("parent", json!({"fixed": has(ObjectAttributes::FIXED_PARENT), "qualified_name": hex::encode(qualified_name.as_bytes())}), Source::Signed, at);
+        let parent = object([
+            ("fixed", Value::from(has(ObjectAttributes::FIXED_PARENT))),
+            ("qualified_name", Value::from(hex::encode(qualified_name.as_bytes()))),
+        ]);
+        claims.put("parent", parent, Source::Signed, at);
     }
     claims
+}
+
+/// A JSON object that takes its values over, where a macro would copy them.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn attribute_names(attributes: ObjectAttributes) -> Vec<&'static str> {
@@ -101,15 +110,15 @@ pub(crate) fn platform(statement: &Authenticated, references: &[&ReferenceValues
             let value = values.iter().find(|register| (register.bank, register.index) == (*bank, *index));
             let reference = references.iter().find_map(|references| references.value(*bank, *index));
             let matches = reference.is_some() && reference == value.map(|register| register.value.as_slice());
-            json!({
-                "bank": bank.label(),
-                "index": index,
-                "value": value.map(|register| hex::encode(&register.value)),
-                "status": if matches { "matches-reference" } else { "recorded" },
-            })
+            object([
+                ("bank", Value::from(bank.label())),
+                ("index", Value::from(*index)),
+                ("value", Value::from(value.map(|register| hex::encode(&register.value)))),
+                ("status", Value::from(if matches { "matches-reference" } else { "recorded" })),
+            ])
         })
         .collect();
-    claims.put("measured_boot", json!({ "registers": registers }), Source::Signed, at);
+    claims.put("measured_boot", object([("registers", Value::from(registers))]), Source::Signed, at);
     claims
 }
 

@@ -1,5 +1,6 @@
 //! One signature, one key, one answer.
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self as lc, RsaParameters, RsaPssSaltLength, UnparsedPublicKey, VerificationAlgorithm};
 use thiserror::Error;
 use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
@@ -63,8 +64,8 @@ pub fn verify_signature(
     if algorithm.hash() == Some(HashAlg::Sha1) {
         return Err(SignatureError::WeakAlgorithm { algorithm });
     }
-    let identity = [key.as_der(), &algorithm.tag(), message, signature];
-    let check = prepare(key, algorithm, message, signature)?;
+    let check = prepare(key, algorithm, message, signature)?.hashed();
+    let identity = [key.as_der(), &algorithm.tag(), check.signed(), signature];
     budget.answer(&identity, || check.is_valid())
 }
 
@@ -80,12 +81,13 @@ pub(crate) enum Sha1 {
 /// Checks the signature of a certification authority, on a certificate or a revocation list. As
 /// [`verify_signature`], but good answers may come from and go to the cache that requests share.
 ///
-/// `digest` is SHA-256 of `message` where that is known already, so that long messages are not hashed for the memory.
+/// `sha256` is the digest of `message` where that is known already, so that long messages are not hashed for the
+/// memory.
 pub(crate) fn verify_authority_signature(
     budget: &mut SignatureBudget,
     key: &SpkiView,
     algorithm: SignatureAlgorithm,
-    (message, digest): (&[u8], Option<&[u8; MEMO_OCTETS]>),
+    (message, sha256): (&[u8], Option<&[u8; MEMO_OCTETS]>),
     signature: &[u8],
     sha1: Sha1,
 ) -> Result<(), SignatureError> {
@@ -105,10 +107,14 @@ pub(crate) fn verify_authority_signature(
         ) => {}
     }
     let check = prepare(key, algorithm, message, signature)?;
-    match digest {
-        None => budget.answer_shared(&[key.as_der(), &algorithm.tag(), message, signature], || check.is_valid()),
-        Some(digest) => {
-            let identity = [key.as_der(), &algorithm.tag(), b"SHA-256", digest.as_slice(), signature];
+    match sha256 {
+        None => {
+            let check = check.hashed();
+            let identity = [key.as_der(), &algorithm.tag(), check.signed(), signature];
+            budget.answer_shared(&identity, || check.is_valid())
+        }
+        Some(sha256) => {
+            let identity = [key.as_der(), &algorithm.tag(), b"SHA-256", sha256.as_slice(), signature];
             budget.answer_shared(&identity, || check.is_valid())
         }
     }
@@ -117,24 +123,56 @@ pub(crate) fn verify_authority_signature(
 /// A check whose key fits its algorithm, not made yet.
 struct Check<'a> {
     kind: CheckKind<'a>,
-    message: &'a [u8],
+    message: Message<'a>,
     signature: &'a [u8],
 }
 
 enum CheckKind<'a> {
+    Ecdsa { verification: &'static dyn VerificationAlgorithm, hash: &'static digest::Algorithm, point: Vec<u8> },
+    Ed25519 { point: &'a [u8] },
     Rsa { modulus: &'a [u8], exponent: &'a [u8], choices: Vec<&'static RsaParameters> },
-    Point { verification: &'static dyn VerificationAlgorithm, point: Vec<u8> },
+}
+
+/// What is signed, or its digest by the algorithm's hash where the algorithm can do with that.
+enum Message<'a> {
+    Octets(&'a [u8]),
+    Digest(digest::Digest),
 }
 
 impl Check<'_> {
+    /// The same check with its message hashed, where the algorithm allows, so that it is hashed once alone.
+    fn hashed(self) -> Self {
+        let message = match (&self.kind, self.message) {
+            (CheckKind::Ecdsa { hash, .. }, Message::Octets(octets)) => Message::Digest(digest::digest(hash, octets)),
+            (_, message) => message,
+        };
+        Self { message, ..self }
+    }
+
+    /// What identifies the message among all that are signed by one algorithm.
+    fn signed(&self) -> &[u8] {
+        match &self.message {
+            Message::Octets(octets) => octets,
+            Message::Digest(digest) => digest.as_ref(),
+        }
+    }
+
     fn is_valid(&self) -> bool {
-        match &self.kind {
-            CheckKind::Rsa { modulus, exponent, choices } => {
-                rsa_valid(modulus, exponent, choices, self.message, self.signature)
+        match (&self.kind, &self.message) {
+            (CheckKind::Ecdsa { verification, point, .. }, Message::Digest(digest)) => {
+                UnparsedPublicKey::new(*verification, point).verify_digest(digest, self.signature).is_ok()
             }
-            CheckKind::Point { verification, point } => {
-                UnparsedPublicKey::new(*verification, point).verify(self.message, self.signature).is_ok()
+            (CheckKind::Ecdsa { verification, point, .. }, Message::Octets(octets)) => {
+                UnparsedPublicKey::new(*verification, point).verify(octets, self.signature).is_ok()
             }
+            (CheckKind::Ed25519 { point }, Message::Octets(octets)) => {
+                UnparsedPublicKey::new(&lc::ED25519, point).verify(octets, self.signature).is_ok()
+            }
+            (CheckKind::Rsa { modulus, exponent, choices }, Message::Octets(octets)) => {
+                rsa_valid(modulus, exponent, choices, octets, self.signature)
+            }
+            // Only what ECDSA signs is ever hashed here.
+            (CheckKind::Ed25519 { .. } | CheckKind::Rsa { .. }, Message::Digest(_)) => false,
         }
     }
 }
@@ -163,12 +201,10 @@ fn prepare<'a>(
             CheckKind::Rsa { modulus, exponent, choices: pss_parameters(hash, salt).ok_or(mismatch)? }
         }
         (PublicKey::Ec { curve, x, y }, SignatureAlgorithm::Ecdsa(hash)) => {
-            let verification = ecdsa_verification(*curve, hash).ok_or(mismatch)?;
-            CheckKind::Point { verification, point: [&[0x04], x.as_slice(), y.as_slice()].concat() }
+            let (verification, hash) = ecdsa_verification(*curve, hash).ok_or(mismatch)?;
+            CheckKind::Ecdsa { verification, hash, point: [&[0x04], x.as_slice(), y.as_slice()].concat() }
         }
-        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => {
-            CheckKind::Point { verification: &lc::ED25519, point: point.as_slice().to_vec() }
-        }
+        (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => CheckKind::Ed25519 { point: point.as_slice() },
         (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
         | (
             PublicKey::Ec { .. },
@@ -180,7 +216,7 @@ fn prepare<'a>(
         )
         | (PublicKey::Unknown { .. }, _) => return Err(mismatch),
     };
-    Ok(Check { kind, message, signature })
+    Ok(Check { kind, message: Message::Octets(message), signature })
 }
 
 /// Checks a TPM's signature over `message`, which the TPM hashed itself.
@@ -264,19 +300,30 @@ fn pss_parameters(hash: HashAlg, salt: PssSalt) -> Option<Vec<&'static RsaParame
     })
 }
 
-fn ecdsa_verification(curve: NamedCurve, hash: HashAlg) -> Option<&'static dyn VerificationAlgorithm> {
-    match (curve, hash) {
-        (_, HashAlg::Sha1) => None,
-        (NamedCurve::P256, HashAlg::Sha256) => Some(&lc::ECDSA_P256_SHA256_ASN1),
-        (NamedCurve::P256, HashAlg::Sha384) => Some(&lc::ECDSA_P256_SHA384_ASN1),
-        (NamedCurve::P256, HashAlg::Sha512) => Some(&lc::ECDSA_P256_SHA512_ASN1),
-        (NamedCurve::P384, HashAlg::Sha256) => Some(&lc::ECDSA_P384_SHA256_ASN1),
-        (NamedCurve::P384, HashAlg::Sha384) => Some(&lc::ECDSA_P384_SHA384_ASN1),
-        (NamedCurve::P384, HashAlg::Sha512) => Some(&lc::ECDSA_P384_SHA512_ASN1),
-        (NamedCurve::P521, HashAlg::Sha256) => Some(&lc::ECDSA_P521_SHA256_ASN1),
-        (NamedCurve::P521, HashAlg::Sha384) => Some(&lc::ECDSA_P521_SHA384_ASN1),
-        (NamedCurve::P521, HashAlg::Sha512) => Some(&lc::ECDSA_P521_SHA512_ASN1),
-    }
+/// The check for a curve and a hash, with the hash; `None` for SHA-1.
+fn ecdsa_verification(
+    curve: NamedCurve,
+    hash: HashAlg,
+) -> Option<(&'static dyn VerificationAlgorithm, &'static digest::Algorithm)> {
+    let verification: &dyn VerificationAlgorithm = match (curve, hash) {
+        (_, HashAlg::Sha1) => return None,
+        (NamedCurve::P256, HashAlg::Sha256) => &lc::ECDSA_P256_SHA256_ASN1,
+        (NamedCurve::P256, HashAlg::Sha384) => &lc::ECDSA_P256_SHA384_ASN1,
+        (NamedCurve::P256, HashAlg::Sha512) => &lc::ECDSA_P256_SHA512_ASN1,
+        (NamedCurve::P384, HashAlg::Sha256) => &lc::ECDSA_P384_SHA256_ASN1,
+        (NamedCurve::P384, HashAlg::Sha384) => &lc::ECDSA_P384_SHA384_ASN1,
+        (NamedCurve::P384, HashAlg::Sha512) => &lc::ECDSA_P384_SHA512_ASN1,
+        (NamedCurve::P521, HashAlg::Sha256) => &lc::ECDSA_P521_SHA256_ASN1,
+        (NamedCurve::P521, HashAlg::Sha384) => &lc::ECDSA_P521_SHA384_ASN1,
+        (NamedCurve::P521, HashAlg::Sha512) => &lc::ECDSA_P521_SHA512_ASN1,
+    };
+    let hash = match hash {
+        HashAlg::Sha1 => return None,
+        HashAlg::Sha256 => &digest::SHA256,
+        HashAlg::Sha384 => &digest::SHA384,
+        HashAlg::Sha512 => &digest::SHA512,
+    };
+    Some((verification, hash))
 }
 
 /// Octets of the widest r or s (P-521).
