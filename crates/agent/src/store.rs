@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use thiserror::Error;
 
 use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, StateStore, StoreFault};
@@ -60,9 +60,29 @@ pub enum StoreError {
         /// The newest one known here.
         supported: u32,
     },
-    /// SQLite failed.
+    /// There is no room for what was to be stored; nothing of it was.
+    #[error("the disk of the state directory is full: {0}")]
+    DiskFull(#[source] rusqlite::Error),
+    /// Another program holds the database.
+    #[error("another program locks the key database: {0}")]
+    Locked(#[source] rusqlite::Error),
+    /// The database may not be written.
+    #[error("the key database cannot be written: {0}")]
+    ReadOnly(#[source] rusqlite::Error),
+    /// SQLite failed in another way.
     #[error("the key database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::DiskFull(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(error),
+            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(error),
+            Some(_) | None => StoreError::Sqlite(error),
+        }
+    }
 }
 
 impl StoreError {
@@ -70,9 +90,44 @@ impl StoreError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            StoreError::KeyLimit { .. } | StoreError::KeyBlobLength { .. } => true,
-            StoreError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            StoreError::Directory(_) | StoreError::Damaged { .. } | StoreError::NewerSchema { .. } => false,
+            StoreError::KeyLimit { .. } | StoreError::KeyBlobLength { .. } | StoreError::DiskFull(_) => true,
+            StoreError::Directory(_)
+            | StoreError::Damaged { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Locked(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Sqlite(_) => false,
+        }
+    }
+
+    /// Stable code, for logs and messages.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            StoreError::Damaged { .. } => "agent.store-damaged",
+            StoreError::Directory(_) => "agent.store-directory",
+            StoreError::DiskFull(_) => "agent.store-full",
+            StoreError::KeyBlobLength { .. } | StoreError::KeyLimit { .. } => "agent.key-limit",
+            StoreError::Locked(_) => "agent.store-locked",
+            StoreError::NewerSchema { .. } => "agent.store-newer",
+            StoreError::ReadOnly(_) => "agent.store-read-only",
+            StoreError::Sqlite(_) => "agent.store",
+        }
+    }
+
+    /// What the reader of the message may do about it, one sentence without a final period. Nothing here needs a restart
+    /// of the agent: the next request tries anew.
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            StoreError::Damaged { .. } => "restore the agent's state from a backup, or destroy the key",
+            StoreError::Directory(_) => "check owner and mode of the state directory",
+            StoreError::DiskFull(_) => "free space on the disk of the state directory and try again",
+            StoreError::KeyBlobLength { .. } | StoreError::KeyLimit { .. } => "destroy keys that are not needed",
+            StoreError::Locked(_) => "end the other program that uses agent.sqlite and try again",
+            StoreError::NewerSchema { .. } => "use the version of the agent that wrote the database",
+            StoreError::ReadOnly(_) => "make the disk of the state directory writable and try again",
+            StoreError::Sqlite(_) => "look at the agent's log and at the disk of its state directory",
         }
     }
 }
@@ -124,7 +179,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Directory`] if the directory cannot be used or another agent holds it,
-    /// [`StoreError::NewerSchema`], [`StoreError::Sqlite`].
+    /// [`StoreError::NewerSchema`], the faults of the database.
     pub fn open(state_directory: &Path) -> Result<Store, StoreError> {
         let lock = directory::lock(state_directory)?;
         let database = state_directory.join("agent.sqlite");
@@ -140,7 +195,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::KeyLimit`] if the client already has `limit` keys, [`StoreError::KeyBlobLength`],
-    /// [`StoreError::Sqlite`].
+    /// the faults of the database.
     pub fn insert_key(&self, key: &StoredKey, limit: u32) -> Result<Insertion, StoreError> {
         let found = key.blob.as_bytes().len();
         if found > MAX_KEY_BLOB_OCTETS {
@@ -178,7 +233,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Sqlite`], [`StoreError::Damaged`].
+    /// [`StoreError::Damaged`] or a fault of the database.
     pub fn key(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
         self.connection()
             .prepare_cached(
@@ -195,7 +250,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Sqlite`], [`StoreError::Damaged`].
+    /// [`StoreError::Damaged`] or a fault of the database.
     pub fn keys(&self, uid: u32) -> Result<Vec<StoredKey>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
@@ -210,7 +265,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Sqlite`].
+    /// the faults of the database.
     pub fn remove_key(&self, id: &KeyId) -> Result<bool, StoreError> {
         let removed = self.connection().execute(
             "DELETE FROM keys WHERE uid = ?1 AND provider = ?2 AND name = ?3",
@@ -224,7 +279,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Sqlite`].
+    /// the faults of the database.
     pub fn replace_certificates(&self, id: &KeyId, certificates: &FamilyCertificates) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -252,7 +307,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Sqlite`].
+    /// the faults of the database.
     pub fn certificates(&self, id: &KeyId) -> Result<Vec<FamilyCertificates>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
@@ -345,7 +400,7 @@ impl StateStore for ProviderState {
 }
 
 fn fault(error: rusqlite::Error) -> StoreFault {
-    StoreFault(error.to_string())
+    StoreFault(StoreError::from(error).to_string())
 }
 
 /// A row of the table, before its values are known to be of their kinds.

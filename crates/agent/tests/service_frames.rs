@@ -253,6 +253,50 @@ fn two_hundred_silent_connections_disturb_nobody() {
     drop(silent);
 }
 
+/// The frame deadline is one of the whole request: an octet now and then does not put it off, and holds nothing meanwhile.
+#[test]
+fn clients_that_send_an_octet_now_and_then_hold_nothing() {
+    let frame = Duration::from_millis(600);
+    let bench = Bench::with(Limits { frame, ..Limits::default() });
+    // Each announces the largest body there may be; more of them than there are turns for large bodies.
+    let announced =
+        request(ProviderId::CORE, Opcode::Ping.number(), &vec![0; MAX_BODY_OCTETS])[..HEADER_OCTETS].to_vec();
+    let (done, stop) = std::sync::mpsc::channel::<()>();
+    let slow = std::thread::spawn({
+        let mut slow: Vec<_> = (0..100).map(|_| bench.raw()).collect();
+        move || {
+            let mut refused = 0;
+            for octet in announced.iter().chain(std::iter::repeat(&0)) {
+                // The service has closed those whose time is over.
+                slow.retain_mut(|stream| {
+                    stream.write_all(&[*octet]).is_ok() || {
+                        refused += 1;
+                        false
+                    }
+                });
+                if stop.recv_timeout(Duration::from_millis(10)) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                    return refused;
+                }
+            }
+            unreachable!("zeros do not end")
+        }
+    });
+    let began = Instant::now();
+    let mut times = Vec::new();
+    let largest = request(ProviderId::CORE, Opcode::Ping.number(), &vec![0; MAX_BODY_OCTETS]);
+    while began.elapsed() < frame * 3 {
+        let started = Instant::now();
+        bench.assert_alive();
+        times.push(started.elapsed());
+        let mut stream = bench.raw();
+        assert_eq!(status(&mut stream, &largest), Status::DeserializingBodyFailed, "a large body found no turn");
+    }
+    times.sort();
+    assert!(times[times.len() / 2] < Duration::from_millis(5), "{times:?}");
+    drop(done);
+    assert_eq!(slow.join().unwrap(), 100, "slow clients outlive the deadline");
+}
+
 #[test]
 fn a_user_with_all_its_connections_at_work_gets_no_more() {
     let limits = Limits { connections_per_user: 2, ..Limits::default() };

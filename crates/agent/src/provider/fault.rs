@@ -233,6 +233,8 @@ impl Fault {
             Self::SchemeMismatch(_) => "agent.scheme-mismatch",
             Self::Store(_) => "agent.store",
             Self::Template(template) => template.code(),
+            Self::Tpm { code: ResponseCode::FAILURE, .. } => "agent.tpm-failure",
+            Self::Tpm { code: ResponseCode::LOCKOUT, .. } => "agent.tpm-lockout",
             Self::Tpm { .. } => "agent.tpm",
         }
     }
@@ -273,6 +275,12 @@ impl Fault {
                 Template::TooLong { .. } => "shorten subject and alternative names",
                 Template::Validity => "give an end that lies after the start",
             },
+            Self::Tpm { code: ResponseCode::FAILURE, .. } => {
+                "the TPM is in failure mode: reset or power-cycle the machine; if it stays so, the TPM is defective"
+            }
+            Self::Tpm { code: ResponseCode::LOCKOUT, .. } => {
+                "wait until the TPM's lockout ends, or reset it with the lockout authorization (tpm2_dictionarylockout -c)"
+            }
             Self::Tpm { .. } => "see the response code; the log has the command",
         }
     }

@@ -71,6 +71,8 @@ pub struct TpmProvider {
     store: Box<dyn StateStore>,
     settings: Settings,
     prepared: Prepared,
+    /// Whether `prepared` is of the connection that is open.
+    is_prepared: bool,
     loaded: LoadedKeys,
 }
 
@@ -90,12 +92,12 @@ impl TpmProvider {
     pub fn over(transport: Box<dyn Transport>, settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
         let mut tpm = Tpm::over(transport)?;
         let prepared = prepare(&mut tpm, store.as_ref(), &settings)?;
-        Ok(Self { tpm, store, settings, prepared, loaded: LoadedKeys::default() })
+        Ok(Self { tpm, store, settings, prepared, is_prepared: true, loaded: LoadedKeys::default() })
     }
 
     /// Runs `operation`, once more if the TPM turns out to have been reset, cleared, disconnected or locked since.
     fn run<R>(&mut self, mut operation: impl FnMut(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
-        if !self.tpm.is_ready() {
+        if !self.is_prepared || !self.tpm.is_ready() {
             self.recover()?;
         }
         // Each remedy once: a TPM that comes back after a power failure may then be locked.
@@ -141,9 +143,12 @@ impl TpmProvider {
     }
 
     fn reopen(&mut self) -> Result<(), Fault> {
+        // A TPM that fails in the middle of this must not be used half prepared by the next request.
+        self.is_prepared = false;
         self.tpm.forget_salt_key();
         self.tpm.reopen()?;
         self.prepared = prepare(&mut self.tpm, self.store.as_ref(), &self.settings)?;
+        self.is_prepared = true;
         info!("the TPM is ready again");
         Ok(())
     }

@@ -110,7 +110,7 @@ async fn serve(
         };
         let request = tokio::select! {
             () = ticket.closing() => return,
-            read = timeout(limits.frame, shared.frames.read(&mut stream, beginning)) => match read {
+            read = timeout(limits.frame, shared.frames.read(&mut stream, peer.uid, beginning)) => match read {
                 Ok(Ok(request)) => request,
                 Ok(Err(FrameFault::Refused(refusal))) => {
                     tracing::debug!(uid = peer.uid, %refusal, "frame refused");

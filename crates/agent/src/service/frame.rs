@@ -1,6 +1,8 @@
 //! Requests and responses on a connection.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -9,11 +11,14 @@ use tokio::sync::Semaphore;
 use crate::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader, ResponseHeader};
 use crate::wire::{MAX_AUTH_OCTETS, Opcode, ProviderId, Status};
 
-/// Bodies up to this are read as they come, in octets; larger ones take turns.
+/// This much of a body is read as it comes, in octets; for the rest of a larger one its sender needs a turn.
 const SMALL_BODY_OCTETS: usize = 64 * 1024;
 
 /// Large bodies that are in memory at one time, so that all connections together cannot fill it.
-const LARGE_BODIES: usize = 16;
+const LARGE_BODIES: usize = 64;
+
+/// Those of one user, so that others find a turn free. A sender that is slow from the start never takes one.
+const LARGE_BODIES_PER_USER: usize = 4;
 
 /// Room made for a body before any of it has come, in octets.
 const FIRST_ROOM_OCTETS: usize = 1024;
@@ -93,32 +98,36 @@ pub(super) async fn begin(stream: &mut UnixStream) -> io::Result<Option<Beginnin
 /// Reads requests; bounds the memory that their bodies take together.
 #[derive(Debug)]
 pub(super) struct FrameReader {
-    large_bodies: Semaphore,
+    turns: Semaphore,
+    turns_by_user: Mutex<BTreeMap<u32, Weak<Semaphore>>>,
 }
 
 impl FrameReader {
     /// A reader for all connections of a service.
     pub(super) fn new() -> FrameReader {
-        FrameReader { large_bodies: Semaphore::new(LARGE_BODIES) }
+        FrameReader { turns: Semaphore::new(LARGE_BODIES), turns_by_user: Mutex::default() }
     }
 
-    /// Reads the rest of a request.
-    pub(super) async fn read(&self, stream: &mut UnixStream, beginning: Beginning) -> Result<Request, FrameFault> {
+    /// Reads the rest of a request of this user.
+    pub(super) async fn read(
+        &self,
+        stream: &mut UnixStream,
+        uid: u32,
+        beginning: Beginning,
+    ) -> Result<Request, FrameFault> {
         let Beginning { mut octets, filled } = beginning;
         if let Some(rest) = octets.get_mut(filled..) {
             stream.read_exact(rest).await?;
         }
         let header = RequestHeader::parse(&octets).map_err(FrameFault::Refused)?;
-        let _room = match header.body_octets {
-            0..=SMALL_BODY_OCTETS => None,
-            // Never closed, so always granted in the end.
-            _ => self.large_bodies.acquire().await.ok(),
-        };
         let mut body = Vec::with_capacity(header.body_octets.min(FIRST_ROOM_OCTETS));
-        let limit = u64::try_from(header.body_octets).map_err(|_| FrameFault::Connection)?;
-        (&mut *stream).take(limit).read_to_end(&mut body).await?;
-        if body.len() != header.body_octets {
-            return Err(FrameFault::Connection);
+        let small = header.body_octets.min(SMALL_BODY_OCTETS);
+        read_until(stream, &mut body, small).await?;
+        if header.body_octets > small {
+            // Never closed, so always granted in the end.
+            let of_user = self.turns_of(uid);
+            let _turns = (of_user.acquire().await.ok(), self.turns.acquire().await.ok());
+            read_until(stream, &mut body, header.body_octets).await?;
         }
         let mut auth = [0; MAX_AUTH_OCTETS];
         match header.auth_type {
@@ -129,6 +138,24 @@ impl FrameReader {
         }
         Ok(Request { header, body, auth })
     }
+
+    fn turns_of(&self, uid: u32) -> Arc<Semaphore> {
+        let mut users = self.turns_by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|_, turns| turns.strong_count() > 0);
+        if let Some(turns) = users.get(&uid).and_then(Weak::upgrade) {
+            return turns;
+        }
+        let turns = Arc::new(Semaphore::new(LARGE_BODIES_PER_USER));
+        users.insert(uid, Arc::downgrade(&turns));
+        turns
+    }
+}
+
+/// Reads until `body` has `octets`.
+async fn read_until(stream: &mut UnixStream, body: &mut Vec<u8>, octets: usize) -> Result<(), FrameFault> {
+    let missing = u64::try_from(octets.saturating_sub(body.len())).map_err(|_| FrameFault::Connection)?;
+    stream.take(missing).read_to_end(body).await?;
+    if body.len() == octets { Ok(()) } else { Err(FrameFault::Connection) }
 }
 
 /// Writes a response.

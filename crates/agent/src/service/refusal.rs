@@ -140,7 +140,7 @@ impl Refusal {
             Refusal::NotSupported { .. } => "agent.not-supported",
             Refusal::ProviderFailed => "agent.provider-failed",
             Refusal::Protocol(_) => "agent.protocol",
-            Refusal::Store(_) => "agent.store",
+            Refusal::Store(error) => error.code(),
             Refusal::UsageNotPermitted { .. } => "agent.usage-not-permitted",
         }
     }
@@ -149,6 +149,7 @@ impl Refusal {
     fn next_step(&self) -> &'static str {
         match self {
             Refusal::Fault(fault) => fault.next_step(),
+            Refusal::Store(error) => error.next_step(),
             Refusal::GrantMissing { .. } => {
                 "ask an administrator to add it to [[grants]] in agent.toml, or to the agent's group"
             }
@@ -164,7 +165,6 @@ impl Refusal {
             | Refusal::NotSupported { .. }
             | Refusal::ProviderFailed
             | Refusal::Protocol(_)
-            | Refusal::Store(_)
             | Refusal::UsageNotPermitted { .. } => self.status().next_step(),
         }
     }

@@ -130,3 +130,44 @@ fn a_newer_database_is_left_alone() {
     let error = Store::open(directory.path()).unwrap_err();
     assert!(matches!(error, StoreError::NewerSchema { found: 2, supported: 1 }), "{error}");
 }
+
+#[test]
+fn what_cannot_be_written_is_refused_and_then_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.insert_key(&key(1, "a", b""), 9).unwrap(), Insertion::Stored);
+    // What a disk looks like that the system has made read-only under a running agent.
+    let read_only = |on: bool| store.connection().pragma_update(None, "query_only", on).unwrap();
+    read_only(true);
+    let error = store.insert_key(&key(1, "b", b""), 9).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    assert_eq!((error.code(), error.is_full()), ("agent.store-read-only", false));
+    assert!(error.next_step().contains("writable"));
+    let id = key(1, "a", b"").id;
+    assert!(matches!(store.remove_key(&id), Err(StoreError::ReadOnly(_))));
+    assert_eq!(store.keys(1).unwrap().len(), 1);
+    assert!(store.provider_state(ProviderId::TPM).replace("kind", "name", b"v").is_err());
+    read_only(false);
+    assert_eq!(store.insert_key(&key(1, "b", b""), 9).unwrap(), Insertion::Stored);
+    assert!(store.remove_key(&id).unwrap());
+}
+
+#[test]
+fn a_lock_of_another_program_is_waited_for_and_then_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let other = rusqlite::Connection::open(directory.path().join("agent.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.insert_key(&key(1, "a", b""), 9).unwrap_err();
+    assert!(matches!(error, StoreError::Locked(_)), "{error}");
+    assert_eq!(error.code(), "agent.store-locked");
+    assert_eq!(store.keys(1).unwrap(), vec![]);
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.insert_key(&key(1, "a", b""), 9).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(waiting.join().unwrap(), Insertion::Stored);
+    });
+}

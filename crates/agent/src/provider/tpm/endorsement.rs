@@ -15,7 +15,7 @@ use super::attesting::AttestationKey;
 use super::root::free_handle;
 use crate::provider::{Activation, Endorsement, Fault};
 use crate::tpm::der;
-use crate::tpm::{AuthValue, Hierarchy, Object, Tpm};
+use crate::tpm::{AuthValue, Hierarchy, Object, ResponseCode, Tpm};
 
 /// NV indices of the endorsement hierarchy's certificates, templates and nonces.
 const FIRST_INDEX: u32 = 0x01C0_0000;
@@ -101,7 +101,7 @@ fn read_index(tpm: &mut Tpm, index: u32) -> Result<Option<Vec<u8>>, Fault> {
     let public = tpm.nv_read_public(index)?;
     match tpm.nv_read(&public) {
         Ok(contents) => Ok(Some(contents)),
-        Err(Fault::Tpm { code, .. }) if !code.is_stale_handle() => {
+        Err(Fault::Tpm { code, .. }) if !code.is_stale_handle() && code != ResponseCode::FAILURE => {
             warn!(index = format!("{index:#010x}"), %code, "unreadable NV index");
             Ok(None)
         }
@@ -130,13 +130,14 @@ fn key_of(
                 return Ok(Some((Object::persistent(*handle, &public, AuthValue::empty()), public)));
             }
             Ok(_) => {}
+            Err(fault @ Fault::Tpm { code: ResponseCode::FAILURE, .. }) => return Err(fault),
             Err(Fault::Tpm { .. } | Fault::ResponseMalformed(_)) if tpm.is_ready() => {}
             Err(fault) => return Err(fault),
         }
     }
     let (made, public) = match tpm.create_primary(Hierarchy::Endorsement, &wanted, &AuthValue::empty()) {
         Ok(made) => made,
-        Err(Fault::Tpm { code, .. }) => {
+        Err(Fault::Tpm { code, .. }) if code != ResponseCode::FAILURE => {
             warn!(template = template.label(), %code, "the TPM does not make this endorsement key");
             return Ok(None);
         }

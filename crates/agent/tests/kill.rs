@@ -1,0 +1,236 @@
+//! An agent that is killed at random moments under load: what it has acknowledged is there, and every name either is a key that
+//! works or is free.
+//!
+//! 10 rounds; with `VOUCHSAFE_SLOW_TESTS` set, 100.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+#[path = "support/service.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use support::{ecdsa, p256};
+use tempfile::TempDir;
+use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
+use vouchsafe_agent::config::Config;
+use vouchsafe_agent::swtpm::{Options, Swtpm};
+use vouchsafe_agent::wire::Status;
+use vouchsafe_agent::wire::message::{KeyMechanism, TpmCertify, hash};
+
+const CONFIG: &str = "VOUCHSAFE_TEST_CONFIG";
+/// Clients that make, use and destroy keys at once.
+const CLIENTS: usize = 3;
+/// An agent lives at most this long once it serves, in milliseconds.
+const LIFE: u64 = 200;
+/// An agent that is killed while it prepares the TPM lives at most this long, in milliseconds.
+const YOUTH: u64 = 300;
+
+/// Serves until it is killed; run by the test below as a process of its own.
+#[test]
+#[ignore = "run as a process of its own by the test of kills"]
+fn serve_until_killed() {
+    let Ok(file) = std::env::var(CONFIG) else { return };
+    vouchsafe_agent::serve(Config::load(Path::new(&file)).unwrap()).unwrap();
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    /// Creation was acknowledged.
+    Made,
+    /// A creation or destruction was under way.
+    Either,
+    /// Destruction was acknowledged.
+    Destroyed,
+}
+
+type Ledger = BTreeMap<String, Known>;
+
+struct Device {
+    _tpm: Swtpm,
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Device {
+    fn new() -> Device {
+        let tpm = Swtpm::start(&Options::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let state = folder.path().display();
+        let text = format!(
+            "state = '{state}/state'\n[socket]\npath = '{state}/s'\n[providers.tpm]\naddress = '{}'\n",
+            tpm.address()
+        );
+        std::fs::write(&file, text).unwrap();
+        Device { _tpm: tpm, folder, file }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    fn spawn(&self) -> Agent {
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "serve_until_killed", "--ignored"])
+            .env(CONFIG, &self.file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Agent(process)
+    }
+
+    fn connect(&self) -> Client {
+        let started = Instant::now();
+        loop {
+            match Client::connect(&Endpoint::at(&self.socket())) {
+                Ok(client) => return client,
+                Err(fault) => assert!(started.elapsed() < Duration::from_secs(20), "{fault}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+struct Agent(Child);
+
+impl Agent {
+    /// SIGKILL: nothing of it runs any more when this returns.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn random(below: u64) -> u64 {
+    let mut octets = [0; 8];
+    aws_lc_rs::rand::fill(&mut octets).unwrap();
+    u64::from_le_bytes(octets) % below
+}
+
+/// Makes, uses, attests and destroys keys until the agent is gone.
+fn load(mut client: Client, prefix: &str, begun: &mpsc::Sender<()>) -> Ledger {
+    let mut ledger = Ledger::new();
+    for number in 0.. {
+        let name = format!("{prefix}-{number}");
+        ledger.insert(name.clone(), Known::Either);
+        if is_over(client.generate_key(&name, p256())) {
+            break;
+        }
+        ledger.insert(name.clone(), Known::Made);
+        let _ = begun.send(());
+        let used = match number % 3 {
+            0 => client.sign_hash(&name, ecdsa(hash::SHA_256), &[7; 32]).map(drop),
+            1 => client.attest_key(&name, "", &[1; 16], KeyMechanism::TpmCertify(TpmCertify {})).map(drop),
+            _ => {
+                ledger.insert(name.clone(), Known::Either);
+                client.destroy_key(&name)
+            }
+        };
+        if is_over(used) {
+            break;
+        }
+        if number % 3 == 2 {
+            ledger.insert(name, Known::Destroyed);
+        }
+    }
+    ledger
+}
+
+/// Whether the agent was killed; it must not have refused.
+fn is_over(outcome: Result<(), ClientFault>) -> bool {
+    match outcome {
+        Ok(()) => false,
+        Err(fault) => {
+            assert_eq!(fault.status(), None, "{fault}");
+            true
+        }
+    }
+}
+
+/// Whether the name is that of a key, which then signs.
+fn works(client: &mut Client, name: &str) -> bool {
+    let public = match client.export_public_key(name) {
+        Ok(public) => public,
+        Err(fault) => {
+            assert_eq!(fault.status(), Some(Status::PsaErrorDoesNotExist), "{name}: {fault}");
+            return false;
+        }
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let signature = client.sign_hash(name, ecdsa(hash::SHA_256), digest.as_ref()).unwrap();
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public).verify(name.as_bytes(), &signature).unwrap();
+    true
+}
+
+/// Checks all that is known, and finds out what was not.
+fn check(client: &mut Client, ledger: &mut Ledger) {
+    for (name, known) in ledger.iter_mut() {
+        let works = works(client, name);
+        match known {
+            Known::Made => assert!(works, "{name} was acknowledged"),
+            Known::Destroyed => assert!(!works, "{name} was destroyed"),
+            Known::Either if works => *known = Known::Made,
+            Known::Either => {
+                client.generate_key(name, p256()).unwrap();
+                *known = Known::Made;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_agent_loses_nothing_that_it_acknowledged() {
+    let rounds = if std::env::var_os("VOUCHSAFE_SLOW_TESTS").is_some() { 100 } else { 10 };
+    let device = Device::new();
+    let mut all = Ledger::new();
+    let mut acknowledged = 0;
+    for round in 0..rounds {
+        if round % 2 == 0 {
+            // One that may not even have prepared the TPM.
+            let young = device.spawn();
+            std::thread::sleep(Duration::from_millis(random(YOUTH)));
+            young.kill();
+        }
+        let agent = device.spawn();
+        let (begun, first) = mpsc::channel();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (client, begun, prefix) = (device.connect(), begun.clone(), format!("{round}-{number}"));
+                std::thread::spawn(move || load(client, &prefix, &begun))
+            })
+            .collect();
+        first.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(random(LIFE)));
+        agent.kill();
+        let mut fresh = Ledger::new();
+        clients.into_iter().for_each(|client| fresh.extend(client.join().unwrap()));
+        acknowledged += fresh.values().filter(|known| **known == Known::Made).count();
+        let agent = device.spawn();
+        check(&mut device.connect(), &mut fresh);
+        agent.kill();
+        all.extend(fresh);
+        // Old keys make room, so that the limit of one user is never reached.
+        if all.len() > 500 {
+            all.clear();
+            std::fs::remove_dir_all(device.folder.path().join("state")).unwrap();
+        }
+    }
+    assert!(acknowledged >= rounds, "hardly any load: {acknowledged} keys in {rounds} rounds");
+    let agent = device.spawn();
+    let mut client = device.connect();
+    check(&mut client, &mut all);
+    let listed: Vec<_> = client.list_keys().unwrap().into_iter().map(|key| key.name).collect();
+    let mut expected: Vec<_> =
+        all.into_iter().filter(|(_, known)| *known == Known::Made).map(|(name, _)| name).collect();
+    expected.sort();
+    assert_eq!(listed, expected);
+    agent.kill();
+}
