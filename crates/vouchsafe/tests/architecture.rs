@@ -211,3 +211,41 @@ fn pages_name_files_that_are_there() {
         }
     }
 }
+
+/// Classes of bugs that touch TPM evidence, enrolment, chains or parsers.
+const BUG_CLASSES: [u32; 34] = [
+    1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 22, 23, 24, 25, 27, 28, 29, 30, 32, 34, 35, 36, 37, 38,
+    39, 40, 42,
+];
+
+#[test]
+fn every_bug_class_is_kept_out_by_something_that_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/bug-classes.md")).unwrap();
+    let mut classes = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        classes.push(cells[0].parse::<u32>().unwrap());
+        let keepers: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
+        assert!(!keepers.is_empty(), "class {} is kept out by nothing", cells[0]);
+        for keeper in keepers {
+            let (file, test) = keeper.split_once("::").unwrap_or((keeper, ""));
+            let path = bases().iter().map(|base| base.join(file)).find(|path| path.exists());
+            let path = path.unwrap_or_else(|| panic!("class {} names {file}, which is not there", cells[0]));
+            if path.is_dir() {
+                assert!(path.join("case.toml").is_file(), "{keeper} is no vector");
+            } else {
+                let source = std::fs::read_to_string(path).unwrap();
+                assert!(source.contains(&format!("fn {test}(")), "{keeper} is no test");
+            }
+        }
+    }
+    assert_eq!(classes, BUG_CLASSES);
+}
+
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    for file in ["agent/src/tpm/session.rs", "authority/src/enrolment.rs", "authority/src/nonce.rs"] {
+        let source = std::fs::read_to_string(root().join("crates").join(file)).unwrap();
+        assert!(source.contains("verify_slices_are_equal("), "{file} compares a secret by other means");
+    }
+}
