@@ -171,7 +171,7 @@ async fn run() {
         let measured = measure(&site, &served, &enrolled, pcrs).await;
         let nonce = site.certificate_nonce(ALICE).await;
         let request = enrolled.module.csr(&nonce, &enrolled.chain, pcrs.as_ref());
-        let bare = bare::per_certificate(&request, &enrolled.chain);
+        let bare = bare::per_certificate(&request);
         print(label, &measured, bare);
     }
 }

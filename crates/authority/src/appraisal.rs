@@ -1,6 +1,7 @@
 //! Having evidence judged: for a certificate, or for a server that only wants to know.
 
 use serde_json::{Value, json};
+use vouchsafe_evidence::bundle::CertChoice;
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Request, Verdict, verify};
 
@@ -10,11 +11,13 @@ use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service};
-use crate::store::{DecisionKind, Device, Outcome, Spending, StoreError};
+use crate::store::{DecisionKind, Device, Digest, Outcome, Spending, StoreError};
 use crate::text::from_hex;
 
 /// How verdicts name a device by its attestation key.
 const AK_DEVICE_PREFIX: &str = "ak:";
+/// Certificates that are looked up to guess the device.
+const LIKELY_CERTIFICATES: usize = 4;
 
 /// A verdict with what the authority's own records say about the device.
 #[derive(Debug)]
@@ -40,15 +43,38 @@ impl Service {
                 return Ok(Appraised { verdict, device: None });
             }
         };
-        let verdict = self.verdict(&submission, nonce, expected_device, ReferenceValues::none())?;
-        // Which device speaks is known only after its signatures were checked; a baseline that was chosen
-        // by anything in the unverified evidence could be another device's.
-        let Some(device) = self.recorded_device(&verdict)? else { return Ok(Appraised { verdict, device: None }) };
-        let Some(baseline) = &device.baseline else { return Ok(Appraised { verdict, device: Some(device) }) };
-        let unreadable = StoreError::Unexpected { column: "baseline" };
-        let references = Baseline::parse(baseline).ok().and_then(|baseline| baseline.references()).ok_or(unreadable)?;
-        let verdict = self.verdict(&submission, nonce, expected_device, references)?;
-        Ok(Appraised { verdict, device: Some(device) })
+        let likely = self.likely_device(&submission)?;
+        let guessed = likely.as_ref().map(|(_, device)| device);
+        let verdict = self.verdict(&submission, nonce, expected_device, references(guessed)?)?;
+        // Which device speaks is known only after its signatures were checked. If it is another one than was
+        // guessed, and either has a baseline, the verdict counts for nothing.
+        let speaker = key_digest(&verdict);
+        match likely {
+            Some((digest, device)) if speaker == Some(digest) => Ok(Appraised { verdict, device: Some(device) }),
+            likely => {
+                let device = speaker.map_or(Ok(None), |digest| self.store.device_of_key(&digest))?;
+                let guessed = likely.map(|(_, device)| device);
+                if [&guessed, &device].into_iter().flatten().all(|device| device.baseline.is_none()) {
+                    return Ok(Appraised { verdict, device });
+                }
+                let verdict = self.verdict(&submission, nonce, expected_device, references(device.as_ref())?)?;
+                // Other reference values make no other speaker.
+                if key_digest(&verdict) == speaker { Ok(Appraised { verdict, device }) } else { Err(Error::Worker) }
+            }
+        }
+    }
+
+    /// A recorded device whose attesting key is among the certificates that came along. Nothing is checked
+    /// yet: it is a guess, which saves judging twice.
+    fn likely_device(&self, submission: &Submission) -> Result<Option<(Digest, Device)>, Error> {
+        let certificates = submission.certs().iter().filter_map(CertChoice::certificate);
+        for certificate in certificates.take(LIKELY_CERTIFICATES) {
+            let digest = certificate.spki().sha256();
+            if let Some(device) = self.store.device_of_key(&digest)? {
+                return Ok(Some((digest, device)));
+            }
+        }
+        Ok(None)
     }
 
     fn verdict(
@@ -70,13 +96,6 @@ impl Service {
             Some(device) => verify(&request.expected_device(device)),
             None => verify(&request),
         })
-    }
-
-    fn recorded_device(&self, verdict: &Verdict) -> Result<Option<Device>, Error> {
-        let Some(device) = verdict.device() else { return Ok(None) };
-        let Some(digest) = device.id.strip_prefix(AK_DEVICE_PREFIX).and_then(from_hex) else { return Ok(None) };
-        let Ok(digest) = digest.try_into() else { return Ok(None) };
-        Ok(self.store.device_of_key(&digest)?)
     }
 
     /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.
@@ -111,6 +130,19 @@ impl Service {
             Caller::Anonymous => Ok(for_strangers(&appraised.verdict, outcome)),
         }
     }
+}
+
+/// The reference values of a device's baseline; none where it has no baseline.
+fn references(device: Option<&Device>) -> Result<ReferenceValues, Error> {
+    let Some(baseline) = device.and_then(|device| device.baseline.as_ref()) else { return Ok(ReferenceValues::none()) };
+    let unreadable = StoreError::Unexpected { column: "baseline" };
+    Ok(Baseline::parse(baseline).ok().and_then(|baseline| baseline.references()).ok_or(unreadable)?)
+}
+
+/// The digest of the attesting key by which a verdict names its device.
+fn key_digest(verdict: &Verdict) -> Option<Digest> {
+    let digest = verdict.device()?.id.strip_prefix(AK_DEVICE_PREFIX).and_then(from_hex)?;
+    digest.try_into().ok()
 }
 
 /// The violation that the evidence is of another device than the one named, if it is.

@@ -90,3 +90,35 @@ async fn strangers_are_told_authentication_failures_alone() {
     let report = site.post("/v1/appraisals", None, json!({"csr": b64(&csr), "nonce": hex(&third)})).await.json();
     assert_eq!(report["reasons"].as_array().unwrap().len(), 1, "{report}");
 }
+
+/// The certificates that come along are a guess at the device, and no more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_device_lends_no_baseline() {
+    let site = Site::start().await;
+    let (good, bad) = ([[1; 32], [2; 32]], [[1; 32], [3; 32]]);
+    let mut devices = Vec::new();
+    for (name, values) in [("first", good), ("second", bad)] {
+        let module = Module::new(&site.vendor, NOW);
+        let nonce = site.enrolment_nonce(ALICE).await;
+        let quote = module.quote(&values, &nonce);
+        let mut body = Site::enrolment_body(&module, name, &nonce);
+        body["baseline"] = json!({"attest": b64(&quote.0), "signature": b64(&quote.1), "pcr_values": b64(&quote.2)});
+        let challenge = site.post("/v1/attestation-keys", Some(ALICE), body).await.json();
+        let answer = site.answer(ALICE, &module, &challenge).await.json();
+        devices.push((module, chain(&answer["certificates"]["attest"])));
+    }
+    let [(first, first_chain), (second, second_chain)] = devices.try_into().ok().unwrap();
+    let certificates = [first_chain.clone(), second_chain.clone()].concat();
+    let turned = [second_chain, first_chain].concat();
+    for (module, values, accepted) in
+        [(&first, good, true), (&first, bad, false), (&second, bad, true), (&second, good, false)]
+    {
+        for certificates in [&certificates, &turned] {
+            let nonce = site.nonce(ALICE, json!({"purpose": "appraisal"})).await;
+            let csr = module.csr(&nonce, certificates, Some(&values));
+            let body = json!({"nonce": hex(&nonce), "csr": b64(&csr)});
+            let verdict = site.post("/v1/appraisals", Some(ALICE), body).await.json();
+            assert_eq!(verdict["verdict"] == "accepted", accepted, "{verdict}");
+        }
+    }
+}

@@ -157,3 +157,24 @@ fn a_database_of_another_version_is_refused() {
     drop(raw);
     assert!(matches!(Sqlite::open(&path).unwrap_err(), StoreError::Schema { found: 99, .. }));
 }
+
+#[test]
+fn what_is_pruned_is_what_is_old() {
+    let (dir, store) = open();
+    drop(store);
+    let path = dir.path().join("db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    let nonce = |minted: u32| [&minted.to_be_bytes()[..], &[0xFF; 28]].concat();
+    for minted in [0, 999, 1_000, 1_001, u32::MAX] {
+        raw.execute("INSERT INTO spent_nonces VALUES (?1, 0, zeroblob(32), 1)", [nonce(minted)]).unwrap();
+    }
+    let store = Sqlite::open(&path).unwrap();
+    store.prune(0, 1_000).unwrap();
+    let is_there = |minted: u32| store.spent(&nonce(minted).try_into().unwrap()).unwrap().is_some();
+    assert_eq!([0, 999, 1_000, 1_001, u32::MAX].map(is_there), [false, false, true, true, true]);
+    // A clock outside the range of the field prunes nothing.
+    store.prune(0, -1).unwrap();
+    store.prune(0, i64::MAX).unwrap();
+    assert!(is_there(1_000));
+}
