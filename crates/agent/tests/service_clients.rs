@@ -333,6 +333,7 @@ fn a_grant_gives_what_it_names() {
     }
 }
 
+/// A52: what users of other namespaces share is nobody's.
 #[test]
 fn the_overflow_uid_is_turned_away() {
     if !is_root() {

@@ -127,6 +127,7 @@ fn authentication_fields_of_other_lengths_and_types() {
     }
 }
 
+/// A52.
 #[test]
 fn another_users_uid_is_refused_whatever_is_asked() {
     let bench = Bench::start();

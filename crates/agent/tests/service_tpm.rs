@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/device.rs"]
+mod device;
 #[path = "support/service.rs"]
 mod support;
 
@@ -16,13 +18,12 @@ use aws_lc_rs::signature::{
     EcdsaKeyPair, KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
     VerificationAlgorithm,
 };
+use device::Device;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{attributes, client, ecdsa, p256};
-use tempfile::TempDir;
 use vouchsafe_agent::Agent;
 use vouchsafe_agent::client::{Client, ClientFault};
-use vouchsafe_agent::config::{Config, TpmConfig};
-use vouchsafe_agent::swtpm::{Options, Swtpm};
+use vouchsafe_agent::config::Config;
 use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{
     AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair, FamilyChain, KeyMechanism, KeyTypeVariant,
@@ -34,40 +35,6 @@ use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::{CertView, SpkiView, build};
 
 const NONCE: [u8; 32] = [0x2A; 32];
-
-/// An agent on a TPM of its own.
-struct Device {
-    agent: Option<Agent>,
-    config: Config,
-    tpm: Swtpm,
-    _directory: TempDir,
-}
-
-impl Device {
-    fn start() -> Device {
-        let tpm = Swtpm::start(&Options::default()).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = Config::with_defaults();
-        config.state = directory.path().join("state");
-        config.socket.path = directory.path().join("s");
-        config.tpm = Some(TpmConfig { address: tpm.address(), ..TpmConfig::default() });
-        let agent = Some(Agent::start(config.clone()).unwrap());
-        Device { agent, config, tpm, _directory: directory }
-    }
-
-    fn socket(&self) -> &Path {
-        &self.config.socket.path
-    }
-
-    fn client(&self) -> Client {
-        client(self.socket())
-    }
-
-    fn restart_agent(&mut self) {
-        self.agent.take().unwrap().stop();
-        self.agent = Some(Agent::start(self.config.clone()).unwrap());
-    }
-}
 
 fn certify() -> KeyMechanism {
     KeyMechanism::TpmCertify(TpmCertify {})

@@ -202,6 +202,7 @@ fn attestation_keys_attest_and_sign_nothing_else() {
     assert!(empty.digest.is_empty());
 }
 
+/// A22.
 #[test]
 fn a_public_part_alone_attests_nothing() {
     let swtpm = swtpm();
@@ -215,6 +216,8 @@ fn a_public_part_alone_attests_nothing() {
     assert_eq!(hollow.name(), created.public.name().unwrap().as_bytes());
     assert_eq!(refused(tpm.certify(&hollow, &ak, &[], SignScheme::KeysOwn)), ResponseCode::AUTH_UNAVAILABLE.get());
     let code = refused(tpm.certify_x509(&hollow, &ak, SignScheme::KeysOwn, &[0x30, 0]));
+    assert_eq!(code, ResponseCode::AUTH_UNAVAILABLE.get());
+    let code = refused(tpm.activate_credential(&hollow, &srk, None, &[0; 34], &[0; 34]));
     assert_eq!(code, ResponseCode::AUTH_UNAVAILABLE.get());
 }
 

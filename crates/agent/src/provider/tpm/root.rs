@@ -163,3 +163,47 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
     let wrong = Fault::Primitive("key derivation");
     Ok(Zeroizing::new(mixed.as_slice().try_into().map_err(|_| wrong)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
+    use crate::provider::{Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec};
+    use crate::store::{Insertion, KeyId, Store, StoredKey};
+    use crate::swtpm::{Options, Swtpm};
+    use crate::wire::ProviderId;
+
+    /// Every file of the state directory, in one.
+    fn everything_in(folder: &std::path::Path) -> Vec<u8> {
+        let files = std::fs::read_dir(folder).unwrap();
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
+    fn contains(octets: &[u8], part: &[u8]) -> bool {
+        octets.windows(part.len()).any(|window| window == part)
+    }
+
+    #[test]
+    fn neither_the_secret_nor_an_auth_value_is_stored() {
+        let swtpm = Swtpm::start(&Options::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let state = || Box::new(store.provider_state(ProviderId::TPM));
+        let mut provider = TpmProvider::open(&swtpm.address(), Settings::default(), state()).unwrap();
+        let key = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign }).unwrap();
+        provider.attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[1; 16]).unwrap();
+        let id = KeyId { uid: 1, provider: ProviderId::TPM, name: "k".to_owned() };
+        let stored = StoredKey { id, purpose: KeyPurpose::Sign, attributes: Vec::new(), blob: key.clone() };
+        assert_eq!(store.insert_key(&stored, 1).unwrap(), Insertion::Stored);
+        let salt = Blob::parse(&key).unwrap().salt;
+        let octets = everything_in(folder.path());
+        // What is looked for would be found: the salt is there.
+        assert!(contains(&octets, &salt));
+        let root = &provider.prepared.root;
+        assert!(!contains(&octets, root.secret.as_slice()));
+        assert!(!contains(&octets, root.auth(&salt).as_bytes()));
+        for attesting in &provider.prepared.attesting {
+            let auth = attesting.object.auth().as_bytes();
+            assert!(auth.len() > 16 && !contains(&octets, auth));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Attacks on the device side, carried out on a software TPM and refused: by a local user, by whoever has raw access to the TPM, by
+//! whoever has a copy of the agent's state.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+#[path = "support/device.rs"]
+mod device;
+#[path = "support/service.rs"]
+mod support;
+#[path = "support/tpm.rs"]
+mod tpm;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use device::Device;
+use support::{ecdsa, p256};
+use tpm::{Proxy, code, swtpm};
+use vouchsafe_agent::Agent;
+use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
+use vouchsafe_agent::config::{CertifyX509Config, Config};
+use vouchsafe_agent::provider::Fault;
+use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
+use vouchsafe_agent::service::ProviderSlot;
+use vouchsafe_agent::tpm::{AuthValue, Blamed, Object, SignScheme, Tpm};
+use vouchsafe_agent::wire::message::{KeyMechanism, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote, hash};
+use vouchsafe_agent::wire::{ProviderId, Status};
+use vouchsafe_evidence::tpm::{HashAlg, PcrBank, PcrSelection, TpmtPublic};
+
+const NONCE: [u8; 32] = [0x2A; 32];
+
+fn certify() -> KeyMechanism {
+    KeyMechanism::TpmCertify(TpmCertify {})
+}
+
+fn quote() -> PlatformMechanism {
+    PlatformMechanism::TpmQuote(TpmQuote { bank: String::new(), indices: vec![0] })
+}
+
+/// TPM_RC_AUTH_FAIL or TPM_RC_BAD_AUTH about a session.
+fn is_refused_for_auth(outcome: Result<impl Sized, Fault>) -> bool {
+    matches!(outcome, Err(Fault::Tpm { code, .. })
+        if matches!(code.format_one(), Some((0x0E | 0x22, Blamed::Session(_)))))
+}
+
+/// The persistent attesting keys of the agent, as somebody sees them who has the TPM alone.
+fn attesting_keys(tpm: &mut Tpm) -> Vec<(u32, TpmtPublic)> {
+    let handles = tpm.handles(0x8101_8000).unwrap();
+    let keys: Vec<_> = handles.into_iter().filter(|handle| *handle < 0x8101_8100).collect();
+    keys.into_iter().map(|handle| (handle, tpm.read_public(handle).unwrap())).collect()
+}
+
+/// A29: raw access to the TPM is not enough to attest with the machine's key.
+#[test]
+fn an_attesting_key_is_of_no_use_without_its_auth_value() {
+    let mut device = Device::start();
+    device.client().attest_platform("", &NONCE, quote()).unwrap();
+    device.stop_agent();
+    let mut tpm = device.tpm.connect().unwrap();
+    let (root, _) = tpm::salted(&mut tpm);
+    let keys = attesting_keys(&mut tpm);
+    let [(handle, public)] = keys.as_slice() else { panic!("{} attesting keys", keys.len()) };
+    let selection = PcrSelection::new(vec![PcrBank::new(HashAlg::Sha256, &[0]).unwrap()]);
+    for auth in [AuthValue::empty(), AuthValue::new(b"default"), AuthValue::new(&[1; 32])] {
+        let attesting = Object::persistent(*handle, public, auth);
+        // Three guesses and the TPM lets nobody guess any more; the last ones stay for the agent to find.
+        tpm.dictionary_attack_lock_reset().unwrap();
+        assert!(is_refused_for_auth(tpm.quote(&attesting, &NONCE, &selection)));
+        assert!(is_refused_for_auth(tpm.certify(&root, &attesting, &NONCE, SignScheme::KeysOwn)));
+        assert!(is_refused_for_auth(tpm.certify_x509(&root, &attesting, SignScheme::KeysOwn, &[0x30, 0])));
+    }
+    // Those who failed at it have not locked the agent out.
+    drop(tpm);
+    device.agent = Some(Agent::start(device.config.clone()).unwrap());
+    device.client().attest_platform("", &NONCE, quote()).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The agent's state on another machine: its keys do not work there, and that machine's attesting key is another.
+#[test]
+fn a_copied_database_is_of_no_use_without_the_tpm() {
+    let (mut victim, mut thief) = (Device::start(), Device::start());
+    victim.client().generate_key("k", p256()).unwrap();
+    victim.client().create_attesting_key("mine", "", false).unwrap();
+    let machine = victim.client().list_attesting_keys().unwrap();
+    victim.stop_agent();
+    thief.stop_agent();
+    thief.config.state = thief.directory.path().join("stolen");
+    copy(&victim.config.state, &thief.config.state);
+    thief.agent = Some(Agent::start(thief.config.clone()).unwrap());
+    let mut client = thief.client();
+    assert_eq!(client.list_keys().unwrap().len(), 1);
+    let lost = client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap_err();
+    assert_eq!(lost.status(), Some(Status::PsaErrorDoesNotExist));
+    for attesting in ["", "mine"] {
+        let lost = client.attest_key("k", attesting, &NONCE, certify()).unwrap_err();
+        assert_eq!(lost.code(), Some("agent.key-lost"), "{attesting:?}: {lost}");
+    }
+    client.generate_key("own", p256()).unwrap();
+    let lost = client.attest_key("own", "mine", &NONCE, certify()).unwrap_err();
+    assert_eq!(lost.code(), Some("agent.key-lost"));
+    let here = client.list_attesting_keys().unwrap();
+    let public = |keys: &[vouchsafe_agent::wire::message::AttestingKeyInfo]| {
+        keys.iter().find(|key| key.is_default).unwrap().public.clone()
+    };
+    assert_ne!(public(&here), public(&machine));
+    // The victim, meanwhile, has lost nothing.
+    victim.agent = Some(Agent::start(victim.config.clone()).unwrap());
+    let mut client = victim.client();
+    client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap();
+    client.attest_key("k", "mine", &NONCE, certify()).unwrap();
+}
+
+/// A25: credentials that cannot be opened, by a client again and again. One error for all, and the TPM is not taken for dead.
+#[test]
+fn false_credentials_do_not_keep_the_agent_healing() {
+    const STARTUP: u32 = 0x144;
+    const ACTIVATE: u32 = 0x147;
+    let swtpm = swtpm();
+    let proxy = Arc::new(Proxy::before(&swtpm));
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::with_defaults();
+    config.state = folder.path().join("state");
+    config.socket.path = folder.path().join("s");
+    let shared = proxy.clone();
+    let slot = ProviderSlot::new(ProviderId::TPM, "", "watched", CertifyX509Config::default(), move |store| {
+        TpmProvider::over(Box::new(shared.connection()), Settings::default(), store)
+    });
+    let agent = Agent::start_with(config.clone(), vec![slot]).unwrap();
+    let mut client = support::client(&config.socket.path);
+    client.generate_key("k", p256()).unwrap();
+    client.describe_endorsement("").unwrap();
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let log = answers.clone();
+    proxy.interfere(move |command, response| {
+        log.lock().unwrap().push((code(command), response[6..10].to_vec()));
+        response
+    });
+    let sized =
+        |octets: usize, value: u8| [&u16::try_from(octets).unwrap().to_be_bytes()[..], &vec![value; octets]].concat();
+    // TPM2B_ID_OBJECT of an HMAC and an encrypted identity; secrets for an RSA key and for an elliptic curve.
+    let credential = [&[0, 68][..], &sized(32, 1), &[9; 34]].concat();
+    let point = [&[0, 68][..], &sized(32, 1), &sized(32, 2)].concat();
+    for (credential, secret) in [
+        (credential.clone(), sized(256, 1)),
+        (credential.clone(), sized(256, 0xFF)),
+        (credential.clone(), point),
+        (credential, sized(0, 0)),
+        (sized(0, 0), sized(256, 1)),
+        (Vec::new(), Vec::new()),
+        (vec![7; 5000], vec![7; 5000]),
+    ] {
+        for _ in 0..3 {
+            let fault = client.activate_credential("", &credential, &secret).unwrap_err();
+            assert_eq!(fault.code(), Some("agent.activation-refused"), "{fault}");
+            assert_eq!(fault.status(), Some(Status::PsaErrorNotPermitted));
+            client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap();
+        }
+    }
+    let answers = answers.lock().unwrap();
+    let of = |command: u32| answers.iter().filter(move |(code, _)| *code == command);
+    assert!(of(ACTIVATE).any(|(_, answer)| *answer == [0, 0, 1, 1]), "no failure of OAEP: {answers:x?}");
+    assert_eq!(of(STARTUP).count(), 0, "the TPM was opened anew");
+    drop(agent);
+}
+
+/// What a user without grants gets of the machine's identity, run by the test below as another user.
+#[test]
+#[ignore = "run as another user by the test of grants"]
+fn as_another_user() {
+    let Ok(socket) = std::env::var("VOUCHSAFE_TEST_SOCKET") else { return };
+    let mut client = Client::connect(&Endpoint::at(socket.as_ref())).unwrap();
+    client.generate_key("k", p256()).unwrap();
+    client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap();
+    let x509 = || KeyMechanism::TpmCertifyX509(TpmCertifyX509::default());
+    let outcomes: Vec<(&str, Result<(), ClientFault>)> = vec![
+        ("certify", client.attest_key("k", "", &NONCE, certify()).map(drop)),
+        ("certify by name", client.attest_key("k", "default", &NONCE, certify()).map(drop)),
+        ("certify by X.509", client.attest_key("k", "", &NONCE, x509()).map(drop)),
+        ("quote", client.attest_platform("", &NONCE, quote()).map(drop)),
+        ("describe", client.describe_endorsement("").map(drop)),
+        ("activate", client.activate_credential("", &[0, 0], &[0, 0]).map(drop)),
+        ("install", client.install_certificates("", Vec::new())),
+        ("make for the machine", client.create_attesting_key("x", "", true).map(drop)),
+    ];
+    for (what, outcome) in outcomes {
+        let fault = outcome.expect_err(what);
+        assert_eq!(fault.code(), Some("agent.grant-missing"), "{what}: {fault}");
+        assert_eq!(fault.status(), Some(Status::PsaErrorNotPermitted), "{what}");
+    }
+    // An attesting key of its own attests its key, in nobody else's name; but no platform.
+    client.create_attesting_key("mine", "", false).unwrap();
+    let attestation = client.attest_key("k", "mine", &NONCE, certify()).unwrap();
+    assert!(attestation.certificates.is_empty());
+    let fault = client.attest_platform("mine", &NONCE, quote()).unwrap_err();
+    assert_eq!(fault.code(), Some("agent.grant-missing"));
+    assert!(client.list_attesting_keys().unwrap().iter().all(|key| key.is_own));
+}
+
+/// A26: any local user may connect, and none gets the machine's name, a quote, or an oracle for credentials.
+#[test]
+fn the_machines_identity_is_not_lent_to_any_local_user() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can be another user");
+        return;
+    }
+    let device = Device::start();
+    std::fs::set_permissions(device.directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "as_another_user", "--ignored", "--nocapture"])
+        .env("VOUCHSAFE_TEST_SOCKET", device.socket())
+        .uid(4242)
+        .gid(4242)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    // It is the user that is refused, not the request.
+    let mut root = device.client();
+    root.generate_key("k", p256()).unwrap();
+    root.attest_key("k", "", &NONCE, certify()).unwrap();
+    root.attest_platform("", &NONCE, quote()).unwrap();
+}
