@@ -58,7 +58,9 @@ pub(crate) fn key(statement: &Authenticated) -> Claims {
     claims.put("attributes", attributes, Source::Signed, at);
     if let Some(public) = &key.public {
         let policy = public.auth_policy();
-        claims.put("auth_policy", (!policy.is_empty()).then(|| hex::encode(policy)), Source::Signed, at);
+        if !policy.is_empty() {
+            claims.put("auth_policy", hex::encode(policy), Source::Signed, at);
+        }
     }
     if let Some(qualified_name) = &key.qualified_name {
         let parent = object([
@@ -102,18 +104,18 @@ pub(crate) fn platform(statement: &Authenticated, references: &[&ReferenceValues
     let at = statement.index();
     module(&mut claims, statement.signer().root(), at);
     clock(&mut claims, &platform.attest, at);
-    let values = registers(Some(statement));
     let registers: Vec<Value> = platform
         .registers
         .iter()
-        .map(|(bank, index)| {
-            let value = values.iter().find(|register| (register.bank, register.index) == (*bank, *index));
+        .enumerate()
+        .map(|(place, (bank, index))| {
+            let value = platform.values.as_ref().and_then(|values| values.get(place)).map(Vec::as_slice);
             let reference = references.iter().find_map(|references| references.value(*bank, *index));
-            let matches = reference.is_some() && reference == value.map(|register| register.value.as_slice());
+            let matches = reference.is_some() && reference == value;
             object([
                 ("bank", Value::from(bank.label())),
                 ("index", Value::from(*index)),
-                ("value", Value::from(value.map(|register| hex::encode(&register.value)))),
+                ("value", Value::from(value.map(hex::encode))),
                 ("status", Value::from(if matches { "matches-reference" } else { "recorded" })),
             ])
         })

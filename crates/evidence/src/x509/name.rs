@@ -8,6 +8,10 @@ use crate::tpm::HashAlg;
 use crate::x509::der::{Element, Reader, Tag};
 use crate::{Malformed, Reason, limits};
 
+/// Octets of the longest names that are compared as they stand. Longer ones are folded once instead: whoever makes
+/// many, long and alike, must not make comparing them dear.
+const PLAIN_OCTETS: usize = 256;
+
 /// A distinguished name.
 ///
 /// ```asn1
@@ -114,7 +118,28 @@ impl NameView {
     /// and IA5String without regard to case and to runs of white space, all else octet by octet.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self == other || self.folded().digest == other.folded().digest
+        self == other || self.matches_plainly(other).unwrap_or_else(|| self.folded().digest == other.folded().digest)
+    }
+
+    /// As [`NameView::matches`] for short names of the usual form, one ASCII string in each RDN, which need no folding;
+    /// `None` where it takes that to tell.
+    fn matches_plainly(&self, other: &Self) -> Option<bool> {
+        if self.0.der.len().max(other.0.der.len()) > PLAIN_OCTETS {
+            return None;
+        }
+        let (mut own, mut theirs) = (self.rdns(), other.rdns());
+        loop {
+            match (own.next(), theirs.next()) {
+                (None, None) => return Some(true),
+                (None, Some(_)) | (Some(_), None) => return Some(false),
+                (Some(own), Some(theirs)) => {
+                    let (own, theirs) = (own.plain()?, theirs.plain()?);
+                    if own.oid != theirs.oid || !is_same_ascii(own.value.contents(), theirs.value.contents()) {
+                        return Some(false);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
@@ -169,6 +194,15 @@ impl<'a> Rdn<'a> {
         framed(&attributes.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
+    /// Its one attribute, if that is an ASCII string that is compared without regard to case.
+    fn plain(&self) -> Option<NameAttribute<'a>> {
+        let mut attributes = self.attributes();
+        match (attributes.next(), attributes.next()) {
+            (Some(only), None) if only.is_folded() && only.value.contents().is_ascii() => Some(only),
+            _ => None,
+        }
+    }
+
     fn to_display(self) -> String {
         let parts: Vec<String> = self.attributes().map(|part| part.to_display()).collect();
         parts.join("+")
@@ -181,6 +215,21 @@ pub struct NameAttribute<'a> {
     der: &'a [u8],
     oid: Oid,
     value: Element<'a>,
+}
+
+/// Whether two ASCII texts are equal without regard to case and to runs of white space.
+fn is_same_ascii(own: &[u8], theirs: &[u8]) -> bool {
+    // White space as char::is_whitespace has it, as far as that is ASCII.
+    let is_space = |octet: &u8| matches!(octet, b'\t'..=b'\r' | b' ');
+    let mut own = own.split(is_space).filter(|word| !word.is_empty());
+    let mut theirs = theirs.split(is_space).filter(|word| !word.is_empty());
+    loop {
+        match (own.next(), theirs.next()) {
+            (None, None) => return true,
+            (Some(own), Some(theirs)) if own.eq_ignore_ascii_case(theirs) => {}
+            (None | Some(_), None | Some(_)) => return false,
+        }
+    }
 }
 
 /// The parts, each preceded by its length, so that no two lists run into one another.
@@ -248,15 +297,19 @@ impl<'a> NameAttribute<'a> {
     /// Type and value in a form in which equal ones are equal: strings that RFC 5280 folds without regard to case
     /// and to runs of white space, whatever their string type; all else octet by octet.
     fn folded(&self) -> Vec<u8> {
-        let is_folded = matches!(self.value.tag(), Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING);
-        let oid = self.oid.to_string();
+        let oid = self.oid.as_der_contents();
         match self.text() {
-            Some(text) if is_folded => {
+            Some(text) if self.is_folded() => {
                 let text = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-                framed(&[oid.as_bytes(), b"folded", text.as_bytes()])
+                framed(&[oid, b"folded", text.as_bytes()])
             }
-            Some(_) | None => framed(&[oid.as_bytes(), b"der", self.value.as_der()]),
+            Some(_) | None => framed(&[oid, b"der", self.value.as_der()]),
         }
+    }
+
+    /// Whether it is of a string type that RFC 5280 compares without regard to case.
+    fn is_folded(&self) -> bool {
+        matches!(self.value.tag(), Tag::PRINTABLE_STRING | Tag::UTF8_STRING | Tag::IA5_STRING)
     }
 
     fn to_display(self) -> String {
@@ -308,4 +361,46 @@ fn escape(text: &str) -> String {
         escaped.push(c);
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::x509::build;
+
+    /// A name of one attribute in each RDN, each a string type and a text.
+    fn name(parts: &[(u8, String)]) -> NameView {
+        let mut writer = build::DerWriter::new();
+        writer.sequence(|name| {
+            for (kind, text) in parts {
+                let tag = [Tag::PRINTABLE_STRING, Tag::UTF8_STRING, Tag::IA5_STRING, Tag::TELETEX_STRING];
+                // Only UTF8String may hold more than ASCII here.
+                let tag = if text.is_ascii() { tag[usize::from(kind % 4)] } else { Tag::UTF8_STRING };
+                let mut attribute = build::DerWriter::new();
+                attribute.sequence(|fields| {
+                    fields.oid(oid::COMMON_NAME).string(tag, text);
+                });
+                name.set_of(&[attribute.into_der()]);
+            }
+        });
+        NameView::parse(&writer.into_der()).unwrap()
+    }
+
+    proptest! {
+        /// The short way and the long way to compare names agree.
+        #[test]
+        fn names_match_alike_either_way(
+            own in prop::collection::vec((0..4_u8, "[aAbKk\u{212A}\u{130} \t\u{b}]{0,3}"), 0..3),
+            theirs in prop::collection::vec((0..4_u8, "[aAbKk\u{212A}\u{130} \t\u{b}]{0,3}"), 0..3),
+        ) {
+            let (own, theirs) = (name(&own), name(&theirs));
+            let by_folding = own.folded().digest == theirs.folded().digest;
+            prop_assert_eq!(own == theirs || by_folding, own.matches(&theirs));
+            if let Some(plainly) = own.matches_plainly(&theirs) {
+                prop_assert_eq!(plainly, by_folding);
+            }
+        }
+    }
 }
