@@ -10,7 +10,7 @@ use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
 use vouchsafe_evidence::tpm::Curve;
 use vouchsafe_evidence::x509::{CertView, NamedCurve, PublicKey, SpkiView};
 use vouchsafe_verifier::Instant;
-use vouchsafe_verifier::enrolment::{AuthenticatedEk, Family, QualifiedAk, authenticate_ek, qualify_ak};
+use vouchsafe_verifier::enrolment::{AuthenticatedEk, Family, QualifiedAk, authenticate_ek_under, qualify_ak};
 use zeroize::Zeroizing;
 
 use crate::ak_certificate::{self, AkSubject};
@@ -91,7 +91,8 @@ impl Service {
         let malformed = |_| Error::Malformed { field: "ek_certificates", expected: EXPECTED };
         let certificates = certificates.map_err(malformed)?;
         let at = Instant::from_unix_seconds(self.now());
-        authenticate_ek(&certificates, &self.trust_store(), at)
+        let revocation = self.policy.revocation();
+        authenticate_ek_under(&certificates, &self.trust_store(), revocation, at, Some(&self.signatures))
             .map_err(|rejection| Error::Rejected(violations(&[rejection])))
     }
 

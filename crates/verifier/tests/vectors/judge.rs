@@ -9,7 +9,7 @@ use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
-use vouchsafe_verifier::enrolment::{Family, authenticate_ek, qualify_ak};
+use vouchsafe_verifier::enrolment::{Family, authenticate_ek_under, qualify_ak};
 use vouchsafe_verifier::{
     Instant, Nonce, Policy, ReferenceValues, Rejection, Request, TrustStore, Verdict, hex, verify,
 };
@@ -119,7 +119,7 @@ fn judge_ek(case: &Case) -> Judgement {
     let certificates: Vec<CertView> =
         case.files.iter().map(|file| CertView::parse_padded(&case.read(file)).unwrap()).collect();
     let at = Instant::from_rfc3339(&case.at).unwrap();
-    match authenticate_ek(&certificates, &trust(&case.trust), at) {
+    match authenticate_ek_under(&certificates, &trust(&case.trust), policy(case).revocation(), at, None) {
         Err(rejection) => Judgement::rejected(&[rejection], Value::Null),
         Ok(ek) => {
             let report = json!({
