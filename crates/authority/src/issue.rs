@@ -93,10 +93,15 @@ impl Service {
         let minted = self.mint.recognize(&request.nonce, purpose, account.name())?;
         let octets = *minted.octets();
         let digest = self.recorder.request_digest(&[profile.name().as_bytes(), &request.csr]);
-        if let Some(spent) = self.store.spent(&octets)? {
-            return self.replay(&spent, &digest).map(Issuing::Decided);
-        }
-        let nonce = minted.fresh(self.now())?;
+        let nonce = match minted.fresh(self.now()) {
+            Ok(nonce) => nonce,
+            // It may have been spent in time, for this very request. For a fresh one the store says so when the
+            // decision is recorded, which saves every other request a look.
+            Err(error) => {
+                let spent = self.store.spent(&octets)?.ok_or(error)?;
+                return self.replay(&spent, &digest).map(Issuing::Decided);
+            }
+        };
         let judged = match self.certifiable(account, profile, &request.csr, &nonce) {
             Ok((key, subject)) => self.certify_key(account.name(), profile, request, (key, subject))?,
             Err(error @ Error::Rejected(_)) => {

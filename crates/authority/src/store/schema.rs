@@ -4,9 +4,12 @@
 //! with their time, so that they too are appended and the oldest are removed without another index.
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::StoreError;
 
+/// Compiled statements that a connection keeps; there are fewer in this program.
+const STATEMENTS_KEPT: usize = 64;
 /// How long a program that has the database locked is waited for.
 pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -73,6 +76,7 @@ CREATE INDEX certificates_of_decision ON certificates (decision);
 
 /// Settings of every connection: a transaction that was reported is on the disk.
 pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
+    plan_once(connection)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -80,6 +84,14 @@ pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "trusted_schema", false)?;
     // An erased row leaves no octets behind in its page.
     connection.pragma_update(None, "secure_delete", true)?;
+    Ok(())
+}
+
+/// Keeps the plans of statements. Otherwise SQLite, built to look at statistics, compiles a statement anew for every
+/// value that is bound to it.
+pub(super) fn plan_once(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(())
 }
 

@@ -44,6 +44,7 @@ impl Sqlite {
                     OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
                 )?;
                 connection.busy_timeout(schema::LOCK_PATIENCE)?;
+                schema::plan_once(&connection)?;
                 connection
             }
         };

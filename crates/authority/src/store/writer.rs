@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -14,6 +15,8 @@ use super::StoreError;
 
 /// Writes that share one commit.
 const GROUP: usize = 64;
+/// How long a commit waits for more that may share it, while there is a lot to do.
+const GATHERING: Duration = Duration::from_millis(2);
 /// Writes that wait; beyond this, callers wait for a place.
 const QUEUE: usize = 256;
 
@@ -192,11 +195,26 @@ fn in_savepoint<T>(
 }
 
 fn run(database: &mut Database, waiting: &Receiver<Write>) {
+    let mut busy = false;
     while let Ok(first) = waiting.recv() {
-        let mut group = vec![first];
-        group.extend(waiting.try_iter().take(GROUP - 1));
+        let group = gather(first, waiting, busy);
+        busy = group.len() > 1;
         database.write(group);
     }
+}
+
+/// What shares the next commit: everything that waits and, where the last one was shared too, what comes soon.
+/// A client that is alone is never kept waiting for others.
+fn gather(first: Write, waiting: &Receiver<Write>, busy: bool) -> Vec<Write> {
+    let mut group = vec![first];
+    group.extend(waiting.try_iter().take(GROUP - 1));
+    let deadline = Instant::now() + GATHERING;
+    while busy && group.len() < GROUP {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(next) = waiting.recv_timeout(left) else { break };
+        group.push(next);
+    }
+    group
 }
 
 /// Commits what can be written; an error if that is nothing.
