@@ -78,12 +78,12 @@ fn verdict(case: &Case) -> Verdict {
     verify(&request)
 }
 
-fn policy(case: &Case) -> Policy {
+pub fn policy(case: &Case) -> Policy {
     Policy::named(&case.policy)
         .unwrap_or_else(|| Policy::from_toml(&String::from_utf8(case.read(&case.policy)).unwrap()).unwrap())
 }
 
-fn baseline(case: &Case) -> ReferenceValues {
+pub fn baseline(case: &Case) -> ReferenceValues {
     let mut values = ReferenceValues::none();
     for (bank, registers) in &case.baseline {
         for (index, value) in registers {
@@ -95,7 +95,7 @@ fn baseline(case: &Case) -> ReferenceValues {
 }
 
 /// The trust store of this name under `vectors/trust`.
-fn trust(set: &str) -> TrustStore {
+pub fn trust(set: &str) -> TrustStore {
     let folder = root().join("trust").join(set);
     let mut files = Vec::new();
     walk(&folder, "", &mut files);
