@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
-use vouchsafe_evidence::x509::{CertView, CsrView};
+use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
 use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify as verify_request};
 
 /// A TPMS_ATTEST that parses re-encodes to the same bytes.
@@ -67,6 +67,16 @@ pub fn public(data: &[u8]) {
     if let Ok(public) = TpmtPublic::parse(data) {
         assert_eq!(public.to_bytes(), data);
         let _ = (public.name(), public.spki());
+    }
+}
+
+/// A revocation list that parses is exactly its bytes, and every entry can be asked for.
+pub fn revocation_list(data: &[u8]) {
+    if let Ok(list) = CrlView::parse(data) {
+        assert_eq!(list.as_der(), data);
+        let entries: usize = list.entries().map(|entry| entry.serial().len()).sum();
+        assert!(entries <= data.len());
+        let _ = (list.issuer().to_display(), list.tbs_sha256(), list.issuing_distribution_point());
     }
 }
 

@@ -42,6 +42,7 @@ fn parsers_hold_over_the_corpus() {
             checks::csr(&variant);
             checks::input(&variant);
             checks::public(&variant);
+            checks::revocation_list(&variant);
             checks::signature(&variant);
         }
     }

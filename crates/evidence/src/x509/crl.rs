@@ -64,6 +64,7 @@ struct ListExtensions {
 pub struct RevokedCertificate<'a> {
     serial: &'a [u8],
     revoked_at: i64,
+    has_extensions: bool,
     issuer: Option<Vec<NameView>>,
     unknown_critical: Option<Oid>,
 }
@@ -281,7 +282,7 @@ fn read_entries(fields: &mut Reader<'_>, has_version: bool) -> Result<(Range<usi
     while !entries.is_empty() {
         let at = entries.clone();
         let entry = read_entry(&mut entries)?;
-        if !has_version && (entry.issuer.is_some() || entry.unknown_critical.is_some()) {
+        if entry.has_extensions && !has_version {
             return Err(at.error(Reason::Unexpected("no extensions in a list of version 1")));
         }
         unknown_critical = unknown_critical.or(entry.unknown_critical);
@@ -294,8 +295,10 @@ fn read_entry<'a>(entries: &mut Reader<'a>) -> Result<RevokedCertificate<'a>, Ma
     let mut fields = entries.sequence("revoked certificate")?;
     let serial = fields.expect(Tag::INTEGER, "userCertificate")?.integer()?;
     let revoked_at = time::seconds(&next(&mut fields, "revocationDate")?)?;
-    let mut entry = RevokedCertificate { serial, revoked_at, issuer: None, unknown_critical: None };
+    let mut entry =
+        RevokedCertificate { serial, revoked_at, has_extensions: false, issuer: None, unknown_critical: None };
     if let Some(list) = fields.optional(Tag::SEQUENCE)? {
+        entry.has_extensions = true;
         list.check_strict()?;
         for_each_extension(&list, |oid, critical, value| {
             if oid == oid::CERTIFICATE_ISSUER {
