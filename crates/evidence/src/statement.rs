@@ -135,13 +135,14 @@ fn read_octet_strings<'a>(
     if element.tag() != Tag::SEQUENCE {
         return Err(element.error(Reason::Unexpected(production)));
     }
-    element.check_strict()?;
     let mut fields = element.reader();
     let [first, second, third] = names;
     let first = fields.octet_string(first)?;
     let second = fields.octet_string(second)?;
     let third = read_optional_octet_string(&mut fields, third)?;
     fields.finish()?;
+    // Last, since it walks through all that there is: large input of another form is refused before.
+    element.check_strict()?;
     Ok((first, second, third))
 }
 

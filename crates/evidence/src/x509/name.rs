@@ -111,7 +111,7 @@ impl NameView {
 
     /// The values of all attributes of this type, in order.
     pub fn attributes(&self, oid: Oid) -> impl Iterator<Item = NameAttribute<'_>> {
-        self.rdns().flat_map(|rdn| rdn.attributes().collect::<Vec<_>>()).filter(move |attribute| attribute.oid == oid)
+        self.rdns().flat_map(|rdn| rdn.attributes()).filter(move |attribute| attribute.oid == oid)
     }
 
     /// Whether both names are the same name by RFC 5280, 7.1: RDN by RDN, PrintableString, UTF8String

@@ -117,7 +117,7 @@ impl SubjectAltName {
     pub fn tpm_attribute(&self, oid: Oid) -> Result<Option<String>, Malformed> {
         let mut values = self
             .directory_names()
-            .flat_map(|name| name.attributes(oid).collect::<Vec<_>>())
+            .flat_map(|name| name.attributes(oid))
             .filter_map(|attribute| attribute.text());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
@@ -133,7 +133,7 @@ impl SubjectAltName {
             .into_iter()
             .flat_map(|oid| {
                 self.directory_names()
-                    .flat_map(move |name| name.attributes(oid).collect::<Vec<_>>())
+                    .flat_map(move |name| name.attributes(oid))
                     .map(|attribute| attribute.as_der().to_vec())
                     .collect::<Vec<_>>()
             })
