@@ -8,8 +8,8 @@ use crate::tpm::HashAlg;
 use crate::x509::der::{Element, Reader, Tag};
 use crate::{Malformed, Reason, limits};
 
-/// Octets of the longest names that are compared as they stand. Longer ones are folded once instead: whoever makes
-/// many, long and alike, must not make comparing them dear.
+/// Octets of a name after which it is no longer compared as it stands, but folded once instead: whoever makes many
+/// names, long and alike, must not make comparing them dear.
 const PLAIN_OCTETS: usize = 256;
 
 /// A distinguished name.
@@ -33,9 +33,9 @@ struct Inner {
 /// hundreds of others, and an attacker chooses how long they are.
 #[derive(Debug)]
 struct Folded {
-    /// Each RDN.
-    rdns: Vec<Vec<u8>>,
-    /// SHA-256 over all of them.
+    /// The RDNs one after the other, each with its length so that where it ends is part of it.
+    octets: Vec<u8>,
+    /// SHA-256 over them.
     digest: Vec<u8>,
 }
 
@@ -121,18 +121,17 @@ impl NameView {
         self == other || self.matches_plainly(other).unwrap_or_else(|| self.folded().digest == other.folded().digest)
     }
 
-    /// As [`NameView::matches`] for short names of the usual form, one ASCII string in each RDN, which need no folding;
-    /// `None` where it takes that to tell.
+    /// As [`NameView::matches`] as far as that shows at the beginning, in RDNs of the usual form, one ASCII string each,
+    /// which need no folding; `None` where it takes that to tell.
     fn matches_plainly(&self, other: &Self) -> Option<bool> {
-        if self.0.der.len().max(other.0.der.len()) > PLAIN_OCTETS {
-            return None;
-        }
         let (mut own, mut theirs) = (self.rdns(), other.rdns());
-        loop {
+        let mut compared = 0_usize;
+        while compared <= PLAIN_OCTETS {
             match (own.next(), theirs.next()) {
                 (None, None) => return Some(true),
                 (None, Some(_)) | (Some(_), None) => return Some(false),
                 (Some(own), Some(theirs)) => {
+                    compared = compared.saturating_add(own.as_der().len().max(theirs.as_der().len()));
                     let (own, theirs) = (own.plain()?, theirs.plain()?);
                     if own.oid != theirs.oid || !is_same_ascii(own.value.contents(), theirs.value.contents()) {
                         return Some(false);
@@ -140,21 +139,22 @@ impl NameView {
                 }
             }
         }
+        None
     }
 
     /// Whether this name is `ancestor` or stands beneath it: the RDNs of `ancestor` are the first RDNs
     /// of this name (RFC 5280, 7.1 and 4.2.1.10). Every name stands beneath the empty one.
     #[must_use]
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        self.folded().rdns.starts_with(&ancestor.folded().rdns)
+        self.folded().octets.starts_with(&ancestor.folded().octets)
     }
 
     fn folded(&self) -> &Folded {
         self.0.folded.get_or_init(|| {
-            let rdns: Vec<Vec<u8>> = self.rdns().map(|rdn| rdn.folded()).collect();
-            let parts: Vec<&[u8]> = rdns.iter().map(Vec::as_slice).collect();
-            let digest = HashAlg::Sha256.digest(&parts);
-            Folded { rdns, digest }
+            let mut octets = Vec::with_capacity(2 * self.0.der.len());
+            self.rdns().for_each(|rdn| rdn.fold_into(&mut octets));
+            let digest = HashAlg::Sha256.digest(&[&octets]);
+            Folded { octets, digest }
         })
     }
 
@@ -186,12 +186,26 @@ impl<'a> Rdn<'a> {
         core::iter::from_fn(move || read_attribute(&mut members).ok())
     }
 
-    /// The attributes in a form in which equal RDNs, and no others, are equal: folded, in one order, each part
+    /// Adds the attributes in a form in which equal RDNs, and no others, are equal: folded, in one order, each part
     /// preceded by its length.
-    fn folded(&self) -> Vec<u8> {
-        let mut attributes: Vec<Vec<u8>> = self.attributes().map(|part| part.folded()).collect();
-        attributes.sort();
-        framed(&attributes.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    fn fold_into(&self, octets: &mut Vec<u8>) {
+        let mut attributes = self.attributes();
+        let (first, second) = (attributes.next(), attributes.next());
+        if let (Some(only), None) = (first, second) {
+            octets.extend(1_u32.to_be_bytes());
+            return only.fold_into(octets);
+        }
+        let mut folded: Vec<Vec<u8>> = self
+            .attributes()
+            .map(|attribute| {
+                let mut one = Vec::new();
+                attribute.fold_into(&mut one);
+                one
+            })
+            .collect();
+        folded.sort();
+        octets.extend(u32::try_from(folded.len()).unwrap_or(u32::MAX).to_be_bytes());
+        octets.extend(folded.concat());
     }
 
     /// Its one attribute, if that is an ASCII string that is compared without regard to case.
@@ -217,12 +231,14 @@ pub struct NameAttribute<'a> {
     value: Element<'a>,
 }
 
+/// The words of an ASCII text, with white space as `char::is_whitespace` has it, as far as that is ASCII.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|octet| matches!(octet, b'\t'..=b'\r' | b' ')).filter(|word| !word.is_empty())
+}
+
 /// Whether two ASCII texts are equal without regard to case and to runs of white space.
 fn is_same_ascii(own: &[u8], theirs: &[u8]) -> bool {
-    // White space as char::is_whitespace has it, as far as that is ASCII.
-    let is_space = |octet: &u8| matches!(octet, b'\t'..=b'\r' | b' ');
-    let mut own = own.split(is_space).filter(|word| !word.is_empty());
-    let mut theirs = theirs.split(is_space).filter(|word| !word.is_empty());
+    let (mut own, mut theirs) = (words(own), words(theirs));
     loop {
         match (own.next(), theirs.next()) {
             (None, None) => return true,
@@ -232,14 +248,26 @@ fn is_same_ascii(own: &[u8], theirs: &[u8]) -> bool {
     }
 }
 
-/// The parts, each preceded by its length, so that no two lists run into one another.
-fn framed(parts: &[&[u8]]) -> Vec<u8> {
-    let mut framed = u32::try_from(parts.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-    for part in parts {
-        framed.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        framed.extend_from_slice(part);
+/// Adds the words of an ASCII text in small letters, one space between them.
+fn push_words(octets: &mut Vec<u8>, text: &[u8]) {
+    for (place, word) in words(text).enumerate() {
+        if place > 0 {
+            octets.push(b' ');
+        }
+        octets.extend(word.iter().map(u8::to_ascii_lowercase));
     }
-    framed
+}
+
+/// Adds a part preceded by its length, so that no two lists of parts run into one another.
+fn frame(octets: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    const LENGTH_OCTETS: usize = 4;
+    let start = octets.len();
+    octets.extend([0; LENGTH_OCTETS]);
+    write(octets);
+    let length = octets.len().saturating_sub(start).saturating_sub(LENGTH_OCTETS);
+    if let Some(place) = octets.get_mut(start..start.saturating_add(LENGTH_OCTETS)) {
+        place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    }
 }
 
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<NameAttribute<'a>, Malformed> {
@@ -296,14 +324,25 @@ impl<'a> NameAttribute<'a> {
 
     /// Type and value in a form in which equal ones are equal: strings that RFC 5280 folds without regard to case
     /// and to runs of white space, whatever their string type; all else octet by octet.
-    fn folded(&self) -> Vec<u8> {
-        let oid = self.oid.as_der_contents();
+    fn fold_into(&self, octets: &mut Vec<u8>) {
+        const FOLDED: u8 = 1;
+        const DER: u8 = 0;
+        frame(octets, |octets| octets.extend_from_slice(self.oid.as_der_contents()));
+        let contents = self.value.contents();
+        if self.is_folded() && contents.is_ascii() {
+            octets.push(FOLDED);
+            return frame(octets, |octets| push_words(octets, contents));
+        }
         match self.text() {
             Some(text) if self.is_folded() => {
                 let text = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-                framed(&[oid, b"folded", text.as_bytes()])
+                octets.push(FOLDED);
+                frame(octets, |octets| octets.extend_from_slice(text.as_bytes()));
             }
-            Some(_) | None => framed(&[oid, b"der", self.value.as_der()]),
+            Some(_) | None => {
+                octets.push(DER);
+                frame(octets, |octets| octets.extend_from_slice(self.value.as_der()));
+            }
         }
     }
 
@@ -388,19 +427,30 @@ mod tests {
         NameView::parse(&writer.into_der()).unwrap()
     }
 
+    /// What the parts of a name are compared by, said in another way.
+    fn compared(parts: &[(u8, String)]) -> Vec<(bool, String)> {
+        let compared = |(kind, text): &(u8, String)| {
+            let is_teletex = text.is_ascii() && kind % 4 == 3;
+            let words = || text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+            (is_teletex, if is_teletex { text.clone() } else { words() })
+        };
+        parts.iter().map(compared).collect()
+    }
+
     proptest! {
-        /// The short way and the long way to compare names agree.
+        /// Names are compared as they should be, by the short way and by the long one.
         #[test]
-        fn names_match_alike_either_way(
+        fn names_match_by_their_words(
             own in prop::collection::vec((0..4_u8, "[aAbKk\u{212A}\u{130} \t\u{b}]{0,3}"), 0..3),
             theirs in prop::collection::vec((0..4_u8, "[aAbKk\u{212A}\u{130} \t\u{b}]{0,3}"), 0..3),
         ) {
+            let expected = compared(&own) == compared(&theirs);
+            let expected_within = compared(&own).starts_with(&compared(&theirs));
             let (own, theirs) = (name(&own), name(&theirs));
-            let by_folding = own.folded().digest == theirs.folded().digest;
-            prop_assert_eq!(own == theirs || by_folding, own.matches(&theirs));
-            if let Some(plainly) = own.matches_plainly(&theirs) {
-                prop_assert_eq!(plainly, by_folding);
-            }
+            prop_assert_eq!(own.matches(&theirs), expected);
+            prop_assert_eq!(own.folded().digest == theirs.folded().digest, expected);
+            prop_assert_eq!(own.is_within(&theirs), expected_within);
+            prop_assert!(own.matches_plainly(&theirs).is_none_or(|plainly| plainly == expected));
         }
     }
 }
