@@ -40,11 +40,45 @@ const ADVICE: &[(&str, &str)] = &[
     ("tpm.", "`vouchsafe inspect FILE` shows what the statements hold; ask the device for new evidence."),
 ];
 
+/// Advice that replaces [`ADVICE`] where an authority refuses to enroll an attestation key: the certificates are those
+/// of the endorsement key, and the trust folder is the authority's.
+const ENROLLMENT_ADVICE: &[(&str, &str)] = &[
+    (
+        "trust.no-anchor",
+        "If you trust the maker of the endorsement key, put its root into the folder trust/tpm-ek on the authority, such \
+         as STATE/trust/tpm-ek/maker.pem; for software TPMs put maker.toml beside it, with the line `virtual = true`.",
+    ),
+    (
+        "chain.bad-signature",
+        "The certificate names an issuer that is trusted, but that issuer's key did not sign it: check whether another \
+         maker of endorsement keys uses the same name, and whose root is in the folder trust/tpm-ek on the authority.",
+    ),
+    (
+        "chain.",
+        "Put what is missing between the endorsement key's certificate and its maker's root into \
+         trust/tpm-ek/intermediates/ on the authority.",
+    ),
+];
+
+/// Where something was refused, on which it depends what can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Situation {
+    /// Evidence was appraised, here or by an authority.
+    Appraisal,
+    /// An authority was asked to certify an attestation key.
+    #[cfg_attr(not(feature = "agent"), allow(dead_code))]
+    AkEnrollment,
+}
+
 /// What to do about rejections with these codes, each advice once, in the order in which they first apply.
-pub fn advice<'a>(codes: impl IntoIterator<Item = &'a str>) -> Vec<&'static str> {
+pub fn advice<'a>(codes: impl IntoIterator<Item = &'a str>, situation: Situation) -> Vec<&'static str> {
+    let special = match situation {
+        Situation::Appraisal => &[],
+        Situation::AkEnrollment => ENROLLMENT_ADVICE,
+    };
     let mut found = Vec::new();
     for code in codes {
-        let row = ADVICE.iter().find(|(prefix, _)| code.starts_with(prefix));
+        let row = special.iter().chain(ADVICE).find(|(prefix, _)| code.starts_with(prefix));
         if let Some((_, advice)) = row
             && !found.contains(advice)
         {
@@ -61,7 +95,19 @@ mod tests {
     #[test]
     fn there_is_advice_for_every_code() {
         for code in vouchsafe_verifier::all_codes() {
-            assert_eq!(advice([code.id]).len(), 1, "{}", code.id);
+            assert_eq!(advice([code.id], Situation::Appraisal).len(), 1, "{}", code.id);
+            assert_eq!(advice([code.id], Situation::AkEnrollment).len(), 1, "{}", code.id);
         }
+    }
+
+    #[test]
+    fn enrollment_is_told_of_the_endorsement_key_and_the_authority() {
+        for code in ["trust.no-anchor", "chain.bad-signature", "chain.incomplete"] {
+            let [found] = advice([code], Situation::AkEnrollment)[..] else { panic!("{code}") };
+            for part in ["endorsement key", "trust/tpm-ek", "on the authority"] {
+                assert!(found.contains(part), "{code}: {found}");
+            }
+        }
+        assert!(advice(["trust.no-anchor"], Situation::Appraisal)[0].contains("attestation key"));
     }
 }

@@ -36,7 +36,9 @@ const EXAMPLES: &str = "\
 Examples:
   vouchsafe agent
   vouchsafe agent --tpm swtpm:unix:/tmp/tpm/tpm.sock --state /tmp/agent \\
-      --socket /tmp/agent.sock";
+      --socket /tmp/agent.sock
+
+docs/running.md has a whole configuration.";
 
 /// Serves.
 ///
@@ -57,7 +59,11 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
     let default = Path::new(DEFAULT_CONFIG_PATH);
     let load = |path: &Path| {
-        Config::load(path).map_err(|fault| Failure::new("the agent's configuration cannot be used").because(fault))
+        Config::load(path).map_err(|fault| {
+            Failure::new("the agent's configuration cannot be used").because(fault).next(
+                "correct the file, or leave --config out for the defaults; docs/running.md has a whole configuration",
+            )
+        })
     };
     let mut config = match &arguments.config {
         Some(path) => load(path)?,

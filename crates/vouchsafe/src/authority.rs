@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand, ValueEnum};
-use vouchsafe_authority::config::DEFAULT_CONFIG_PATH;
+use vouchsafe_authority::config::{ConfigError, DEFAULT_CONFIG_PATH};
 use vouchsafe_authority::{Authority, Config, SystemClock, init, trust};
 use vouchsafe_verifier::hex;
 
@@ -29,7 +29,14 @@ Examples:
   vouchsafe authority token factory --may enroll,issue >> authority.toml
   vouchsafe authority init --config authority.toml --state /srv/authority
   cp vendor-root.pem /srv/authority/trust/tpm-ek/
-  vouchsafe authority serve --config authority.toml --state /srv/authority";
+  vouchsafe authority serve --config authority.toml --state /srv/authority
+
+docs/running.md has a whole configuration.";
+
+/// What to write where there is no configuration that could be used.
+const SMALLEST_CONFIGURATION: &str = "the smallest configuration is these two lines; docs/running.md has a whole one\n\
+     [tls]\n\
+     self_signed = true";
 
 #[derive(Debug, Subcommand)]
 enum Operation {
@@ -92,8 +99,18 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 fn configuration(installation: &Installation) -> Result<Config, Failure> {
     let name = installation.config.display();
-    let config = Config::from_toml(&read_small_text(&installation.config)?)
-        .map_err(|error| Failure::new(format!("the configuration {name} cannot be used")).because(causes(&error)))?;
+    let text = read_small_text(&installation.config)
+        .map_err(|failure| if installation.config.exists() { failure } else { failure.next(SMALLEST_CONFIGURATION) })?;
+    let config = Config::from_toml(&text).map_err(|error| {
+        let lacks_tls = text.parse::<toml::Table>().is_ok_and(|table| !table.contains_key("tls"));
+        Failure::new(format!("the configuration {name} cannot be used")).because(causes(&error)).next(
+            if lacks_tls || matches!(error, ConfigError::Tls) {
+                SMALLEST_CONFIGURATION
+            } else {
+                "correct the file; docs/running.md has a whole configuration"
+            },
+        )
+    })?;
     Ok(match &installation.state {
         Some(state) => config.with_state(state.clone()),
         None => config,
@@ -126,13 +143,15 @@ fn initialize(installation: &Installation) -> Result<(), Failure> {
         "The authority lives in {}.\n\n\
          Give clients the root of its TLS certificate:\n  {}\n\
          Verify certificates that it issues with:\n  {}\n\
-         Put the roots of TPM vendors into (it trusts none yet):\n  {}\n\n\
-         next: vouchsafe authority serve --config {}\n",
+         Put the roots of TPM makers into (it trusts none yet):\n  {}\n\
+         The root NAME.pem of software or virtual TPMs needs a file NAME.toml beside it:\n  virtual = true\n\n\
+         next: vouchsafe authority serve --config {}{}\n",
         config.state().display(),
         made.tls_root.display(),
         made.issuing_root.display(),
         made.ek_trust.display(),
         installation.config.display(),
+        installation.state.as_ref().map(|state| format!(" --state {}", state.display())).unwrap_or_default(),
     ))
 }
 

@@ -13,6 +13,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::hex;
 
+use crate::advice::Situation;
 use crate::failure::Failure;
 use crate::files;
 use crate::reasons::Reason;
@@ -74,11 +75,11 @@ impl Problem {
         self.kind.strip_prefix("urn:vouchsafe:problem:").unwrap_or(&self.kind)
     }
 
-    /// It in words.
-    pub fn to_text(&self) -> String {
+    /// It in words, with advice for this situation.
+    pub fn to_text(&self, situation: Situation) -> String {
         let mut text =
             format!("{}: {} [{}]\n", printable(&self.title), printable(&self.detail), printable(self.code()));
-        text.push_str(&crate::reasons::text(&self.violations));
+        text.push_str(&crate::reasons::text(&self.violations, situation));
         if let Some(next) = self.next_step() {
             text.push_str(&format!("next: {next}\n"));
         }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::advice::Situation;
 use crate::agent_socket::AgentSocket;
 use crate::attestation::Choice;
 use crate::authority_client::{AuthorityAddress, AuthorityClient, NoAnswer};
@@ -111,15 +112,15 @@ struct KeyArguments {
 /// # Errors
 /// [`Failure`] if something cannot be asked; a refusal is an answer.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let answered = match &arguments.what {
-        What::Ak(ak) => run_ak(ak),
-        What::Key(key) => run_key(key),
+    let (answered, situation) = match &arguments.what {
+        What::Ak(ak) => (run_ak(ak), Situation::AkEnrollment),
+        What::Key(key) => (run_key(key), Situation::Appraisal),
     };
     match answered {
         Ok(()) => Ok(Answer::Yes),
         Err(NoAnswer::Failed(failure)) => Err(failure),
         Err(NoAnswer::Refused(problem)) => {
-            console::err(&format!("refused: {}", problem.to_text()));
+            console::err(&format!("refused: {}", problem.to_text(situation)));
             Ok(Answer::No)
         }
     }

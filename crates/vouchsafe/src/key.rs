@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{AttestingKeyInfo, TpmCertifyX509};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
@@ -122,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Operation::Create { name, kind, attesting: true, for_machine } => {
             create_attesting(&arguments.agent, name, *kind, *for_machine)?;
         }
-        Operation::Create { name, kind, .. } => create(&arguments.agent, name, *kind)?,
+        Operation::Create { name, kind, .. } => return create(&arguments.agent, name, *kind),
         Operation::List { json } => list(&arguments.agent, *json)?,
         Operation::Show { name } => show(&arguments.agent, name)?,
         Operation::Attest(attest_arguments) => attest(&arguments.agent, attest_arguments)?,
@@ -132,13 +133,22 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-fn create(agent: &AgentSocket, name: &str, kind: KeyKind) -> Result<(), Failure> {
+/// Makes a key; a name that is taken is a refusal.
+fn create(agent: &AgentSocket, name: &str, kind: KeyKind) -> Result<Answer, Failure> {
     let mut client = agent.connect()?;
-    client
-        .generate_key(name, kind.attributes())
-        .map_err(|fault| failure(format!("the key {name} was not made"), &fault))?;
+    let what = || format!("the key {name} was not made");
+    match client.generate_key(name, kind.attributes()) {
+        Ok(()) => {}
+        Err(fault) if fault.status() == Some(Status::PsaErrorAlreadyExists) => {
+            let next = format!("choose another name, or delete that key for good: vouchsafe key delete {name}");
+            failure(what(), &fault).next(next).report();
+            return Ok(Answer::No);
+        }
+        Err(fault) => return Err(failure(what(), &fault)),
+    }
     let key = OwnKey::find(&mut client, name)?;
-    console::out(&describe(&key))
+    console::out(&describe(&key))?;
+    Ok(Answer::Yes)
 }
 
 fn describe(key: &OwnKey) -> String {

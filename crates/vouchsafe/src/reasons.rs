@@ -4,7 +4,7 @@ use serde::Deserialize;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::Rejection;
 
-use crate::advice::advice;
+use crate::advice::{Situation, advice};
 use crate::console::{Tone, hanging, paint, wrapped};
 
 /// One reason.
@@ -32,14 +32,14 @@ impl From<&Rejection> for Reason {
 }
 
 /// The reasons one by one, then what to do; nothing where there is none.
-pub fn text(reasons: &[Reason]) -> String {
+pub fn text(reasons: &[Reason], situation: Situation) -> String {
     if reasons.is_empty() {
         return String::new();
     }
     let mut text = format!("\n{}\n", paint("Reasons", Tone::Strong));
     text.extend(reasons.iter().map(|reason| one(reason, 2)));
     text.push_str(&format!("\n{}\n", paint("What to do next", Tone::Strong)));
-    for advice in advice(reasons.iter().map(|reason| reason.code.as_str())) {
+    for advice in advice(reasons.iter().map(|reason| reason.code.as_str()), situation) {
         text.push_str(&hanging("  -", advice, 4));
     }
     text

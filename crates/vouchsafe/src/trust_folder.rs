@@ -1,9 +1,13 @@
 //! Reading a trust folder: the walk over files, whose meaning the verifier knows.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use vouchsafe_evidence::statement::FormatId;
+use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::TrustStore;
 
+use crate::console;
 use crate::failure::Failure;
 use crate::files::Opened;
 
@@ -23,17 +27,41 @@ const DEPTH: usize = 3;
 /// damaged anchor must never silently be no anchor.
 pub fn read(folder: &Path) -> Result<TrustStore, Failure> {
     let mut walk = Walk { root: folder, files: Vec::new(), octets: 0 };
+    if folder.is_file() {
+        return Err(Failure::new(format!("{} is no trust folder", folder.display()))
+            .because("it is a file, not a folder")
+            .next("name the folder that holds <format id>/*.pem; an anchor goes in as trust/tpm-certify/root.pem"));
+    }
     if !folder.is_dir() {
         return Err(Failure::new(format!("{} is no trust folder", folder.display()))
             .because("there is no such folder")
             .next("name a folder that holds <format id>/*.pem, such as trust/tpm-certify/root.pem"));
     }
     walk.folder(folder, 0)?;
+    if let Some(note) = note_on_unknown_formats(&walk.files) {
+        console::err(&note);
+    }
     TrustStore::from_files(walk.files).map_err(|error| {
         Failure::new(format!("the trust folder {} cannot be used", folder.display()))
             .because(error)
             .next("repair or remove that file; nothing of a broken trust folder is used")
     })
+}
+
+/// What to say about folders that belong to no format that is known here; a misspelled one holds anchors that count
+/// for nothing. It is no fault: another version may know the format.
+fn note_on_unknown_formats(files: &[(String, Vec<u8>)]) -> Option<String> {
+    let folders = files.iter().filter_map(|(path, _)| path.split_once('/')).map(|(folder, _)| folder);
+    let unknown: BTreeSet<&str> = folders.filter(|folder| FormatId::from_id(folder).is_none()).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let list = |names: Vec<String>| names.join(", ");
+    Some(format!(
+        "note: nothing uses these folders of the trust folder: {}; the formats are {}\n",
+        list(unknown.into_iter().map(printable).collect()),
+        list(FormatId::all().map(|format| format.id().to_owned()).collect()),
+    ))
 }
 
 struct Walk<'a> {
@@ -90,5 +118,18 @@ impl Walk<'_> {
         parts
             .map(|parts| parts.join("/"))
             .ok_or_else(|| Failure::new(format!("{} has a name that is not UTF-8", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_no_known_format_are_noted() {
+        let file = |path: &str| (path.to_owned(), Vec::new());
+        assert_eq!(note_on_unknown_formats(&[file("tpm-certify/a.pem"), file("tpm-ek/b.pem")]), None);
+        let note = note_on_unknown_formats(&[file("tpm-certfy/a.pem"), file("tpm-certify/a.pem")]).unwrap();
+        assert!(note.contains("trust folder: tpm-certfy; the formats are ") && note.contains("tpm-certify"), "{note}");
     }
 }

@@ -15,6 +15,7 @@ use super::narrator::Narrator;
 use super::openssl;
 use super::software::view;
 use super::stage::Stage;
+use crate::advice::Situation;
 use crate::agent_socket::failure;
 use crate::attestation::{self, Attested, Choice, Mechanism, OwnKey};
 use crate::authority_client::{AuthorityAddress, AuthorityClient, NoAnswer, NoncePurpose};
@@ -286,7 +287,7 @@ pub fn granted<T>(answer: Result<T, NoAnswer>) -> Result<T, Failure> {
     answer.map_err(|no_answer| match no_answer {
         NoAnswer::Failed(failure) => failure,
         NoAnswer::Refused(problem) => {
-            Failure::new("the authority refuses an honest request").because(problem.to_text())
+            Failure::new("the authority refuses an honest request").because(problem.to_text(Situation::Appraisal))
         }
     })
 }

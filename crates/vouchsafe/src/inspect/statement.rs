@@ -14,10 +14,14 @@ pub fn bundle(bundle: &AttestationBundle) -> Item {
         bundle.statements().iter().enumerate().map(|(index, found)| statement(index, found)).collect();
     items.extend(bundle.certs().iter().map(choice));
     Item::group("attestation bundle", items).says(format!(
-        "{} statements, {} certificates",
-        bundle.statements().len(),
-        bundle.certs().len()
+        "{}, {}",
+        counted(bundle.statements().len(), "statement"),
+        counted(bundle.certs().len(), "certificate")
     ))
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn choice(choice: &CertChoice) -> Item {

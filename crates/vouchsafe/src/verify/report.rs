@@ -5,6 +5,7 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::{By, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
 
 use super::graph;
+use crate::advice::Situation;
 use crate::console::{Tone, hanging, paint, wrapped};
 use crate::reasons::{self, Reason};
 
@@ -29,7 +30,7 @@ pub fn text(verdict: &Verdict, has_nonce: bool) -> String {
         text.push_str(&row("Skipped", &printable(&line)));
     }
     let reasons: Vec<Reason> = verdict.reasons().iter().map(Reason::from).collect();
-    text.push_str(&reasons::text(&reasons));
+    text.push_str(&reasons::text(&reasons, Situation::Appraisal));
     text
 }
 
@@ -143,7 +144,7 @@ fn registers(claim: &Value) -> String {
         let dots = if value.chars().count() > 40 { "…" } else { "" };
         text.push_str(&row(&name, &format!("{status} {short}{dots}")));
     }
-    if !registers.is_empty() {
+    if registers.iter().any(|register| text_of(register, "status") == "matches-reference") {
         let legend = "✓ has its reference value; the others are as recorded, which is not to say good";
         text.push_str(&row("", legend));
     }
