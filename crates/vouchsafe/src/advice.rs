@@ -46,7 +46,8 @@ const ENROLLMENT_ADVICE: &[(&str, &str)] = &[
     (
         "trust.no-anchor",
         "If you trust the maker of the endorsement key, put its root into the folder trust/tpm-ek on the authority, such \
-         as STATE/trust/tpm-ek/maker.pem; for software TPMs put maker.toml beside it, with the line `virtual = true`.",
+         as STATE/trust/tpm-ek/maker.pem; for software TPMs put maker.toml beside it, with the line `virtual = true`. \
+         An authority that runs notices within 30 seconds.",
     ),
     (
         "chain.bad-signature",
