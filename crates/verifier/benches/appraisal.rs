@@ -32,6 +32,7 @@ use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, V
 /// An appraisal may cost this many times its signature checks.
 const RATIO_MAX: f64 = 1.25;
 const ROUNDS: usize = 5_000;
+const BLOCK_ROUNDS: usize = 100;
 const DEVICES: usize = 64;
 /// Appraisals over which memory must not grow.
 const STEADY_ROUNDS: usize = 100_000;
@@ -88,6 +89,18 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
+/// The median of the ratios of medians, block by block, so that whatever else the machine does for a while weighs on both.
+fn paired_ratio(appraisals: &[Duration], bare: &[Duration]) -> f64 {
+    let blocks = appraisals.chunks(BLOCK_ROUNDS).zip(bare.chunks(BLOCK_ROUNDS));
+    let mut ratios: Vec<f64> = blocks
+        .map(|(appraisals, bare)| {
+            median(&mut appraisals.to_vec()).as_secs_f64() / median(&mut bare.to_vec()).as_secs_f64()
+        })
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
 /// Appraisals and bare checks by turns, so that both see the same machine.
 fn measure_ratio(verifier: &Verifier, devices: &[Device]) -> bool {
     let (mut appraisals, mut known, mut bare) = (Vec::new(), Vec::new(), Vec::new());
@@ -100,8 +113,8 @@ fn measure_ratio(verifier: &Verifier, devices: &[Device]) -> bool {
         bare.push(timed(|| check_bare(&device.signed)).0);
         known.push(timed(|| verifier.appraise(&device.csr, &cache)).0);
     }
+    let ratio = paired_ratio(&appraisals, &bare);
     let (appraisal, known, bare) = (median(&mut appraisals), median(&mut known), median(&mut bare));
-    let ratio = appraisal.as_secs_f64() / bare.as_secs_f64();
     println!("four signature checks, bare                     {bare:>10.1?}");
     println!("appraisal under a cached intermediate           {appraisal:>10.1?}");
     println!("the same, its AK certificate cached as well      {known:>10.1?}");
