@@ -243,6 +243,22 @@ fn every_bug_class_is_kept_out_by_something_that_is_there() {
 }
 
 #[test]
+fn every_rule_of_our_own_that_a_code_cites_is_written_down() {
+    let pages = [("Vouchsafe DESIGN, ", "docs/design.md"), ("Vouchsafe CONTRACT, ", "docs/contract.md")];
+    let mut cited = 0;
+    for code in vouchsafe_verifier::all_codes() {
+        for (prefix, page) in pages {
+            let text = std::fs::read_to_string(root().join(page)).unwrap();
+            for rest in code.clause.split("; ").filter_map(|clause| clause.strip_prefix(prefix)) {
+                assert!(text.contains(&format!("\n## {rest}\n")), "{} cites {rest}, which {page} lacks", code.id);
+                cited += 1;
+            }
+        }
+    }
+    assert!(cited > 30, "the codes cite nothing of ours");
+}
+
+#[test]
 fn secrets_are_compared_in_constant_time() {
     for file in ["agent/src/tpm/session.rs", "authority/src/enrolment.rs", "authority/src/nonce.rs"] {
         let source = std::fs::read_to_string(root().join("crates").join(file)).unwrap();
