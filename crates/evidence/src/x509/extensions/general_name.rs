@@ -115,10 +115,8 @@ impl SubjectAltName {
     /// # Errors
     /// [`Reason::Duplicate`] if it is there twice.
     pub fn tpm_attribute(&self, oid: Oid) -> Result<Option<String>, Malformed> {
-        let mut values = self
-            .directory_names()
-            .flat_map(|name| name.attributes(oid))
-            .filter_map(|attribute| attribute.text());
+        let mut values =
+            self.directory_names().flat_map(|name| name.attributes(oid)).filter_map(|attribute| attribute.text());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
             (_, Some(_)) => Err(Malformed::new("SubjectAltName", 0, Reason::Duplicate("TPM attribute"))),
