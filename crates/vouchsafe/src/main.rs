@@ -3,6 +3,8 @@
 //! One binary, one file per verb. Whatever has a meaning of its own lives in the libraries; here are arguments,
 //! files, the terminal and the order of calls.
 
+#![allow(rustdoc::invalid_html_tags, rustdoc::bare_urls, reason = "the comments on arguments are the help text")]
+
 mod advice;
 #[cfg(feature = "agent")]
 mod agent;
