@@ -1,8 +1,7 @@
 //! Public keys of TPM objects as PKIX writes them.
 
-use vouchsafe_evidence::tpm::{Curve, PublicParameters, TpmtPublic};
+use vouchsafe_evidence::tpm::{PublicParameters, TpmtPublic};
 use vouchsafe_evidence::x509::build::DerWriter;
-use vouchsafe_evidence::x509::{NamedCurve, SpkiView};
 
 /// `octets` with zero octets in front, `width` in all; as it is if longer.
 pub(crate) fn left_pad(octets: &[u8], width: usize) -> Vec<u8> {
@@ -31,29 +30,11 @@ pub(crate) fn subject_public_key(public: &TpmtPublic) -> Option<Vec<u8>> {
     }
 }
 
-/// The SubjectPublicKeyInfo of an asymmetric key, whatever its scheme; `None` for symmetric objects.
-pub(crate) fn spki(public: &TpmtPublic) -> Option<SpkiView> {
-    match public.parameters() {
-        PublicParameters::Ecc { curve, x, y, .. } => {
-            let curve = match curve {
-                Curve::P256 => NamedCurve::P256,
-                Curve::P384 => NamedCurve::P384,
-                Curve::P521 => NamedCurve::P521,
-            };
-            SpkiView::from_ec(curve, x, y).ok()
-        }
-        PublicParameters::Rsa { modulus, .. } => {
-            SpkiView::from_rsa(modulus, &public.rsa_exponent()?.to_be_bytes()).ok()
-        }
-        PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use vouchsafe_evidence::tpm::template::{SigningKey, signing_key};
-    use vouchsafe_evidence::tpm::{EccScheme, HashAlg, ObjectAttributes, Symmetric};
+    use vouchsafe_evidence::tpm::{Curve, EccScheme, HashAlg, ObjectAttributes, Symmetric};
 
     #[test]
     fn the_bare_key_is_the_end_of_the_subject_public_key_info() {
@@ -65,11 +46,11 @@ mod tests {
             let public = TpmtPublic::build(Some(HashAlg::Sha256), attributes, &[], parameters);
             let bare = subject_public_key(&public).unwrap();
             assert_eq!(bare.len(), octets);
-            assert!(spki(&public).unwrap().as_der().ends_with(&bare));
+            assert!(public.spki().unwrap().as_der().ends_with(&bare));
         }
         let public = signing_key(SigningKey::Rsa2048, 0, Some(HashAlg::Sha256), &[0x81; 256]);
         let bare = subject_public_key(&public).unwrap();
-        assert!(spki(&public).unwrap().as_der().ends_with(&bare));
+        assert!(public.spki().unwrap().as_der().ends_with(&bare));
         assert_eq!(bare[..9], [0x30, 0x82, 0x01, 0x0A, 0x02, 0x82, 0x01, 0x01, 0x00]);
         assert_eq!(bare[bare.len() - 5..], [0x02, 0x03, 0x01, 0x00, 0x01]);
     }

@@ -208,7 +208,7 @@ fn share_by_oaep(public: &TpmtPublic, hash: HashAlg, label: &[u8]) -> Result<Sal
         HashAlg::Sha512 => &OAEP_SHA512_MGF1SHA512,
         HashAlg::Sha1 => return Err(FAILED),
     };
-    let spki = der::spki(public).ok_or(FAILED)?;
+    let spki = public.spki().ok_or(FAILED)?;
     let key = PublicEncryptingKey::from_der(spki.as_der()).map_err(|_| FAILED)?;
     let key = OaepPublicEncryptingKey::new(key).map_err(|_| FAILED)?;
     let mut value = Zeroizing::new(random::<64>()?.to_vec());

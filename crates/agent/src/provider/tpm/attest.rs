@@ -13,7 +13,6 @@ use crate::provider::{
     Attestation, AttestationSubject, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
     KeyMechanism, KeyPurpose, Mechanism, PlatformMechanism, Stability,
 };
-use crate::tpm::der;
 use crate::tpm::{Object, SignScheme};
 
 /// How often a quote is made again because a register was extended before its values were read.
@@ -64,7 +63,7 @@ impl TpmProvider {
             AttestingKeyChoice::Named(name) => self.named_signer(name, family)?,
             AttestingKeyChoice::Own { key, certificates } => {
                 let LoadedKey { object, public, .. } = self.load_key(key, Some(KeyPurpose::Attest))?;
-                let spki = der::spki(&public).ok_or(Fault::PurposeMismatch)?;
+                let spki = public.spki().ok_or(Fault::PurposeMismatch)?;
                 Signer { object, public, spki, certificates: certificates.to_vec() }
             }
         };

@@ -11,7 +11,6 @@ use vouchsafe_evidence::{Malformed, Reason};
 use super::root::{Root, SALT_OCTETS, free_handle};
 use super::{Settings, TpmProvider, kind};
 use crate::provider::{AttestingKey, Family, FamilyCertificates, Fault, KeyKind, StateStore};
-use crate::tpm::der;
 use crate::tpm::kdf::random;
 use crate::tpm::{Blamed, Hierarchy, Object, ResponseCode, Tpm};
 
@@ -38,7 +37,7 @@ pub(super) struct AttestationKey {
 
 impl AttestationKey {
     fn new(name: &str, object: Object, public: TpmtPublic) -> Result<Self, Fault> {
-        let (Some(kind), Some(spki)) = (kind::kind_of(&public), der::spki(&public)) else {
+        let (Some(kind), Some(spki)) = (kind::kind_of(&public), public.spki()) else {
             return Err(Fault::Missing { what: "such kind of attesting key" });
         };
         Ok(Self { name: name.to_owned(), kind, object, public, spki })

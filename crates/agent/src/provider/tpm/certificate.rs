@@ -9,7 +9,6 @@ use vouchsafe_evidence::{Malformed, Reason};
 
 use crate::provider::{CertificateTemplate, Fault, KeyUsage, SubjectName, Template};
 use crate::tpm::CertifiedX509;
-use crate::tpm::der;
 
 /// Octets of a partial certificate that TPMs take.
 const PARTIAL_OCTETS: usize = 1024;
@@ -138,7 +137,7 @@ pub(super) fn assemble(
     };
     let certificate = build::assemble(&tbs, added_algorithm(&certified.added)?, &signature);
     let certificate = CertView::parse(&certificate)?;
-    if der::spki(object).is_none_or(|spki| !spki.same_key(certificate.spki())) {
+    if object.spki().is_none_or(|spki| !spki.same_key(certificate.spki())) {
         return Err(other("key of the certificate"));
     }
     Ok(certificate)

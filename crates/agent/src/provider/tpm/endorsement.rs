@@ -14,7 +14,6 @@ use super::TpmProvider;
 use super::attesting::AttestationKey;
 use super::root::free_handle;
 use crate::provider::{Activation, Endorsement, Fault};
-use crate::tpm::der;
 use crate::tpm::{AuthValue, Hierarchy, Object, ResponseCode, Tpm};
 
 /// NV indices of the endorsement hierarchy's certificates, templates and nonces.
@@ -118,7 +117,7 @@ fn key_of(
 ) -> Result<Option<(Object, TpmtPublic)>, Fault> {
     let wanted = template_public(tpm, template, indices)?;
     let is_it = |public: &TpmtPublic| {
-        der::spki(public).is_some_and(|spki| spki.same_key(certified))
+        public.spki().is_some_and(|spki| spki.same_key(certified))
             && public.attributes() == wanted.attributes()
             && public.auth_policy() == wanted.auth_policy()
     };

@@ -17,7 +17,7 @@ const UNKNOWN_KIND: Fault = Fault::Missing { what: "such kind of key" };
 /// The public half that a blob holds.
 pub(super) fn public_of(key: &KeyBlob) -> Result<PublicKey, Fault> {
     let blob = Blob::parse(key)?;
-    let parts = (kind::kind_of(&blob.public), der::spki(&blob.public), der::subject_public_key(&blob.public));
+    let parts = (kind::kind_of(&blob.public), blob.public.spki(), der::subject_public_key(&blob.public));
     let (Some(kind), Some(spki), Some(subject_public_key)) = parts else {
         return Err(UNKNOWN_KIND);
     };
