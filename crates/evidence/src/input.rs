@@ -2,11 +2,13 @@
 
 mod assemble;
 mod classify;
+mod listed;
 
 use thiserror::Error;
 
 use crate::Malformed;
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
+use crate::formats::ListedFormat;
 use crate::statement::FormatId;
 use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
 
@@ -80,6 +82,9 @@ pub enum InputError {
         /// What is wrong.
         malformed: Malformed,
     },
+    /// The files are no evidence of the format that was asked for.
+    #[error("the files are no {0} evidence")]
+    NotOfFormat(FormatId),
     /// A limit on the input as a whole is exceeded.
     #[error("{what} exceeds the limit of {limit}")]
     OverLimit {
@@ -110,15 +115,40 @@ impl Submission {
     /// # Errors
     /// [`InputError`] if the files are no such thing, exactly one thing, within [`crate::limits`].
     pub fn recognize(files: &[InputFile<'_>], format: Option<FormatId>) -> Result<Self, InputError> {
-        assemble::assemble(classify::classify(files)?, format)
+        Self::recognize_with_client_data(files, format, None)
     }
 
-    /// The submission that a request is. A request without an attestation attribute has no statements.
+    /// As [`Submission::recognize`], with the client data of web authentication, which is part of the evidence of
+    /// formats that are made for it and of no other.
     ///
     /// # Errors
-    /// [`InputError::Csr`] if the attestation attribute is not what it must be.
+    /// As [`Submission::recognize`].
+    pub fn recognize_with_client_data(
+        files: &[InputFile<'_>],
+        format: Option<FormatId>,
+        client_data: Option<&[u8]>,
+    ) -> Result<Self, InputError> {
+        classify::check_octets(files)?;
+        match listed::recognize(files, format, client_data)? {
+            Some(submission) => Ok(submission),
+            None => assemble::assemble(classify::classify(files)?, format),
+        }
+    }
+
+    /// The submission that a request is. A request without an attestation attribute has no statements, unless it
+    /// carries evidence of a listed format where its makers used to put it.
+    ///
+    /// # Errors
+    /// [`InputError::Csr`] if the attestation attribute, or such evidence, is not what it must be.
     pub fn from_csr(csr: CsrView) -> Result<Self, InputError> {
-        let (statements, certs) = csr.attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
+        let (mut statements, mut certs) =
+            csr.attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
+        for format in ListedFormat::all() {
+            if let Some(found) = (format.row().in_request)(&csr).map_err(CsrDefect::Malformed)? {
+                statements.push(format.statement(&found.content));
+                certs.extend(found.certificates.into_iter().map(CertChoice::Certificate));
+            }
+        }
         Ok(Self { form: Form::Csr(csr), format: None, statements, certs })
     }
 

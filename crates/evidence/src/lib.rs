@@ -9,6 +9,7 @@
 //! Read first: [`tpm::TpmsAttest`], [`tpm::TpmtPublic`] and [`x509::CertView`].
 
 pub mod bundle;
+pub mod formats;
 pub mod input;
 pub mod limits;
 mod malformed;

@@ -168,6 +168,24 @@ oids! {
     CMW = Oid::constant("1.3.6.1.5.5.7.1.35");
     /// Arc of vendor formats: one arc below per format.
     STATEMENT_VENDOR = within(PRIVATE_ARC, &[1, 16]);
+    /// Statements of yubikey-piv evidence.
+    STATEMENT_YUBIKEY_PIV = within(PRIVATE_ARC, &[1, 16, 1]);
+    /// Statements of yubihsm2 evidence.
+    STATEMENT_YUBIHSM2 = within(PRIVATE_ARC, &[1, 16, 2]);
+    /// Statements of webauthn-tpm evidence.
+    STATEMENT_WEBAUTHN_TPM = within(PRIVATE_ARC, &[1, 16, 3]);
+    /// Statements of crypto4a-qasm evidence.
+    STATEMENT_CRYPTO4A_QASM = within(PRIVATE_ARC, &[1, 16, 4]);
+    /// Statements of entrust-nshield evidence.
+    STATEMENT_ENTRUST_NSHIELD = within(PRIVATE_ARC, &[1, 16, 5]);
+    /// Statements of thales-luna evidence.
+    STATEMENT_THALES_LUNA = within(PRIVATE_ARC, &[1, 16, 6]);
+    /// Statements of fortanix-dsm evidence.
+    STATEMENT_FORTANIX_DSM = within(PRIVATE_ARC, &[1, 16, 7]);
+    /// Statements of gcp-cloudhsm evidence.
+    STATEMENT_GCP_CLOUDHSM = within(PRIVATE_ARC, &[1, 16, 8]);
+    /// Statements of securosys-primus evidence.
+    STATEMENT_SECUROSYS_PRIMUS = within(PRIVATE_ARC, &[1, 16, 9]);
 
     // Extensions and policies of this project.
     /// Nonce in a TPM-signed certificate: extnValue holds an OCTET STRING.

@@ -2,14 +2,17 @@
 //!
 //! TPM structures inside statements stay octets here; [`crate::tpm`] reads them.
 
+mod key_pop;
 mod tpm_certify;
 mod tpm_certify_x509;
 mod tpm_quote;
 
+pub use key_pop::KeyPop;
 pub use tpm_certify::TpmCertify;
 pub use tpm_certify_x509::TpmCertifyX509;
 pub use tpm_quote::TpmQuote;
 
+use crate::formats::ListedFormat;
 use crate::oid::{self, Oid};
 use crate::x509::der::{Element, Reader, Tag};
 use crate::{Malformed, Reason};
@@ -25,29 +28,28 @@ pub enum FormatId {
     TpmCertifyX509,
     /// TPM endorsement key certificates; not a statement, a trust folder alone.
     TpmEk,
-    /// PKIX Evidence (reserved: statements are not read yet).
-    PkixEvidence,
-    /// Proof of possession of the attested key (reserved: statements are not read yet).
+    /// Proof of possession of the attested key, as part of a certification request.
     KeyPop,
-    /// Conceptual Message Wrapper (reserved: statements are not read yet).
+    /// Conceptual Message Wrapper: statements of other formats in a record or a collection.
     Cmw,
+    /// A format of [`crate::formats`], in which modules of some maker attest keys.
+    Listed(ListedFormat),
 }
 
 impl FormatId {
-    /// Format, id and statement type.
+    /// Format, id and statement type of the formats that this crate is built around.
     const TABLE: &'static [(Self, &'static str, Option<Oid>)] = &[
         (Self::TpmCertify, "tpm-certify", Some(oid::STATEMENT_TPM_CERTIFY)),
         (Self::TpmQuote, "tpm-quote", Some(oid::STATEMENT_TPM_QUOTE)),
         (Self::TpmCertifyX509, "tpm-certify-x509", Some(oid::STATEMENT_TPM_CERTIFY_X509)),
         (Self::TpmEk, "tpm-ek", None),
-        (Self::PkixEvidence, "pkix-evidence", Some(oid::STATEMENT_PKIX_EVIDENCE)),
         (Self::KeyPop, "key-pop", Some(oid::STATEMENT_KEY_POP)),
         (Self::Cmw, "cmw", Some(oid::CMW)),
     ];
 
     /// Every format.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::TABLE.iter().map(|(format, _, _)| *format)
+        Self::TABLE.iter().map(|(format, _, _)| *format).chain(ListedFormat::all().map(Self::Listed))
     }
 
     fn row(self) -> Option<&'static (Self, &'static str, Option<Oid>)> {
@@ -57,25 +59,37 @@ impl FormatId {
     /// The format's name, as in trust folders, on the command line and in reports.
     #[must_use]
     pub fn id(self) -> &'static str {
-        self.row().map_or("", |(_, id, _)| id)
+        match self {
+            Self::Listed(format) => format.row().id,
+            Self::TpmCertify | Self::TpmQuote | Self::TpmCertifyX509 | Self::TpmEk | Self::KeyPop | Self::Cmw => {
+                self.row().map_or("", |(_, id, _)| id)
+            }
+        }
     }
 
     /// The statement type, or `None` for formats that are no statements.
     #[must_use]
     pub fn oid(self) -> Option<Oid> {
-        self.row().and_then(|(_, _, oid)| *oid)
+        match self {
+            Self::Listed(format) => Some(format.row().statement),
+            Self::TpmCertify | Self::TpmQuote | Self::TpmCertifyX509 | Self::TpmEk | Self::KeyPop | Self::Cmw => {
+                self.row().and_then(|(_, _, oid)| *oid)
+            }
+        }
     }
 
     /// The format of this name.
     #[must_use]
     pub fn from_id(id: &str) -> Option<Self> {
-        Self::TABLE.iter().find(|(_, known, _)| *known == id).map(|(format, _, _)| *format)
+        let native = Self::TABLE.iter().find(|(_, known, _)| *known == id).map(|(format, _, _)| *format);
+        native.or_else(|| ListedFormat::from_id(id).map(Self::Listed))
     }
 
     /// The format of statements of this type.
     #[must_use]
     pub fn from_oid(oid: Oid) -> Option<Self> {
-        Self::TABLE.iter().find(|(_, _, known)| *known == Some(oid)).map(|(format, _, _)| *format)
+        let native = Self::TABLE.iter().find(|(_, _, known)| *known == Some(oid)).map(|(format, _, _)| *format);
+        native.or_else(|| ListedFormat::from_oid(oid).map(Self::Listed))
     }
 }
 
@@ -95,13 +109,14 @@ pub enum Statement {
     TpmQuote(TpmQuote),
     /// A certificate that TPM2_CertifyX509 made for a key.
     TpmCertifyX509(TpmCertifyX509),
-    /// A type that is unknown, or known and not read yet.
-    Unsupported {
-        /// The type.
-        oid: Oid,
-        /// The reserved format, if the type is known.
-        format: Option<FormatId>,
-    },
+    /// Proof of possession of the key of the request.
+    KeyPop(KeyPop),
+    /// A CMW, in DER as it stands.
+    Cmw(Vec<u8>),
+    /// Evidence of a listed format, whose module reads these bytes.
+    Listed(ListedFormat, Vec<u8>),
+    /// A type that is unknown.
+    Unknown(Oid),
 }
 
 impl Statement {
@@ -110,14 +125,14 @@ impl Statement {
     /// # Errors
     /// [`Malformed`] if the type is one that is read and `stmt` is not exactly of it, in strict DER.
     pub fn parse(oid: Oid, stmt: &[u8]) -> Result<Self, Malformed> {
-        let format = FormatId::from_oid(oid);
-        match format {
+        match FormatId::from_oid(oid) {
             Some(FormatId::TpmCertify) => TpmCertify::parse(stmt).map(Self::TpmCertify),
             Some(FormatId::TpmQuote) => TpmQuote::parse(stmt).map(Self::TpmQuote),
             Some(FormatId::TpmCertifyX509) => TpmCertifyX509::parse(stmt).map(Self::TpmCertifyX509),
-            Some(FormatId::TpmEk | FormatId::PkixEvidence | FormatId::KeyPop | FormatId::Cmw) | None => {
-                Ok(Self::Unsupported { oid, format })
-            }
+            Some(FormatId::KeyPop) => KeyPop::parse(stmt).map(Self::KeyPop),
+            Some(FormatId::Cmw) => Ok(Self::Cmw(stmt.to_vec())),
+            Some(FormatId::Listed(format)) => Ok(Self::Listed(format, format.content(stmt)?.to_vec())),
+            Some(FormatId::TpmEk) | None => Ok(Self::Unknown(oid)),
         }
     }
 }
@@ -163,6 +178,9 @@ mod tests {
                 assert_eq!(FormatId::from_oid(oid), Some(format));
             }
         }
-        assert_eq!(FormatId::all().count(), 7);
+        assert_eq!(FormatId::all().filter(|format| !matches!(format, FormatId::Listed(_))).count(), 6);
+        let ids: std::collections::BTreeSet<_> = FormatId::all().map(FormatId::id).collect();
+        let types: std::collections::BTreeSet<_> = FormatId::all().filter_map(FormatId::oid).collect();
+        assert_eq!((ids.len(), types.len()), (FormatId::all().count(), FormatId::all().count() - 1));
     }
 }

@@ -212,11 +212,8 @@ fn statements_have_exactly_their_syntax() {
     assert!(parse(&sequence(&[&octets(1)])).is_err());
     assert!(parse(cert.as_der()).is_err());
     let unknown = Oid::from_der_contents(&[0x2A, 0x03]).unwrap();
-    assert_eq!(Statement::parse(unknown, b"junk"), Ok(Statement::Unsupported { oid: unknown, format: None }));
-    assert_eq!(
-        Statement::parse(oid::CMW, b"junk"),
-        Ok(Statement::Unsupported { oid: oid::CMW, format: Some(FormatId::Cmw) })
-    );
+    assert_eq!(Statement::parse(unknown, b"junk"), Ok(Statement::Unknown(unknown)));
+    assert_eq!(Statement::parse(oid::CMW, b"junk"), Ok(Statement::Cmw(b"junk".to_vec())));
 }
 
 #[test]

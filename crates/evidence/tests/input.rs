@@ -384,8 +384,8 @@ fn what_cannot_be_told_is_an_error() {
     assert_eq!(at_limit.unwrap().certs().len(), limits::CERTIFICATES_PARSED);
     let over = recognize(&[("csr", &csr(vec![])), ("one", half.as_bytes()), ("two", rest.as_bytes())], None);
     assert!(matches!(over, Err(InputError::OverLimit { what: "certificates", .. })));
-    let reserved = recognize(&[("stmt", b"x")], Some(FormatId::PkixEvidence)).unwrap_err();
-    assert_eq!(reserved, InputError::UnsupportedFormat(FormatId::PkixEvidence));
+    let reserved = recognize(&[("stmt", b"x")], Some(FormatId::Cmw)).unwrap_err();
+    assert_eq!(reserved, InputError::UnsupportedFormat(FormatId::Cmw));
 }
 
 #[test]

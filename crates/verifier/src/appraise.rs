@@ -2,8 +2,10 @@
 
 use vouchsafe_evidence::tpm::{HashAlg, ObjectAttributes};
 
-use crate::authenticate::{AttestedKey, AttestedPlatform, Authenticated, Authentication};
+use crate::authenticate::{AttestedPlatform, Authenticated, Authentication, Quoted, TpmKey};
 use crate::bind::Binding;
+use crate::claims::Claims;
+use crate::describe::Descriptions;
 use crate::hex;
 use crate::policy::{NonceDemand, PlatformDemand, Policy, ReferenceValues, Stance};
 use crate::rejection::{Code, Rejection, codes};
@@ -17,29 +19,46 @@ pub(crate) struct Appraisal {
     pub platform: Vec<Rejection>,
 }
 
-/// Appraises the bound statements. `baseline` holds the values recorded when the AK was enrolled; policy's own
-/// references go before it.
-pub(crate) fn appraise(
-    authentication: &Authentication,
-    binding: &Binding,
-    policy: &Policy,
-    baseline: &ReferenceValues,
-    nonce_given: bool,
-) -> Appraisal {
+/// What is appraised, and against what.
+pub(crate) struct Appraised<'a> {
+    /// What was authenticated.
+    pub authentication: &'a Authentication,
+    /// How it belongs together.
+    pub binding: &'a Binding,
+    /// What it says, in the common vocabulary.
+    pub descriptions: &'a Descriptions,
+    /// What must be true.
+    pub policy: &'a Policy,
+    /// The values recorded when the AK was enrolled; policy's own references go before it.
+    pub baseline: &'a ReferenceValues,
+    /// Whether a nonce was given, which every statement then had to answer.
+    pub nonce_given: bool,
+}
+
+/// Appraises the bound statements: the rules of each format's own, then those over claims.
+pub(crate) fn appraise(appraised: &Appraised<'_>) -> Appraisal {
+    let Appraised { authentication, binding, descriptions, policy, baseline, nonce_given } = appraised;
     let mut appraisal = Appraisal::default();
-    let at = |place: &usize| authentication.statements.get(*place);
-    for statement in binding.keys.iter().filter_map(at) {
-        if let Some(key) = statement.key() {
-            appraisal.key.extend(appraise_key(statement, key, policy));
+    let at = |place: usize| authentication.statements.get(place);
+    for (place, claims) in binding.keys.iter().zip(&descriptions.keys) {
+        let Some(statement) = at(place.statement) else { continue };
+        let Some(key) = statement.keys().get(place.key) else { continue };
+        let mut violations = match key.tpm() {
+            Some(key) => appraise_tpm_key(key, policy),
+            None => appraise_module_key(claims),
+        };
+        if statement.signer().is_virtual() && policy.virtual_module() == Stance::Reject {
+            violations.push(Rejection::plain(codes::POLICY_VIRTUAL));
         }
+        appraisal.key.extend(violations.into_iter().map(|violation| violation.in_statement(statement.index())));
     }
     if policy.nonce() == NonceDemand::Required && !nonce_given {
         appraisal.key.push(Rejection::plain(codes::POLICY_NONCE));
     }
-    match binding.platform.as_ref().and_then(at) {
+    match binding.platform.and_then(at) {
         Some(statement) => {
-            if let Some(platform) = statement.platform() {
-                appraisal.platform.extend(appraise_platform(statement, platform, policy, baseline));
+            if let Some(quoted) = statement.platform().and_then(AttestedPlatform::quote) {
+                appraisal.platform.extend(appraise_quote(statement, quoted, policy, baseline));
             }
         }
         None if policy.platform() == PlatformDemand::Required && !has_failed_platform(authentication) => {
@@ -63,7 +82,7 @@ const KEY_RULES: [(u32, Code); 3] = [
     (ObjectAttributes::SENSITIVE_DATA_ORIGIN, codes::TPM_KEY_NOT_GENERATED),
 ];
 
-fn appraise_key(statement: &Authenticated, key: &AttestedKey, policy: &Policy) -> Vec<Rejection> {
+fn appraise_tpm_key(key: &TpmKey, policy: &Policy) -> Vec<Rejection> {
     let mut violations: Vec<Rejection> = KEY_RULES
         .into_iter()
         .filter(|(bit, _)| !key.attributes.contains(*bit))
@@ -81,15 +100,24 @@ fn appraise_key(statement: &Authenticated, key: &AttestedKey, policy: &Policy) -
     if key.is_extension_only() && policy.extension_only() == Stance::Reject {
         violations.push(Rejection::plain(codes::POLICY_EXTENSION_ONLY));
     }
-    if statement.signer().root().is_virtual() && policy.virtual_module() == Stance::Reject {
-        violations.push(Rejection::plain(codes::POLICY_VIRTUAL));
-    }
-    violations.into_iter().map(|violation| violation.in_statement(statement.index())).collect()
+    violations
 }
 
-fn appraise_platform(
+/// The same of a key of any other module, by what is claimed of it. What is not claimed does not hold.
+fn appraise_module_key(claims: &Claims) -> Vec<Rejection> {
+    let mut violations = Vec::new();
+    if !claims.is("extractable", false) {
+        violations.push(Rejection::plain(codes::KEY_EXTRACTABLE));
+    }
+    if !claims.is("origin", "generated") {
+        violations.push(Rejection::plain(codes::KEY_NOT_GENERATED));
+    }
+    violations
+}
+
+fn appraise_quote(
     statement: &Authenticated,
-    platform: &AttestedPlatform,
+    platform: &Quoted,
     policy: &Policy,
     baseline: &ReferenceValues,
 ) -> Vec<Rejection> {
@@ -106,7 +134,7 @@ fn appraise_platform(
     }
     violations.extend(compare_references(platform, policy.references()));
     violations.extend(compare_references(platform, baseline));
-    if statement.signer().root().is_virtual() && policy.virtual_module() == Stance::Reject {
+    if statement.signer().is_virtual() && policy.virtual_module() == Stance::Reject {
         violations.push(Rejection::plain(codes::POLICY_VIRTUAL));
     }
     violations.into_iter().map(|violation| violation.in_statement(statement.index())).collect()
@@ -114,7 +142,7 @@ fn appraise_platform(
 
 /// Compares quoted values with references. Every register that has one must be quoted: the device, which chooses
 /// what it quotes, must not choose what it is compared with (CVE-2022-0317).
-fn compare_references(platform: &AttestedPlatform, references: &ReferenceValues) -> Vec<Rejection> {
+fn compare_references(platform: &Quoted, references: &ReferenceValues) -> Vec<Rejection> {
     let mut violations = Vec::new();
     for (bank, index, wanted) in references.iter() {
         let Some(place) = platform.registers.iter().position(|register| *register == (bank, index)) else {

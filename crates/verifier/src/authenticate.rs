@@ -3,6 +3,8 @@
 //!
 //! Each statement stops at its first failure. Nothing of a failed statement is ever looked at again.
 
+mod authenticated;
+mod key_pop;
 mod signer;
 mod tpm_certify;
 mod tpm_certify_x509;
@@ -12,16 +14,22 @@ mod tpm_signature;
 use vouchsafe_evidence::bundle::AttestationStatement;
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::statement::FormatId;
-use vouchsafe_evidence::tpm::{HashAlg, Name, ObjectAttributes, TpmsAttest, TpmtPublic};
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::tpm::TpmsAttest;
+use vouchsafe_evidence::x509::CertView;
 
 use crate::Nonce;
 use crate::crypto::SignatureBudget;
+use crate::formats::{self, Evidence, NonceField, Testimony};
 use crate::policy::{PlatformDemand, RevocationDemand};
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::trust::TrustStore;
+use crate::verdict::Freshness;
 
+pub use authenticated::Skipped;
+pub(crate) use authenticated::{
+    AttestedKey, AttestedPlatform, Authenticated, Authentication, KeyProperties, ModuleSigner, Quoted, Signer, TpmKey,
+};
 pub(crate) use signer::{AkCertificates, AttestingKey, Endorser, has_purpose, names_attesting_key};
 
 /// What authentication works with, the same for every statement of a request.
@@ -29,137 +37,22 @@ pub(crate) struct Context<'a> {
     pub trust: &'a TrustStore,
     pub at: Instant,
     pub nonce: Option<&'a Nonce>,
+    /// Whether the statements stand in a request, whose signature covers them.
+    pub in_request: bool,
+    /// What a proof of possession must be bound to, where the caller knows.
+    pub possession_context: Option<&'a [u8]>,
     pub revocation: RevocationDemand,
     pub certificates: &'a [CertView],
     pub budget: SignatureBudget,
 }
 
-/// A statement whose signature, chain and nonce were checked. Only this module makes one.
-#[derive(Clone, Debug)]
-pub(crate) struct Authenticated {
-    index: usize,
-    format: FormatId,
-    signer: AttestingKey,
-    qualifying: Vec<u8>,
-    answers_nonce: bool,
-    subject: Subject,
-}
-
-impl Authenticated {
-    /// Its place in the bundle, counted from zero.
-    pub(crate) const fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Its format.
-    pub(crate) const fn format(&self) -> FormatId {
-        self.format
-    }
-
-    /// The attestation key that signed it, and on whose word that key is one.
-    pub(crate) const fn signer(&self) -> &AttestingKey {
-        &self.signer
-    }
-
-    /// Its qualifying data, in which a nonce would stand.
-    pub(crate) fn qualifying(&self) -> &[u8] {
-        &self.qualifying
-    }
-
-    /// Whether it holds the nonce that was demanded.
-    pub(crate) const fn answers_nonce(&self) -> bool {
-        self.answers_nonce
-    }
-
-    /// The key it is about, if it is a key statement.
-    pub(crate) const fn key(&self) -> Option<&AttestedKey> {
-        match &self.subject {
-            Subject::Key(key) => Some(key),
-            Subject::Platform(_) => None,
-        }
-    }
-
-    /// The platform state it reports, if it is a platform statement.
-    pub(crate) const fn platform(&self) -> Option<&AttestedPlatform> {
-        match &self.subject {
-            Subject::Platform(platform) => Some(platform),
-            Subject::Key(_) => None,
-        }
-    }
-}
-
-/// What a statement is about.
-#[derive(Clone, Debug)]
-pub(crate) enum Subject {
+/// What a statement of a TPM is about.
+#[derive(Debug)]
+enum Subject {
     /// A key: where it was made and what may happen to it.
     Key(AttestedKey),
     /// A device: what it is and how it runs.
-    Platform(AttestedPlatform),
-}
-
-/// A key that an attestation key vouches for.
-#[derive(Clone, Debug)]
-pub(crate) struct AttestedKey {
-    /// The key.
-    pub spki: SpkiView,
-    /// What its TPM lets happen to it.
-    pub attributes: ObjectAttributes,
-    /// Its public area, where the Name authenticates it.
-    pub public: Option<TpmtPublic>,
-    /// Its qualified name, where the TPM signed one.
-    pub qualified_name: Option<Name>,
-}
-
-impl AttestedKey {
-    /// Whether the attributes come from a certificate extension alone, since nothing authenticates a Name.
-    pub(crate) const fn is_extension_only(&self) -> bool {
-        self.public.is_none()
-    }
-
-    /// Whether the key is an attestation key: restricted and signing.
-    pub(crate) const fn is_restricted_signer(&self) -> bool {
-        self.attributes.contains(ObjectAttributes::RESTRICTED | ObjectAttributes::SIGN)
-    }
-
-    /// Whether the key was made in this TPM and can never leave it: the only keys that name a device.
-    pub(crate) const fn is_device_bound(&self) -> bool {
-        self.attributes.contains(
-            ObjectAttributes::FIXED_TPM | ObjectAttributes::FIXED_PARENT | ObjectAttributes::SENSITIVE_DATA_ORIGIN,
-        )
-    }
-}
-
-/// A platform state that an attestation key vouches for.
-#[derive(Clone, Debug)]
-pub(crate) struct AttestedPlatform {
-    /// The quote.
-    pub attest: TpmsAttest,
-    /// The registers that the quote covers, each with its value where the statement carries values.
-    pub registers: Vec<(HashAlg, u8)>,
-    /// The values, in the order of `registers`; their digest is the quote's.
-    pub values: Option<Vec<Vec<u8>>>,
-}
-
-/// A statement that was passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Its place in the bundle, counted from zero.
-    pub statement: usize,
-    /// Its type, in dotted decimal.
-    pub oid: String,
-    /// Why, as one sentence.
-    pub why: String,
-}
-
-/// The outcome for all statements of a request.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Authentication {
-    /// Those that passed.
-    pub statements: Vec<Authenticated>,
-    /// The first failure of each that did not, with its format.
-    pub failures: Vec<(FormatId, Rejection)>,
-    /// Those of types that are not known, or not asked for.
-    pub skipped: Vec<Skipped>,
+    Platform(Quoted),
 }
 
 /// A statement that was parsed; its signer is not known yet.
@@ -175,7 +68,7 @@ impl Parsed {
             FormatId::TpmCertify => Self::Certify(tpm_certify::Certify::parse(statement.stmt())?),
             FormatId::TpmCertifyX509 => Self::CertifyX509(tpm_certify_x509::CertifyX509::parse(statement.stmt())?),
             FormatId::TpmQuote => Self::Quote(tpm_quote::Quote::parse(statement.stmt())?),
-            FormatId::Cmw | FormatId::KeyPop | FormatId::PkixEvidence | FormatId::TpmEk => return Ok(None),
+            FormatId::Cmw | FormatId::KeyPop | FormatId::TpmEk | FormatId::Listed(_) => return Ok(None),
         }))
     }
 
@@ -203,10 +96,12 @@ pub(crate) fn authenticate(
     context: &mut Context<'_>,
 ) -> Authentication {
     let mut outcome = Authentication::default();
-    let mut pending = Vec::new();
+    let (mut pending, mut listed) = (Vec::new(), Vec::new());
     for (index, statement) in statements.iter().enumerate().take(limits::STATEMENTS) {
-        match sort(index, statement, platform) {
-            Ok(statement) => pending.push(statement),
+        match sort(index, statement, platform, context, &outcome) {
+            Ok(Sorted::Tpm(statement)) => pending.push(statement),
+            Ok(Sorted::Listed(evidence)) => listed.push(evidence),
+            Ok(Sorted::Possession(freshness)) => outcome.possession = Some((index, freshness)),
             Err(Aside::Skipped(why)) => {
                 outcome.skipped.push(Skipped {
                     statement: index,
@@ -223,9 +118,85 @@ pub(crate) fn authenticate(
         let rejection = signer::explain_unsigned(&statement.parsed, context);
         outcome.failures.push((statement.format, rejection.in_statement(statement.index)));
     }
+    for evidence in listed {
+        by_format(&evidence, platform, context, &mut outcome);
+    }
     outcome.statements.sort_by_key(Authenticated::index);
     outcome.failures.sort_by_key(|(_, rejection)| rejection.statement());
     outcome
+}
+
+/// Authenticates evidence of a listed format by that format's module.
+fn by_format(
+    evidence: &Evidence<'_>,
+    platform: PlatformDemand,
+    context: &mut Context<'_>,
+    outcome: &mut Authentication,
+) {
+    let (format, index) = (FormatId::Listed(evidence.format), evidence.statement);
+    let authenticated = formats::authenticate(evidence, context).and_then(|testimony| {
+        let freshness = freshness_of(&testimony.nonce, context.nonce, outcome.possession)?;
+        Ok(testify(testimony, freshness, format, index, platform))
+    });
+    match authenticated {
+        Ok(statement) if statement.keys.is_empty() && statement.platform.is_none() => {
+            let why = "Policy ignores platform statements.".to_owned();
+            let oid = evidence.format.row().statement.to_string();
+            outcome.skipped.push(Skipped { statement: index, oid, why });
+        }
+        Ok(statement) => outcome.statements.push(statement),
+        Err(rejection) => outcome.failures.push((format, rejection.in_statement(index))),
+    }
+}
+
+fn testify(
+    testimony: Testimony,
+    freshness: Freshness,
+    format: FormatId,
+    index: usize,
+    platform: PlatformDemand,
+) -> Authenticated {
+    let keys = testimony.keys.into_iter().map(|key| AttestedKey {
+        spki: key.spki,
+        properties: KeyProperties::Claims { claims: key.claims, is_attesting: key.is_attesting },
+    });
+    let reported = match platform {
+        PlatformDemand::Ignored => None,
+        PlatformDemand::Optional | PlatformDemand::Required => testimony.platform,
+    };
+    let qualifying = match testimony.nonce {
+        NonceField::Value(nonce) => nonce,
+        NonceField::Unsupported | NonceField::Absent => Vec::new(),
+    };
+    Authenticated {
+        index,
+        format,
+        signer: Signer::Module(testimony.signer),
+        qualifying,
+        freshness,
+        keys: keys.collect(),
+        platform: reported.map(AttestedPlatform::Claims),
+    }
+}
+
+/// How fresh evidence of a listed format is: by its nonce, or where it can have none by a proof of possession.
+fn freshness_of(
+    field: &NonceField,
+    nonce: Option<&Nonce>,
+    possession: Option<(usize, Freshness)>,
+) -> Result<Freshness, Rejection> {
+    match (field, nonce) {
+        (NonceField::Unsupported, None) => Ok(Freshness::None),
+        (NonceField::Unsupported, Some(_)) => match possession {
+            Some((_, Freshness::ProofOfPossession)) => Ok(Freshness::ProofOfPossession),
+            Some((_, Freshness::None | Freshness::Nonce)) | None => Err(Rejection::new(
+                codes::NONCE_MISSING,
+                "The format has no nonce, and no key-pop statement answers in its place.",
+            )),
+        },
+        (NonceField::Absent, _) => check_nonce(&[], nonce),
+        (NonceField::Value(value), _) => check_nonce(value, nonce),
+    }
 }
 
 /// Why a statement is not taken further.
@@ -234,15 +205,43 @@ enum Aside {
     Skipped(&'static str),
 }
 
-fn sort(index: usize, statement: &AttestationStatement, platform: PlatformDemand) -> Result<Pending, Aside> {
+/// Where a statement belongs.
+enum Sorted<'a> {
+    Tpm(Pending),
+    Listed(Evidence<'a>),
+    Possession(Freshness),
+}
+
+fn sort<'a>(
+    index: usize,
+    statement: &'a AttestationStatement,
+    platform: PlatformDemand,
+    context: &Context<'_>,
+    outcome: &Authentication,
+) -> Result<Sorted<'a>, Aside> {
     let format = FormatId::from_oid(statement.oid()).ok_or(Aside::Skipped("The statement's type is not known."))?;
-    if format == FormatId::TpmQuote && platform == PlatformDemand::Ignored {
-        return Err(Aside::Skipped("Policy ignores platform statements."));
-    }
-    match Parsed::parse(format, statement) {
-        Ok(Some(parsed)) => Ok(Pending { index, format, parsed }),
-        Ok(None) => Err(Aside::Skipped("Statements of this type are not read yet.")),
-        Err(rejection) => Err(Aside::Failed(format, rejection)),
+    let failed = |rejection| Aside::Failed(format, rejection);
+    match format {
+        FormatId::TpmQuote if platform == PlatformDemand::Ignored => {
+            Err(Aside::Skipped("Policy ignores platform statements."))
+        }
+        FormatId::Listed(listed) => match listed.content(statement.stmt()) {
+            Ok(content) => Ok(Sorted::Listed(Evidence { format: listed, content, statement: index })),
+            Err(malformed) => Err(failed(Rejection::new(
+                codes::FORMAT_WRAPPER,
+                format!("The {} statement is malformed: {malformed}.", listed.row().id),
+            ))),
+        },
+        FormatId::KeyPop => key_pop::authenticate(statement.stmt(), context, outcome.possession.is_some())
+            .map(Sorted::Possession)
+            .map_err(failed),
+        FormatId::TpmCertify | FormatId::TpmQuote | FormatId::TpmCertifyX509 | FormatId::TpmEk | FormatId::Cmw => {
+            match Parsed::parse(format, statement) {
+                Ok(Some(parsed)) => Ok(Sorted::Tpm(Pending { index, format, parsed })),
+                Ok(None) => Err(Aside::Skipped("Statements of this type are not read yet.")),
+                Err(rejection) => Err(failed(rejection)),
+            }
+        }
     }
 }
 
@@ -298,8 +297,13 @@ fn conclude(statement: Pending, signer: AttestingKey, context: &Context<'_>, out
         Parsed::Quote(quote) => quote.conclude(),
     };
     let authenticated = concluded.and_then(|(qualifying, subject)| {
-        let answers_nonce = check_nonce(&qualifying, context.nonce)?;
-        Ok(Authenticated { index, format, signer, qualifying, answers_nonce, subject })
+        let freshness = check_nonce(&qualifying, context.nonce)?;
+        let (keys, platform) = match subject {
+            Subject::Key(key) => (vec![key], None),
+            Subject::Platform(quoted) => (Vec::new(), Some(AttestedPlatform::Quote(Box::new(quoted)))),
+        };
+        let signer = Signer::Tpm(Box::new(signer));
+        Ok(Authenticated { index, format, signer, qualifying, freshness, keys, platform })
     });
     match authenticated {
         Ok(authenticated) => outcome.statements.push(authenticated),
@@ -307,11 +311,11 @@ fn conclude(statement: Pending, signer: AttestingKey, context: &Context<'_>, out
     }
 }
 
-/// Whether `qualifying` answers the nonce: exactly, or not at all. Without a nonce nothing is answered.
-fn check_nonce(qualifying: &[u8], nonce: Option<&Nonce>) -> Result<bool, Rejection> {
+/// How fresh `qualifying` is: it answers the nonce exactly, or not at all. Without a nonce nothing is answered.
+fn check_nonce(qualifying: &[u8], nonce: Option<&Nonce>) -> Result<Freshness, Rejection> {
     match nonce {
-        None => Ok(false),
-        Some(nonce) if nonce.as_bytes() == qualifying => Ok(true),
+        None => Ok(Freshness::None),
+        Some(nonce) if nonce.as_bytes() == qualifying => Ok(Freshness::Nonce),
         Some(_) if qualifying.is_empty() => Err(Rejection::plain(codes::NONCE_MISSING)),
         Some(_) => Err(Rejection::plain(codes::NONCE_MISMATCH)),
     }

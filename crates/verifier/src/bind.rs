@@ -7,9 +7,12 @@
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
-use crate::authenticate::{AttestedKey, AttestingKey, Authenticated, Authentication, Endorser, names_attesting_key};
+use crate::authenticate::{
+    AttestedKey, AttestingKey, Authenticated, Authentication, Endorser, Signer, names_attesting_key,
+};
 use crate::hex;
 use crate::rejection::{Rejection, codes};
+use crate::verdict::Freshness;
 
 /// One end of an [`Edge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +101,15 @@ pub(crate) struct Expectation<'a> {
     pub nonce: bool,
 }
 
+/// Where something is said about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyPlace {
+    /// Place among the authenticated statements.
+    pub statement: usize,
+    /// Place among the keys of that statement.
+    pub key: usize,
+}
+
 /// The graph and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Binding {
@@ -105,13 +117,14 @@ pub(crate) struct Binding {
     pub violations: Vec<Rejection>,
     /// The key that all this is about.
     pub subject: Option<SpkiView>,
-    /// Places, among the authenticated statements, of those about that key.
-    pub keys: Vec<usize>,
+    /// What is said about that key, in the order of the statements.
+    pub keys: Vec<KeyPlace>,
     /// Place of the platform statement bound to it.
     pub platform: Option<usize>,
     pub device: Option<Device>,
 }
 
+const EVERY_KEY: &str = "no key was named; every key of the statement is judged";
 const DIFFERENT_QUALIFYING_DATA: &str = "the statements carry different qualifying data; no nonce was demanded";
 
 /// Binds what was authenticated to the expected key and device.
@@ -123,19 +136,23 @@ pub(crate) fn bind(
     let statements = authentication.statements.as_slice();
     let mut binding = Binding::default();
     check_expected_key(expectation, &mut binding);
-    let keys = AttestingKeys::of(statements);
-    keys.signature_edges(statements, expectation, &mut binding);
+    let keys = Signers::of(statements);
+    keys.signature_edges(statements, &mut binding);
     let failed_key_statement = authentication.failures.iter().any(|(format, _)| is_key_format(*format));
-    let Some(subject) = subject(statements, expectation, failed_key_statement, &mut binding) else {
+    match subject(statements, expectation, failed_key_statement, &mut binding) {
+        Subject::Key(subject) => {
+            check_not_an_attestation_key(&subject, statements, certificates, &mut binding);
+            choose_key_statements(&subject, statements, failed_key_statement, &mut binding);
+            binding.subject = Some(subject);
+        }
+        Subject::EveryKeyOf(place) => choose_every_key(place, statements, &mut binding),
+        Subject::None => return binding,
+    }
+    bind_possession(authentication, &mut binding);
+    let Some(first) = binding.keys.first().and_then(|place| statements.get(place.statement)) else {
         return binding;
     };
-    check_not_an_attestation_key(&subject, statements, certificates, &mut binding);
-    choose_key_statements(&subject, statements, failed_key_statement, &mut binding);
-    binding.subject = Some(subject);
-    let Some(first) = binding.keys.first().and_then(|place| statements.get(*place)) else {
-        return binding;
-    };
-    binding.device = Some(device_of(first.signer()));
+    binding.device = device_of(first.signer());
     check_expected_device(expectation, &mut binding);
     let connected = keys.connected_to(keys.number(first.signer()), statements, &mut binding);
     check_connections(statements, first, &keys, &connected, expectation, &mut binding);
@@ -146,7 +163,7 @@ pub(crate) fn bind(
 /// Whether statements of this format are about a key.
 pub(crate) const fn is_key_format(format: FormatId) -> bool {
     match format {
-        FormatId::TpmCertify | FormatId::TpmCertifyX509 | FormatId::PkixEvidence | FormatId::KeyPop | FormatId::Cmw => {
+        FormatId::TpmCertify | FormatId::TpmCertifyX509 | FormatId::KeyPop | FormatId::Cmw | FormatId::Listed(_) => {
             true
         }
         FormatId::TpmQuote | FormatId::TpmEk => false,
@@ -164,34 +181,88 @@ fn check_expected_key(expectation: &Expectation<'_>, binding: &mut Binding) {
     }
 }
 
-/// The key that all this is about: the request's, the expected one, or the only one that is attested.
+/// What all this is about.
+enum Subject {
+    /// The request's key, the expected one, or the only one that is attested.
+    Key(SpkiView),
+    /// No key was named, and one statement attests several, or one that has no public part: all that it says.
+    EveryKeyOf(usize),
+    /// Nothing that could be told.
+    None,
+}
+
 fn subject(
     statements: &[Authenticated],
     expectation: &Expectation<'_>,
     failed_key_statement: bool,
     binding: &mut Binding,
-) -> Option<SpkiView> {
+) -> Subject {
     if let Some(key) = expectation.csr_key.or(expectation.expected_key) {
-        return Some(key.clone());
+        return Subject::Key(key.clone());
     }
-    let mut attested: Vec<&SpkiView> = Vec::new();
-    for key in statements.iter().filter_map(Authenticated::key) {
-        let links = statements.iter().any(|statement| statement.signer().spki().same_key(&key.spki));
-        if !links && !attested.iter().any(|known| known.same_key(&key.spki)) {
-            attested.push(&key.spki);
+    let links = |key: &AttestedKey| {
+        key.spki.as_ref().is_some_and(|spki| statements.iter().any(|other| other.signer().key().same_key(spki)))
+    };
+    let mut attested: Vec<&AttestedKey> = Vec::new();
+    let mut places: Vec<usize> = Vec::new();
+    for (place, statement) in statements.iter().enumerate() {
+        for key in statement.keys().iter().filter(|key| !links(key)) {
+            let known = |other: &&AttestedKey| key.spki.as_ref().is_some_and(|spki| other.is(spki));
+            if !attested.iter().any(known) {
+                attested.push(key);
+                places.push(place);
+            }
         }
     }
-    match attested.as_slice() {
-        [only] => Some((*only).clone()),
-        [] => {
+    places.dedup();
+    match (attested.as_slice(), places.as_slice()) {
+        ([AttestedKey { spki: Some(only), .. }], _) => Subject::Key(only.clone()),
+        (_, [place]) => Subject::EveryKeyOf(*place),
+        ([], _) => {
             if !failed_key_statement {
                 binding.violations.push(Rejection::plain(codes::BIND_NO_KEY_STATEMENT));
             }
-            None
+            Subject::None
         }
         _ => {
             binding.violations.push(Rejection::plain(codes::BIND_AMBIGUOUS_KEY));
-            None
+            Subject::None
+        }
+    }
+}
+
+/// Takes every key of one statement, none of them being an attestation key.
+fn choose_every_key(place: usize, statements: &[Authenticated], binding: &mut Binding) {
+    let Some(statement) = statements.get(place) else { return };
+    let to = Node::Statement(statement.index());
+    binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note: Some(EVERY_KEY) });
+    for (key, attested) in statement.keys().iter().enumerate() {
+        if attested.is_attesting() {
+            binding.violations.push(Rejection::plain(codes::BIND_CSR_KEY_IS_AK).in_statement(statement.index()));
+        }
+        binding.keys.push(KeyPlace { statement: place, key });
+    }
+}
+
+/// A proof of possession is the request's, and makes nothing fresh but what is said about the request's key.
+fn bind_possession(authentication: &Authentication, binding: &mut Binding) {
+    if let Some((index, freshness)) = authentication.possession {
+        let to = Node::Statement(index);
+        binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Signature, note: None });
+        if freshness != Freshness::None {
+            binding.edges.push(Edge { from: Node::Nonce, to, by: By::Nonce, note: None });
+        }
+    }
+    for (place, statement) in authentication.statements.iter().enumerate() {
+        let about_subject = binding.keys.iter().any(|key| key.statement == place);
+        if statement.freshness() == Freshness::ProofOfPossession && !about_subject {
+            binding.violations.push(
+                Rejection::new(
+                    codes::NONCE_MISSING,
+                    "The proof of possession is by another key than this statement's, whose format has no nonce.",
+                )
+                .in_statement(statement.index()),
+            );
         }
     }
 }
@@ -204,13 +275,10 @@ fn check_not_an_attestation_key(
     certificates: &[CertView],
     binding: &mut Binding,
 ) {
-    let signs = statements.iter().any(|statement| statement.signer().spki().same_key(subject));
+    let signs = statements.iter().any(|statement| statement.signer().key().same_key(subject));
     let certified =
         certificates.iter().any(|certificate| names_attesting_key(certificate) && certificate.spki().same_key(subject));
-    let restricted = statements
-        .iter()
-        .filter_map(Authenticated::key)
-        .any(|key| key.spki.same_key(subject) && key.is_restricted_signer());
+    let restricted = statements.iter().flat_map(Authenticated::keys).any(|key| key.is(subject) && key.is_attesting());
     if signs || certified || restricted {
         binding.violations.push(Rejection::plain(codes::BIND_CSR_KEY_IS_AK));
     }
@@ -223,20 +291,13 @@ fn choose_key_statements(
     failed_key_statement: bool,
     binding: &mut Binding,
 ) {
-    let mut any = false;
     for (place, statement) in statements.iter().enumerate() {
-        let Some(key) = statement.key() else { continue };
-        any = true;
-        if key.spki.same_key(subject) {
-            binding.keys.push(place);
-            binding.edges.push(Edge {
-                from: Node::CsrKey,
-                to: Node::Statement(statement.index()),
-                by: By::Spki,
-                note: None,
-            });
-        }
+        let Some(key) = statement.keys().iter().position(|key| key.is(subject)) else { continue };
+        binding.keys.push(KeyPlace { statement: place, key });
+        let to = Node::Statement(statement.index());
+        binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note: None });
     }
+    let any = statements.iter().any(Authenticated::is_about_keys);
     // A key statement that failed to authenticate has said so itself; it might have been the one.
     if binding.keys.is_empty() && !failed_key_statement {
         let code = if any { codes::BIND_KEY_MISMATCH } else { codes::BIND_NO_KEY_STATEMENT };
@@ -244,11 +305,15 @@ fn choose_key_statements(
     }
 }
 
-fn device_of(signer: &AttestingKey) -> Device {
-    signer.root().device_link().map_or_else(
-        || Device { id: format!("ak:{}", hex::encode(&signer.root_key().sha256())), source: "attesting key" },
+fn device_of(signer: &Signer) -> Option<Device> {
+    let key = match signer {
+        Signer::Module(signer) => return signer.device.clone(),
+        Signer::Tpm(key) => key,
+    };
+    Some(key.root().device_link().map_or_else(
+        || Device { id: format!("ak:{}", hex::encode(&key.root_key().sha256())), source: "attesting key" },
         |link| Device { id: format!("link:{}", hex::encode(link)), source: "deviceLink of the AK certificate" },
-    )
+    ))
 }
 
 fn check_expected_device(expectation: &Expectation<'_>, binding: &mut Binding) {
@@ -267,16 +332,18 @@ fn check_expected_device(expectation: &Expectation<'_>, binding: &mut Binding) {
 fn check_connections(
     statements: &[Authenticated],
     first: &Authenticated,
-    keys: &AttestingKeys<'_>,
+    keys: &Signers<'_>,
     connected: &[usize],
     expectation: &Expectation<'_>,
     binding: &mut Binding,
 ) {
-    let bound_to_device = first.key().is_some_and(AttestedKey::is_device_bound);
-    for statement in statements.iter().filter(|statement| statement.index() != first.index()) {
-        let about_subject = binding.keys.iter().any(|place| {
-            statements.get(*place).is_some_and(|key_statement| key_statement.index() == statement.index())
-        });
+    let bound_to_device = binding.keys.first().and_then(|place| first.keys().get(place.key));
+    let bound_to_device = bound_to_device.is_some_and(AttestedKey::is_device_bound);
+    for (place, statement) in statements.iter().enumerate() {
+        if binding.keys.first().is_some_and(|key| key.statement == place) {
+            continue;
+        }
+        let about_subject = binding.keys.iter().any(|key| key.statement == place);
         if !connected.contains(&keys.number(statement.signer())) {
             binding.violations.push(Rejection::plain(codes::BIND_UNCONNECTED).in_statement(statement.index()));
         } else if !bound_to_device && !about_subject {
@@ -297,7 +364,7 @@ fn annotate(binding: &mut Binding, index: usize) {
 /// The platform statement of the key's device; one that is not connected has its own violation.
 fn choose_platform(statements: &[Authenticated], binding: &mut Binding) {
     let platforms: Vec<(usize, &Authenticated)> =
-        statements.iter().enumerate().filter(|(_, statement)| statement.platform().is_some()).collect();
+        statements.iter().enumerate().filter(|(_, statement)| statement.is_about_platform_alone()).collect();
     let is_bound = |statement: &Authenticated| {
         !binding.violations.iter().any(|violation| violation.statement() == Some(statement.index()))
     };
@@ -305,51 +372,56 @@ fn choose_platform(statements: &[Authenticated], binding: &mut Binding) {
     if let Some((_, second)) = platforms.get(1) {
         binding.violations.push(Rejection::plain(codes::BIND_SEVERAL_PLATFORMS).in_statement(second.index()));
     }
-    binding.platform = bound;
+    // What a key statement tells of its module is bound to the key by being one statement.
+    let embedded = || {
+        let mut places = binding.keys.iter().map(|key| key.statement);
+        places.find(|place| statements.get(*place).is_some_and(|statement| statement.platform().is_some()))
+    };
+    binding.platform = bound.or_else(|| platforms.is_empty().then(embedded).flatten());
 }
 
-/// The attestation keys behind the statements, each once.
-struct AttestingKeys<'a> {
-    keys: Vec<&'a AttestingKey>,
+/// The keys behind the statements, each once.
+struct Signers<'a> {
+    signers: Vec<&'a Signer>,
 }
 
-impl<'a> AttestingKeys<'a> {
+impl<'a> Signers<'a> {
     fn of(statements: &'a [Authenticated]) -> Self {
-        let mut keys: Vec<&AttestingKey> = Vec::new();
+        let mut signers: Vec<&Signer> = Vec::new();
         for signer in statements.iter().map(Authenticated::signer) {
-            if !keys.iter().any(|known| known.spki().same_key(signer.spki())) {
-                keys.push(signer);
+            if !signers.iter().any(|known| known.is_same(signer)) {
+                signers.push(signer);
             }
         }
-        Self { keys }
+        Self { signers }
     }
 
-    fn number(&self, signer: &AttestingKey) -> usize {
-        self.keys.iter().position(|known| known.spki().same_key(signer.spki())).unwrap_or(usize::MAX)
+    fn number(&self, signer: &Signer) -> usize {
+        self.signers.iter().position(|known| known.is_same(signer)).unwrap_or(usize::MAX)
     }
 
-    fn signature_edges(&self, statements: &[Authenticated], expectation: &Expectation<'_>, binding: &mut Binding) {
+    fn signature_edges(&self, statements: &[Authenticated], binding: &mut Binding) {
         for statement in statements {
             let to = Node::Statement(statement.index());
             let from = Node::AttestingKey(self.number(statement.signer()));
             binding.edges.push(Edge { from, to, by: By::Signature, note: None });
-            if expectation.nonce && statement.answers_nonce() {
+            if statement.freshness() == Freshness::Nonce {
                 binding.edges.push(Edge { from: Node::Nonce, to, by: By::Nonce, note: None });
             }
         }
     }
 
-    /// Numbers of the attestation keys that live in the module of key `start`, with the edges that show it.
+    /// Numbers of the keys that live in the module of key `start`, with the edges that show it.
     fn connected_to(&self, start: usize, statements: &[Authenticated], binding: &mut Binding) -> Vec<usize> {
         let mut connected = vec![start];
         let mut next = 0;
         while let Some(from) = connected.get(next).copied() {
             next += 1;
-            for (to, key) in self.keys.iter().enumerate() {
+            for (to, key) in self.signers.iter().enumerate() {
                 if connected.contains(&to) {
                     continue;
                 }
-                let Some(by) = self.keys.get(from).and_then(|from| same_module(from, key, statements)) else {
+                let Some(by) = self.signers.get(from).and_then(|from| same_module(from, key, statements)) else {
                     continue;
                 };
                 connected.push(to);
@@ -361,8 +433,10 @@ impl<'a> AttestingKeys<'a> {
     }
 }
 
-/// By what two different attestation keys are known to live in one module, if by anything.
-fn same_module(a: &AttestingKey, b: &AttestingKey, statements: &[Authenticated]) -> Option<By> {
+/// By what two different attestation keys are known to live in one module, if by anything. Of keys of listed formats
+/// nothing is known but what makes them the same.
+fn same_module(a: &Signer, b: &Signer, statements: &[Authenticated]) -> Option<By> {
+    let (a, b) = (a.tpm()?, b.tpm()?);
     let linked = certifies(a, b, statements) || certifies(b, a, statements);
     if linked {
         return Some(By::Name);
@@ -381,16 +455,17 @@ fn same_module(a: &AttestingKey, b: &AttestingKey, statements: &[Authenticated])
 ///
 /// The link counts only where it is the very key: by its SPKI, and by the Name that its certificate pins.
 fn certifies(issuer: &AttestingKey, other: &AttestingKey, statements: &[Authenticated]) -> bool {
-    statements.iter().filter(|statement| statement.signer().spki().same_key(issuer.spki())).any(|statement| {
-        let Some(key) = statement.key() else { return false };
-        let Some(name) = key.public.as_ref().and_then(|public| public.name()) else { return false };
+    let by_issuer = |statement: &&Authenticated| {
+        statement.format() == FormatId::TpmCertify && statement.signer().key().same_key(issuer.spki())
+    };
+    statements.iter().filter(by_issuer).flat_map(Authenticated::keys).any(|key| {
+        let Some(name) = key.tpm().and_then(|key| key.public.as_ref()).and_then(|public| public.name()) else {
+            return false;
+        };
         let pinned = match other.endorser() {
             Endorser::Certificates(certificates) => certificates.name(),
             Endorser::Link { .. } => None,
         };
-        statement.format() == FormatId::TpmCertify
-            && key.spki.same_key(other.spki())
-            && key.is_device_bound()
-            && pinned.is_none_or(|pinned| *pinned == name)
+        key.is(other.spki()) && key.is_device_bound() && pinned.is_none_or(|pinned| *pinned == name)
     })
 }

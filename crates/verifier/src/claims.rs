@@ -26,6 +26,9 @@ pub struct Claim {
     pub value: Value,
     /// On whose word.
     pub source: Source,
+    /// Whose promise it is, where it is implied and that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'static str>,
     /// The statement that carries it, counted from zero.
     pub statement: usize,
 }
@@ -44,7 +47,19 @@ impl Claims {
 
     /// Records a claim.
     pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>, source: Source, statement: usize) {
-        self.0.insert(name, Claim { value: value.into(), source, statement });
+        self.0.insert(name, Claim { value: value.into(), source, by: None, statement });
+    }
+
+    /// Whether a claim has this value.
+    pub(crate) fn is(&self, name: &str, value: impl Into<Value>) -> bool {
+        let value = value.into();
+        self.named(name).is_some_and(|claim| claim.value == value)
+    }
+
+    /// Records a claim that nothing signed makes: `by` promises it for the format.
+    pub(crate) fn promise(&mut self, name: &'static str, value: impl Into<Value>, by: &'static str, statement: usize) {
+        let claim = Claim { value: value.into(), source: Source::Implied, by: Some(by), statement };
+        self.0.insert(name, claim);
     }
 
     /// The claim of this name.

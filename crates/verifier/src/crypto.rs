@@ -11,7 +11,7 @@ mod check;
 
 pub use algorithm::{PssSalt, SignatureAlgorithm, UnsupportedAlgorithm};
 pub use cache::VerificationCache;
-pub(crate) use check::{Sha1, verify_authority_signature};
+pub(crate) use check::{Legacy, verify_authority_signature, verify_legacy_signature};
 pub use check::{SignatureError, verify_signature, verify_tpm_signature};
 
 /// Octets of the digest by which a signature check is remembered.

@@ -8,11 +8,14 @@ use vouchsafe_evidence::input::InputError;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::tpm::{HashAlg, ObjectAttributes, PublicParameters, TpmsAttest};
-use vouchsafe_evidence::x509::CsrDefect;
 use vouchsafe_evidence::x509::extensions::{self, CertificatePolicies, SubjectAltName};
+use vouchsafe_evidence::x509::{CsrDefect, SpkiView};
 use vouchsafe_evidence::{Malformed, Reason};
 
-use crate::authenticate::{AkCertificates, AttestedKey, Authenticated};
+use crate::authenticate::{
+    AkCertificates, AttestedKey, AttestedPlatform, Authenticated, Authentication, KeyProperties, Signer, TpmKey,
+};
+use crate::bind::Binding;
 use crate::claims::{Claims, Source};
 use crate::hex;
 use crate::policy::ReferenceValues;
@@ -33,16 +36,57 @@ pub struct Register {
     pub value: Vec<u8>,
 }
 
-/// The claims about the key of an authenticated key statement.
-pub(crate) fn key(statement: &Authenticated) -> Claims {
+/// What authenticated statements say, in the common vocabulary.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Descriptions {
+    /// About the key, for each of [`Binding::keys`] in their order.
+    pub keys: Vec<Claims>,
+    /// About the platform that is bound to it.
+    pub platform: Claims,
+    /// About the key that attested it.
+    pub attesting_key: Claims,
+    /// The PCR values of the bound platform statement.
+    pub registers: Vec<Register>,
+}
+
+/// Describes what is bound, with `references` to tell PCR values that match one.
+pub(crate) fn describe(
+    authentication: &Authentication,
+    binding: &Binding,
+    references: &[&ReferenceValues],
+) -> Descriptions {
+    let at = |place: usize| authentication.statements.get(place);
+    let keys = binding.keys.iter().map(|place| {
+        let statement = at(place.statement);
+        let key = statement.and_then(|statement| Some((statement.keys().get(place.key)?, statement.index())));
+        key.map(|(key, index)| describe_key(key, index)).unwrap_or_default()
+    });
+    let first = binding.keys.first().and_then(|place| at(place.statement));
+    let platform = binding.platform.and_then(at);
+    Descriptions {
+        keys: keys.collect(),
+        platform: platform.map(|statement| describe_platform(statement, references)).unwrap_or_default(),
+        attesting_key: first.map(describe_attesting_key).unwrap_or_default(),
+        registers: registers(platform),
+    }
+}
+
+fn describe_key(key: &AttestedKey, at: usize) -> Claims {
+    match &key.properties {
+        KeyProperties::Claims { claims, .. } => claims.clone(),
+        KeyProperties::Tpm(properties) => tpm_key(key.spki.as_ref(), properties, at),
+    }
+}
+
+fn tpm_key(spki: Option<&SpkiView>, key: &TpmKey, at: usize) -> Claims {
     let mut claims = Claims::new();
-    let Some(key) = statement.key() else { return claims };
-    let at = statement.index();
     let has = |bit| key.attributes.contains(bit);
     let fixed = has(ObjectAttributes::FIXED_TPM | ObjectAttributes::FIXED_PARENT);
     let generated = has(ObjectAttributes::SENSITIVE_DATA_ORIGIN);
     let duplicable = has(ObjectAttributes::ENCRYPTED_DUPLICATION);
-    claims.put("spki", base64(key.spki.as_der()), Source::Signed, at);
+    if let Some(spki) = spki {
+        claims.put("spki", base64(spki.as_der()), Source::Signed, at);
+    }
     claims.put("origin", if generated { "generated" } else { "imported" }, Source::Signed, at);
     claims.put("local", generated, Source::Signed, at);
     claims.put("extractable", !fixed || duplicable, Source::Signed, at);
@@ -82,7 +126,7 @@ fn attribute_names(attributes: ObjectAttributes) -> Vec<&'static str> {
 }
 
 /// What the key may be used for, in the words of PKCS #11.
-fn purposes(key: &AttestedKey) -> Vec<&'static str> {
+fn purposes(key: &TpmKey) -> Vec<&'static str> {
     let agreement = key.public.as_ref().is_some_and(|public| match public.parameters() {
         PublicParameters::Ecc { .. } => true,
         PublicParameters::Rsa { .. } | PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => false,
@@ -97,12 +141,18 @@ fn purposes(key: &AttestedKey) -> Vec<&'static str> {
     purposes
 }
 
-/// The claims about the platform of an authenticated platform statement.
-pub(crate) fn platform(statement: &Authenticated, references: &[&ReferenceValues]) -> Claims {
+/// The claims about the platform of an authenticated statement.
+fn describe_platform(statement: &Authenticated, references: &[&ReferenceValues]) -> Claims {
     let mut claims = Claims::new();
-    let Some(platform) = statement.platform() else { return claims };
+    let platform = match statement.platform() {
+        None => return claims,
+        Some(AttestedPlatform::Claims(claims)) => return claims.clone(),
+        Some(AttestedPlatform::Quote(quoted)) => quoted,
+    };
     let at = statement.index();
-    module(&mut claims, statement.signer().root(), at);
+    if let Some(key) = statement.signer().tpm() {
+        module(&mut claims, key.root(), at);
+    }
     clock(&mut claims, &platform.attest, at);
     let registers: Vec<Value> = platform
         .registers
@@ -125,8 +175,10 @@ pub(crate) fn platform(statement: &Authenticated, references: &[&ReferenceValues
 }
 
 /// The values of a quote's registers; none where the statement carries none.
-pub(crate) fn registers(statement: Option<&Authenticated>) -> Vec<Register> {
-    let Some(platform) = statement.and_then(Authenticated::platform) else { return Vec::new() };
+fn registers(statement: Option<&Authenticated>) -> Vec<Register> {
+    let Some(platform) = statement.and_then(Authenticated::platform).and_then(AttestedPlatform::quote) else {
+        return Vec::new();
+    };
     let values = platform.values.iter().flatten();
     platform
         .registers
@@ -170,12 +222,16 @@ const BOOTSTRAP: [(Oid, &str); 4] = [
     (oid::BOOTSTRAP_FIRST_USE, "first-use"),
 ];
 
-/// The claims about the attestation key behind a statement.
-pub(crate) fn attesting_key(statement: &Authenticated) -> Claims {
+/// The claims about the key that signed a statement.
+fn describe_attesting_key(statement: &Authenticated) -> Claims {
+    let key = match statement.signer() {
+        Signer::Module(signer) => return signer.claims.clone(),
+        Signer::Tpm(key) => key,
+    };
     let mut claims = Claims::new();
     let at = statement.index();
-    let root = statement.signer().root();
-    claims.put("spki", base64(statement.signer().spki().as_der()), Source::Signed, at);
+    let root = key.root();
+    claims.put("spki", base64(key.spki().as_der()), Source::Signed, at);
     let policies = extension(root, oid::CERTIFICATE_POLICIES).and_then(|value| CertificatePolicies::parse(value).ok());
     let policies = policies.as_ref().map(CertificatePolicies::policies).unwrap_or_default();
     if let Some((_, method)) = BOOTSTRAP.iter().find(|(oid, _)| policies.contains(oid)) {
@@ -217,10 +273,11 @@ pub(crate) fn input_rejection(error: &InputError) -> Rejection {
         InputError::Ambiguous { .. } => codes::INPUT_AMBIGUOUS,
         InputError::Bundle(defect) => return bundle_rejection(defect),
         InputError::Csr(defect) => return csr_rejection(defect),
-        InputError::Empty | InputError::Unrecognized { .. } | InputError::UnsupportedFormat(_) => {
-            codes::INPUT_UNRECOGNIZED
-        }
-        InputError::FormatWithCsr => codes::INPUT_UNRECOGNIZED,
+        InputError::Empty
+        | InputError::FormatWithCsr
+        | InputError::NotOfFormat(_)
+        | InputError::Unrecognized { .. }
+        | InputError::UnsupportedFormat(_) => codes::INPUT_UNRECOGNIZED,
         InputError::Incomplete { part, .. } if *part == "tpmTPublic" => codes::TPM_PUBLIC_MISSING,
         InputError::Incomplete { .. } => codes::INPUT_INCOMPLETE,
         InputError::Malformed { malformed, .. } => {
@@ -284,7 +341,9 @@ fn malformed_rejection(malformed: &Malformed, otherwise: Code, message: String) 
 pub(crate) fn format_of_error(error: &InputError) -> &'static str {
     match error {
         InputError::Csr(_) | InputError::FormatWithCsr => "csr",
-        InputError::Incomplete { format, .. } | InputError::UnsupportedFormat(format) => format.id(),
+        InputError::Incomplete { format, .. }
+        | InputError::NotOfFormat(format)
+        | InputError::UnsupportedFormat(format) => format.id(),
         InputError::Ambiguous { .. }
         | InputError::Bundle(_)
         | InputError::Empty

@@ -40,6 +40,7 @@ mod claims;
 pub mod crypto;
 mod describe;
 pub mod enrolment;
+mod formats;
 pub mod hex;
 mod nonce;
 pub mod path;

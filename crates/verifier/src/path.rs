@@ -16,8 +16,10 @@ mod revocation;
 mod search;
 
 pub use certificate::Deviation;
+pub(crate) use certificate::Examined;
 pub use error::{CrlDefect, PathDefect, PathError};
-pub use profile::ChainProfile;
+pub(crate) use profile::VendorRules;
+pub use profile::{ChainProfile, VendorProfile};
 pub use revocation::Revocation;
 
 use crate::Instant;

@@ -147,9 +147,12 @@ pub mod codes {
         CX509_WEAK_HASH = "cx509.weak-hash", "Vouchsafe DESIGN, Leaf profile", "The TPM-made certificate is signed over a hash weaker than SHA-256.";
         EK_TEMPLATE = "ek.template", "TCG EK Credential Profile, Default EK Templates", "The endorsement key fits no template whose parameters are known.";
         EK_MISSING = "ek.missing", "TCG EK Credential Profile, 3.2", "No endorsement key certificate was presented.";
+        FORMAT_WRAPPER = "input.malformed-wrapper", "csr-attestation-29, 4.1", "The statement is not the OCTET STRING that carries evidence of its format.";
         INPUT_AMBIGUOUS = "input.ambiguous", "Vouchsafe CONTRACT, Input", "Two parts of the input are candidates for one place in the evidence.";
         INPUT_INCOMPLETE = "input.incomplete", "Vouchsafe CONTRACT, Input", "A part of the evidence is missing.";
         INPUT_UNRECOGNIZED = "input.unrecognized", "Vouchsafe CONTRACT, Input", "The input is nothing that is known here.";
+        KEY_EXTRACTABLE = "key.extractable", "CSBR 6.2.7.4.2(2); PKCS #11, CKA_EXTRACTABLE", "Nothing shows that the key cannot leave its module.";
+        KEY_NOT_GENERATED = "key.not-generated", "CSBR 6.2.7.4.2(2); PKCS #11, CKA_LOCAL", "Nothing shows that the key was generated in its module.";
         LIMIT_CERTIFICATES = "limit.certificates", "Vouchsafe CONTRACT, Limits", "The bundle holds more certificates than are read.";
         LIMIT_CSR = "limit.csr-size", "Vouchsafe CONTRACT, Limits", "The certification request is larger than is read.";
         LIMIT_INPUT = "limit.input-size", "Vouchsafe CONTRACT, Limits", "The input is larger than is read.";
@@ -164,6 +167,10 @@ pub mod codes {
         POLICY_NONCE = "policy.nonce-required", "RFC 9334, 10.2", "Policy demands freshness by nonce and none was given.";
         POLICY_PLATFORM = "policy.platform-required", "Vouchsafe DESIGN, Policy", "Policy demands a platform statement and there is none.";
         POLICY_VIRTUAL = "policy.virtual-module", "Vouchsafe DESIGN, Claims", "Policy refuses virtual modules and the trust anchor is marked as one of theirs.";
+        POP_CONTEXT = "pop.context", "Vouchsafe DESIGN, Statement types", "The proof of possession is bound to another session, transaction or account.";
+        POP_MALFORMED = "pop.malformed", "Vouchsafe DESIGN, Statement types", "The key-pop statement does not have the form of its type.";
+        POP_NO_REQUEST = "pop.no-request", "Vouchsafe DESIGN, Statement types", "A proof of possession counts only in a certification request, whose signature covers it.";
+        POP_SEVERAL = "pop.several", "Vouchsafe DESIGN, Statement types", "The request holds more than one proof of possession.";
         TPM_BAD_SIGNATURE = "tpm.bad-signature", "TPM 2.0 Part 1, Attestation", "The signature over the attestation does not verify with the attestation key.";
         TPM_KEY_DUPLICABLE = "tpm.key-duplicable", "TPM 2.0 Part 2, TPMA_OBJECT", "The key has encryptedDuplication set: it was made to be duplicated.";
         TPM_KEY_NOT_FIXED = "tpm.key-not-fixed", "TPM 2.0 Part 2, TPMA_OBJECT", "The key has fixedTPM clear: it may leave this TPM or come from outside.";
@@ -193,7 +200,7 @@ pub mod codes {
 #[must_use]
 pub fn all_codes() -> Vec<Code> {
     let of_paths = PathError::ALL.iter().map(|(id, clause, meaning)| Code { id, clause, meaning });
-    let mut all: Vec<Code> = codes::ALL.iter().copied().chain(of_paths).collect();
+    let mut all: Vec<Code> = codes::ALL.iter().copied().chain(of_paths).chain(crate::formats::codes()).collect();
     all.sort_by_key(|code| code.id);
     all.dedup_by_key(|code| code.id);
     all

@@ -6,10 +6,11 @@ use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
 use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
 
 use crate::Nonce;
-use crate::appraise::appraise;
+use crate::appraise::{Appraised, appraise};
 use crate::authenticate::{Authentication, Context, authenticate};
 use crate::bind::{Expectation, bind};
 use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, VerificationCache, verify_signature};
+use crate::describe::describe;
 use crate::policy::{Policy, ReferenceValues};
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
@@ -24,6 +25,7 @@ pub struct Request<'a> {
     policy: &'a Policy,
     at: Instant,
     nonce: Option<&'a Nonce>,
+    possession_context: Option<&'a [u8]>,
     expected_key: Option<&'a SpkiView>,
     expected_device: Option<&'a str>,
     baseline: ReferenceValues,
@@ -40,6 +42,7 @@ impl<'a> Request<'a> {
             policy,
             at,
             nonce: None,
+            possession_context: None,
             expected_key: None,
             expected_device: None,
             baseline: ReferenceValues::none(),
@@ -51,6 +54,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn nonce(mut self, nonce: &'a Nonce) -> Self {
         self.nonce = Some(nonce);
+        self
+    }
+
+    /// Demands that a proof of possession (`key-pop`) is bound to exactly this: a digest of the session, transaction or
+    /// account in which it was asked for.
+    #[must_use]
+    pub const fn possession_context(mut self, context: &'a [u8]) -> Self {
+        self.possession_context = Some(context);
         self
     }
 
@@ -106,6 +117,8 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         trust: request.trust,
         at: request.at,
         nonce: request.nonce,
+        in_request: submission.csr().is_some(),
+        possession_context: request.possession_context,
         revocation: request.policy.revocation(),
         certificates: &certificates,
         budget,
@@ -122,7 +135,15 @@ pub fn verify(request: &Request<'_>) -> Verdict {
     } else {
         bind(&authentication, &certificates, &expectation)
     };
-    let appraisal = appraise(&authentication, &binding, request.policy, &request.baseline, request.nonce.is_some());
+    let descriptions = describe(&authentication, &binding, &[request.policy.references(), &request.baseline]);
+    let appraisal = appraise(&Appraised {
+        authentication: &authentication,
+        binding: &binding,
+        descriptions: &descriptions,
+        policy: request.policy,
+        baseline: &request.baseline,
+        nonce_given: request.nonce.is_some(),
+    });
     Verdict::conclude(Findings {
         submission,
         policy: request.policy,
@@ -131,13 +152,14 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         authentication,
         binding,
         appraisal,
-        baseline: &request.baseline,
+        descriptions,
     })
 }
 
 /// A request without any statement has said so; that it binds nothing would only repeat it.
 fn has_nothing_to_bind(authentication: &Authentication, request_failures: &[Rejection]) -> bool {
     authentication.statements.is_empty()
+        && authentication.possession.is_none()
         && request_failures.iter().any(|failure| failure.code() == codes::CSR_NO_ATTESTATION.id)
 }
 

@@ -7,8 +7,8 @@ use crate::appraise::Appraisal;
 use crate::authenticate::{Authenticated, Authentication, Skipped};
 use crate::bind::{Binding, Device, Edge, is_key_format};
 use crate::claims::Claims;
-use crate::describe::{self, Register};
-use crate::policy::{PlatformDemand, Policy, ReferenceValues};
+use crate::describe::{self, Descriptions, Register};
+use crate::policy::{PlatformDemand, Policy};
 use crate::rejection::Rejection;
 use crate::time::Instant;
 
@@ -137,17 +137,18 @@ pub(crate) struct Findings<'a> {
     pub authentication: Authentication,
     pub binding: Binding,
     pub appraisal: Appraisal,
-    pub baseline: &'a ReferenceValues,
+    pub descriptions: Descriptions,
 }
 
 impl Verdict {
     /// Decides. This is the only place where anything is ever accepted: no failure of any kind, a key statement
     /// about the key, everything bound, and of the platform what policy asks.
     pub(crate) fn conclude(findings: Findings<'_>) -> Self {
-        let Findings { submission, policy, at, request_failures, authentication, binding, appraisal, baseline } =
+        let Findings { submission, policy, at, request_failures, authentication, binding, appraisal, descriptions } =
             findings;
-        let key = key_section(&authentication, &binding, &appraisal);
-        let platform = platform_section(&authentication, &binding, &appraisal, &[policy.references(), baseline]);
+        let Descriptions { keys, platform, attesting_key, registers } = descriptions;
+        let key = key_section(&authentication, &binding, &appraisal, keys);
+        let platform = platform_section(&authentication, &binding, &appraisal, platform);
         let bound = match (binding.violations.is_empty(), binding.keys.is_empty()) {
             (false, _) => Outcome::Rejected,
             (true, false) => Outcome::Accepted,
@@ -168,7 +169,6 @@ impl Verdict {
         reasons.extend(appraisal.platform);
         let accepted =
             reasons.is_empty() && key.outcome == Outcome::Accepted && bound == Outcome::Accepted && platform_suffices;
-        let signer = binding.keys.first().and_then(|place| authentication.statements.get(*place));
         Self {
             accepted,
             policy: policy.name().to_owned(),
@@ -176,8 +176,8 @@ impl Verdict {
             at,
             device: binding.device,
             key,
-            attesting_key: signer.map(describe::attesting_key).unwrap_or_default(),
-            registers: describe::registers(binding.platform.and_then(|place| authentication.statements.get(place))),
+            attesting_key,
+            registers,
             platform,
             binding: bound,
             edges: binding.edges,
@@ -343,33 +343,38 @@ fn failures(authentication: &Authentication, of_key: bool) -> Vec<Rejection> {
         .collect()
 }
 
-fn key_section(authentication: &Authentication, binding: &Binding, appraisal: &Appraisal) -> Section {
+fn key_section(
+    authentication: &Authentication,
+    binding: &Binding,
+    appraisal: &Appraisal,
+    claims: Vec<Claims>,
+) -> Section {
     let mut reasons = failures(authentication, true);
-    let any = !reasons.is_empty() || authentication.statements.iter().any(|statement| statement.key().is_some());
+    let any = !reasons.is_empty() || authentication.statements.iter().any(Authenticated::is_about_keys);
     let about_key = |rejection: &&Rejection| describe::is_about_key(rejection);
     reasons.extend(binding.violations.iter().filter(about_key).cloned());
     reasons.extend(appraisal.key.iter().cloned());
-    let statement = binding.keys.first().and_then(|place| authentication.statements.get(*place));
-    let outcome = match (any, reasons.is_empty() && statement.is_some()) {
+    let outcome = match (any, reasons.is_empty() && !binding.keys.is_empty()) {
         (_, true) => Outcome::Accepted,
         (true, false) => Outcome::Rejected,
         (false, false) => Outcome::Absent,
     };
-    Section { outcome, reasons, claims: statement.map(describe::key).unwrap_or_default() }
+    Section { outcome, reasons, claims: claims.into_iter().next().unwrap_or_default() }
 }
 
 fn platform_section(
     authentication: &Authentication,
     binding: &Binding,
     appraisal: &Appraisal,
-    references: &[&ReferenceValues],
+    claims: Claims,
 ) -> Section {
     let mut reasons = failures(authentication, false);
-    let present =
-        !reasons.is_empty() || authentication.statements.iter().any(|statement| statement.platform().is_some());
+    let present = !reasons.is_empty()
+        || binding.platform.is_some()
+        || authentication.statements.iter().any(Authenticated::is_about_platform_alone);
     let of_platform = |rejection: &&Rejection| {
         let statement = authentication.statements.iter().find(|found| Some(found.index()) == rejection.statement());
-        statement.is_some_and(|statement| statement.platform().is_some())
+        statement.is_some_and(Authenticated::is_about_platform_alone)
     };
     reasons.extend(binding.violations.iter().filter(of_platform).cloned());
     if present && reasons.is_empty() && binding.platform.is_none() {
@@ -377,24 +382,22 @@ fn platform_section(
         reasons.extend(binding.violations.iter().cloned());
     }
     reasons.extend(appraisal.platform.iter().cloned());
-    let statement = binding.platform.and_then(|place| authentication.statements.get(place));
-    let outcome = match (statement, present) {
+    let outcome = match (binding.platform, present) {
         (Some(_), _) if reasons.is_empty() => Outcome::Accepted,
         (None, false) => Outcome::Absent,
         (Some(_) | None, _) => Outcome::Rejected,
     };
-    let claims = statement.map(|statement| describe::platform(statement, references)).unwrap_or_default();
     Section { outcome, reasons, claims }
 }
 
+/// How fresh each statement is; one that was not authenticated is not.
 fn freshness(submission: &Submission, authentication: &Authentication) -> Vec<Freshness> {
-    (0..submission.statements().len())
-        .map(|index| {
-            let answered = authentication
-                .statements
-                .iter()
-                .any(|found| found.index() == index && Authenticated::answers_nonce(found));
-            if answered { Freshness::Nonce } else { Freshness::None }
-        })
-        .collect()
+    let mut freshness = vec![Freshness::None; submission.statements().len()];
+    let authenticated = authentication.statements.iter().map(|found| (found.index(), found.freshness()));
+    for (index, found) in authenticated.chain(authentication.possession) {
+        if let Some(place) = freshness.get_mut(index) {
+            *place = found;
+        }
+    }
+    freshness
 }

@@ -33,9 +33,8 @@ pub(super) fn assemble(parts: Parts, format: Option<FormatId>) -> Result<Submiss
         FormatId::TpmCertify => assemble_certify(parts),
         FormatId::TpmQuote => assemble_quote(parts),
         FormatId::TpmCertifyX509 => assemble_certify_x509(parts),
-        FormatId::TpmEk | FormatId::PkixEvidence | FormatId::KeyPop | FormatId::Cmw => {
-            Err(InputError::UnsupportedFormat(format))
-        }
+        FormatId::Listed(_) => Err(InputError::NotOfFormat(format)),
+        FormatId::TpmEk | FormatId::KeyPop | FormatId::Cmw => Err(InputError::UnsupportedFormat(format)),
     }
 }
 

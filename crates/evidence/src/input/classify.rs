@@ -33,8 +33,8 @@ pub(super) struct Parts {
     pub(super) opaque: Vec<Named<Vec<u8>>>,
 }
 
-/// Sorts files into kinds.
-pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
+/// Refuses input that is empty or too large, before anything of it is read.
+pub(super) fn check_octets(files: &[InputFile<'_>]) -> Result<(), InputError> {
     let octets = files.iter().fold(0_usize, |sum, file| sum.saturating_add(file.bytes.len()));
     if octets > limits::INPUT_OCTETS {
         return Err(InputError::OverLimit { what: "input octets", limit: limits::INPUT_OCTETS });
@@ -42,6 +42,11 @@ pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
     if octets == 0 {
         return Err(InputError::Empty);
     }
+    Ok(())
+}
+
+/// Sorts files into kinds.
+pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
     let mut parts = Parts::default();
     for file in files {
         if !is_long_der(file.bytes) && pem::is_pem(file.bytes) {
@@ -59,7 +64,7 @@ pub(super) fn classify(files: &[InputFile<'_>]) -> Result<Parts, InputError> {
 
 /// Whether a file is one SEQUENCE whose length takes more than one octet. Such a file is not text, whatever stands in
 /// its strings: the first octet of such a length is none of ASCII.
-fn is_long_der(bytes: &[u8]) -> bool {
+pub(super) fn is_long_der(bytes: &[u8]) -> bool {
     match bytes {
         [leading, 0x81..=0x84, ..] if *leading == Tag::SEQUENCE.leading_octet() => {
             Element::parse(bytes, "SEQUENCE").is_ok()

@@ -21,6 +21,14 @@ use crate::x509::spki::significant;
 use crate::x509::{NameView, NamedCurve, SpkiView};
 use crate::{Malformed, Reason};
 
+/// The DER of one OCTET STRING.
+#[must_use]
+pub fn octet_string(contents: &[u8]) -> Vec<u8> {
+    let mut writer = DerWriter::new();
+    writer.octet_string(contents);
+    writer.into_der()
+}
+
 /// The DER of an AlgorithmIdentifier of an algorithm without parameters.
 #[must_use]
 pub fn algorithm_identifier(algorithm: Oid) -> Vec<u8> {

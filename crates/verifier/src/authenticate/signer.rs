@@ -230,9 +230,9 @@ fn family(format: FormatId) -> (Family, Oid, ChainProfile) {
         FormatId::TpmCertify
         | FormatId::TpmQuote
         | FormatId::TpmEk
-        | FormatId::PkixEvidence
         | FormatId::KeyPop
-        | FormatId::Cmw => (Family::Attest, oid::KP_AIK_CERTIFICATE, ChainProfile::AkAttest),
+        | FormatId::Cmw
+        | FormatId::Listed(_) => (Family::Attest, oid::KP_AIK_CERTIFICATE, ChainProfile::AkAttest),
     }
 }
 
@@ -372,10 +372,9 @@ pub(super) fn linked(
 ) -> Result<Option<AttestingKey>, Rejection> {
     let Some((attest, signature)) = attestation else { return Ok(None) };
     for link in authenticated {
-        let Some(public) = link.key().and_then(|key| key.public.as_ref()).filter(|public| can_only_attest(public))
-        else {
-            continue;
-        };
+        let Some(signer) = link.signer().tpm() else { continue };
+        let publics = link.keys().iter().filter_map(|key| key.tpm()?.public.as_ref());
+        let Some(public) = publics.into_iter().find(|public| can_only_attest(public)) else { continue };
         let Some(spki) = public.spki() else { continue };
         if link.format() != FormatId::TpmCertify {
             continue;
@@ -383,7 +382,7 @@ pub(super) fn linked(
         match tpm_signature::verify(&mut context.budget, &spki, signature, attest) {
             Ok(()) => {
                 // The link's root must be trusted for this format too: a root good for one is nothing for another.
-                let root_key = link.signer().root_key().clone();
+                let root_key = signer.root_key().clone();
                 let root = certified(format, &root_key, None, context)?.root().clone();
                 let endorser = Endorser::Link { root, root_key };
                 return Ok(Some(AttestingKey { spki, endorser }));

@@ -4,7 +4,7 @@ use vouchsafe_evidence::statement::TpmCertify;
 use vouchsafe_evidence::tpm::{Attested, Name, TpmsAttest, TpmtPublic};
 
 use super::tpm_quote::parse_attest;
-use super::{AttestedKey, Subject};
+use super::{AttestedKey, KeyProperties, Subject, TpmKey};
 use crate::rejection::{Rejection, codes};
 
 /// A parsed statement, not yet believed.
@@ -66,13 +66,13 @@ impl Certify {
         }
         let spki = self.public.spki().ok_or_else(|| Rejection::plain(codes::TPM_KEY_TYPE))?;
         let qualifying = self.attest.extra_data().to_vec();
-        let key = AttestedKey {
-            spki,
+        let key = TpmKey {
             attributes: self.public.attributes(),
             public: Some(self.public),
             qualified_name: Some(self.qualified_name),
         };
-        Ok((qualifying, Subject::Key(key)))
+        let properties = KeyProperties::Tpm(Box::new(key));
+        Ok((qualifying, Subject::Key(AttestedKey { spki: Some(spki), properties })))
     }
 }
 

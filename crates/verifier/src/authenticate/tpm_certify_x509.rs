@@ -12,7 +12,7 @@ use vouchsafe_evidence::x509::extensions::{self, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, Version};
 
 use super::tpm_certify::strong_name;
-use super::{AkCertificates, AttestedKey, AttestingKey, Context, Subject, signer};
+use super::{AkCertificates, AttestedKey, AttestingKey, Context, KeyProperties, Subject, TpmKey, signer};
 use crate::crypto::SignatureAlgorithm;
 use crate::rejection::{Code, Rejection, codes};
 use crate::time::Instant;
@@ -100,8 +100,8 @@ impl CertifyX509 {
             (None, _, Some(extension)) => (extension, None),
             (_, _, None) => return Err(Rejection::plain(codes::CX509_ATTRIBUTES_MISSING)),
         };
-        let key = AttestedKey { spki: self.leaf.spki().clone(), attributes, public, qualified_name: None };
-        Ok((self.nonce, Subject::Key(key)))
+        let properties = KeyProperties::Tpm(Box::new(TpmKey { attributes, public, qualified_name: None }));
+        Ok((self.nonce, Subject::Key(AttestedKey { spki: Some(self.leaf.spki().clone()), properties })))
     }
 }
 

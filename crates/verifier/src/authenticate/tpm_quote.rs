@@ -3,7 +3,7 @@
 use vouchsafe_evidence::statement::TpmQuote;
 use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrSelection, TpmsAttest};
 
-use super::{AttestedPlatform, Subject};
+use super::{Quoted, Subject};
 use crate::rejection::{Rejection, codes};
 
 /// A parsed statement, not yet believed.
@@ -56,7 +56,7 @@ impl Quote {
         let registers: Vec<(HashAlg, u8)> = self.selection.registers().collect();
         let values = self.values.as_deref().map(|values| self.checked_values(values)).transpose()?;
         let qualifying = self.attest.extra_data().to_vec();
-        Ok((qualifying, Subject::Platform(AttestedPlatform { attest: self.attest, registers, values })))
+        Ok((qualifying, Subject::Platform(Quoted { attest: self.attest, registers, values })))
     }
 
     fn checked_values(&self, values: &[u8]) -> Result<Vec<Vec<u8>>, Rejection> {

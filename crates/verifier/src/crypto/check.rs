@@ -12,6 +12,8 @@ use super::{MEMO_OCTETS, PssSalt, SignatureAlgorithm, SignatureBudget};
 const RSA_BITS_ACCEPTED_MIN: usize = 2048;
 /// Smallest RSA public exponent whose signatures count (FIPS 186-5, section 5.4): 65537.
 const RSA_EXPONENT_MIN: [u8; 3] = [0x01, 0x00, 0x01];
+/// The exponent of RSA keys that were made before that was the rule.
+const RSA_EXPONENT_SMALL: [u8; 1] = [3];
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -61,21 +63,49 @@ pub fn verify_signature(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), SignatureError> {
-    if algorithm.hash() == Some(HashAlg::Sha1) {
-        return Err(SignatureError::WeakAlgorithm { algorithm });
-    }
-    let check = prepare(key, algorithm, message, signature)?.hashed();
+    verify_legacy_signature(budget, key, algorithm, (message, signature), Legacy::REFUSED)
+}
+
+/// What is otherwise too weak and still counts, for keys that are known to do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Legacy {
+    /// RSASSA-PKCS1-v1_5 with SHA-1.
+    pub sha1: bool,
+    /// RSA keys with the public exponent 3.
+    pub small_exponent: bool,
+}
+
+impl Legacy {
+    /// Nothing too weak counts.
+    pub(crate) const REFUSED: Self = Self { sha1: false, small_exponent: false };
+}
+
+/// As [`verify_signature`], where what `legacy` says counts too.
+pub(crate) fn verify_legacy_signature(
+    budget: &mut SignatureBudget,
+    key: &SpkiView,
+    algorithm: SignatureAlgorithm,
+    (message, signature): (&[u8], &[u8]),
+    legacy: Legacy,
+) -> Result<(), SignatureError> {
+    check_hash(algorithm, legacy)?;
+    let check = prepare(key, algorithm, message, signature, legacy)?.hashed();
     let identity = [key.as_der(), &algorithm.tag(), check.signed(), signature];
     budget.answer(&identity, || check.is_valid())
 }
 
-/// Whether signatures over SHA-1 count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sha1 {
-    /// By RSASSA-PKCS1-v1_5, for keys that an administrator pinned.
-    Accepted,
-    /// Never.
-    Refused,
+/// Whether the hash of an algorithm is strong enough.
+fn check_hash(algorithm: SignatureAlgorithm, legacy: Legacy) -> Result<(), SignatureError> {
+    match algorithm {
+        SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1) if legacy.sha1 => Ok(()),
+        SignatureAlgorithm::Ecdsa(HashAlg::Sha1)
+        | SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1)
+        | SignatureAlgorithm::RsaPss(HashAlg::Sha1, _) => Err(SignatureError::WeakAlgorithm { algorithm }),
+        SignatureAlgorithm::Ecdsa(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
+        | SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
+        | SignatureAlgorithm::RsaPss(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512, _)
+        | SignatureAlgorithm::Ed25519 => Ok(()),
+    }
 }
 
 /// Checks the signature of a certification authority, on a certificate or a revocation list. As
@@ -89,24 +119,10 @@ pub(crate) fn verify_authority_signature(
     algorithm: SignatureAlgorithm,
     (message, sha256): (&[u8], Option<&[u8; MEMO_OCTETS]>),
     signature: &[u8],
-    sha1: Sha1,
+    legacy: Legacy,
 ) -> Result<(), SignatureError> {
-    let weak = SignatureError::WeakAlgorithm { algorithm };
-    match (algorithm, sha1) {
-        (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1), Sha1::Accepted) => {}
-        (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha1), Sha1::Refused)
-        | (SignatureAlgorithm::Ecdsa(HashAlg::Sha1) | SignatureAlgorithm::RsaPss(HashAlg::Sha1, _), _) => {
-            return Err(weak);
-        }
-        (
-            SignatureAlgorithm::Ecdsa(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
-            | SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
-            | SignatureAlgorithm::RsaPss(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512, _)
-            | SignatureAlgorithm::Ed25519,
-            _,
-        ) => {}
-    }
-    let check = prepare(key, algorithm, message, signature)?;
+    check_hash(algorithm, legacy)?;
+    let check = prepare(key, algorithm, message, signature, legacy)?;
     match sha256 {
         None => {
             let check = check.hashed();
@@ -183,6 +199,7 @@ fn prepare<'a>(
     algorithm: SignatureAlgorithm,
     message: &'a [u8],
     signature: &'a [u8],
+    legacy: Legacy,
 ) -> Result<Check<'a>, SignatureError> {
     let mismatch = SignatureError::KeyMismatch { algorithm };
     let kind = match (key.key(), algorithm) {
@@ -190,14 +207,14 @@ fn prepare<'a>(
             if *scheme != RsaScheme::Any {
                 return Err(mismatch);
             }
-            check_rsa_strength(modulus, exponent)?;
+            check_rsa_strength(modulus, exponent, legacy)?;
             CheckKind::Rsa { modulus, exponent, choices: vec![pkcs1_parameters(hash)] }
         }
         (PublicKey::Rsa { modulus, exponent, scheme }, SignatureAlgorithm::RsaPss(hash, salt)) => {
             if *scheme == RsaScheme::Oaep {
                 return Err(mismatch);
             }
-            check_rsa_strength(modulus, exponent)?;
+            check_rsa_strength(modulus, exponent, legacy)?;
             CheckKind::Rsa { modulus, exponent, choices: pss_parameters(hash, salt).ok_or(mismatch)? }
         }
         (PublicKey::Ec { curve, x, y }, SignatureAlgorithm::Ecdsa(hash)) => {
@@ -247,10 +264,11 @@ pub fn verify_tpm_signature(
     }
 }
 
-fn check_rsa_strength(modulus: &[u8], exponent: &[u8]) -> Result<(), SignatureError> {
+fn check_rsa_strength(modulus: &[u8], exponent: &[u8], legacy: Legacy) -> Result<(), SignatureError> {
     let modulus_bits = bits(modulus);
     let large = exponent.len() > RSA_EXPONENT_MIN.len()
         || (exponent.len() == RSA_EXPONENT_MIN.len() && exponent >= RSA_EXPONENT_MIN.as_slice());
+    let large = large || (legacy.small_exponent && exponent == RSA_EXPONENT_SMALL);
     let odd = exponent.last().is_some_and(|last| last & 1 == 1);
     if modulus_bits < RSA_BITS_ACCEPTED_MIN || !large || !odd {
         return Err(SignatureError::WeakKey { modulus_bits });

@@ -20,6 +20,8 @@ use crate::Instant;
 pub enum Deviation {
     /// The certificate of an endorsement key does not state its purpose; its issuer is pinned for that.
     EkPurposeAbsent,
+    /// It does not state whether it is a CA, as it should; its issuer is pinned for that.
+    BasicConstraintsAbsent,
     /// The last certificate does not state its key usage.
     KeyUsageAbsent,
     /// The encoding is not strict.
@@ -33,6 +35,7 @@ impl Deviation {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::BasicConstraintsAbsent => "basic-constraints-absent",
             Self::EkPurposeAbsent => "ek-purpose-absent",
             Self::KeyUsageAbsent => "key-usage-absent",
             Self::Quirk(quirk) => quirk.label(),
@@ -58,7 +61,7 @@ const PROCESSED: [Oid; 11] = [
 
 /// The extensions of one certificate, read once.
 #[derive(Debug)]
-pub(super) struct Examined {
+pub(crate) struct Examined {
     version: Version,
     has_subject: bool,
     quirks: Vec<Quirk>,
@@ -76,13 +79,13 @@ pub(super) struct Examined {
 }
 
 impl Examined {
-    /// Reads the extensions of `certificate`.
+    /// Reads the extensions of `certificate`; those of `processed` are left to others.
     ///
     /// # Errors
     /// An extension is there twice, is critical and unknown, or is malformed and decides something.
-    pub(super) fn new(certificate: &CertView) -> Result<Self, PathError> {
+    pub(super) fn new(certificate: &CertView, processed: &[Oid]) -> Result<Self, PathError> {
         let fail = |defect| PathError::of_certificate(defect, certificate);
-        check_types(certificate).map_err(fail)?;
+        check_types(certificate, processed).map_err(fail)?;
         Self::read(certificate).map_err(|malformed| fail(PathDefect::MalformedExtension(malformed)))
     }
 
@@ -164,33 +167,38 @@ impl Examined {
         }
     }
 
-    pub(super) fn is_ca(&self) -> bool {
+    pub(crate) fn is_ca(&self) -> bool {
         self.basic_constraints.is_some_and(|constraints| constraints.ca)
     }
 
-    pub(super) fn path_length(&self) -> Option<u64> {
+    /// Whether it states whether it is a CA.
+    pub(crate) const fn states_basic_constraints(&self) -> bool {
+        self.basic_constraints.is_some()
+    }
+
+    pub(crate) fn path_length(&self) -> Option<u64> {
         self.basic_constraints.and_then(|constraints| constraints.path_length)
     }
 
-    pub(super) const fn key_usage(&self) -> Option<KeyUsage> {
+    pub(crate) const fn key_usage(&self) -> Option<KeyUsage> {
         self.key_usage
     }
 
-    pub(super) fn quirks(&self) -> &[Quirk] {
+    pub(crate) fn quirks(&self) -> &[Quirk] {
         &self.quirks
     }
 
     /// Whether it states purposes at all.
-    pub(super) const fn states_purposes(&self) -> bool {
+    pub(crate) const fn states_purposes(&self) -> bool {
         self.purposes.is_some()
     }
 
     /// Its purposes; none, where it states none.
-    pub(super) fn purposes(&self) -> &[Oid] {
+    pub(crate) fn purposes(&self) -> &[Oid] {
         self.purposes.as_ref().map_or(&[], ExtendedKeyUsage::purposes)
     }
 
-    pub(super) const fn purposes_are_critical(&self) -> bool {
+    pub(crate) const fn purposes_are_critical(&self) -> bool {
         self.purposes_are_critical
     }
 
@@ -224,14 +232,15 @@ pub(super) fn alternative_names(certificate: &CertView) -> Result<Vec<GeneralNam
 }
 
 /// Whether no extension is there twice and every critical one is processed.
-fn check_types(certificate: &CertView) -> Result<(), PathDefect> {
+fn check_types(certificate: &CertView, processed: &[Oid]) -> Result<(), PathDefect> {
     let mut seen: Vec<Oid> = Vec::new();
     for extension in certificate.extensions() {
         if seen.contains(&extension.oid()) {
             return Err(PathDefect::DuplicateExtension(extension.oid()));
         }
         seen.push(extension.oid());
-        if extension.is_critical() && !PROCESSED.contains(&extension.oid()) {
+        let is_processed = PROCESSED.contains(&extension.oid()) || processed.contains(&extension.oid());
+        if extension.is_critical() && !is_processed {
             return Err(PathDefect::UnknownCritical(extension.oid()));
         }
     }

@@ -1,8 +1,8 @@
 //! What each kind of chain demands beyond RFC 5280.
 
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::Quirk;
 use vouchsafe_evidence::x509::extensions::KeyUsage;
+use vouchsafe_evidence::x509::{Quirk, SpkiView};
 
 use super::certificate::{Deviation, Examined};
 use super::error::PathDefect;
@@ -24,6 +24,49 @@ pub enum ChainProfile {
     /// The certificate of an endorsement key: purpose 2.23.133.8.1, key usage keyEncipherment or keyAgreement
     /// where it is stated, no CA.
     Ek,
+    /// A chain of a listed format's makers, by the rules of that format's module.
+    Vendor(VendorProfile),
+}
+
+/// The rules for a chain of a listed format's makers. Each format's module has its own, one for each kind of chain.
+#[derive(Clone, Copy, Debug)]
+pub struct VendorProfile(&'static VendorRules);
+
+/// What a kind of vendor chain demands beyond RFC 5280, and what is tolerated of it.
+#[derive(Debug)]
+pub(crate) struct VendorRules {
+    /// What tells this kind of chain from all others.
+    pub name: &'static str,
+    /// Deviations from strict DER that the makers' certificates are known to show.
+    pub quirks: &'static [Quirk],
+    /// Extensions of the makers' own that the module reads, or that mislead nobody: they may be critical.
+    pub processed: &'static [Oid],
+    /// Whether the last certificate is what the module wants, and what is tolerated of it. The second argument is what
+    /// the key right above is allowed.
+    pub check_last: fn(&Examined, Allowances) -> Result<Vec<Deviation>, PathDefect>,
+    /// Keys of the makers that may do what others may not: SHA-256 of their SubjectPublicKeyInfo, and what.
+    pub pinned: &'static [([u8; 32], Allowances)],
+}
+
+impl VendorProfile {
+    /// The profile with these rules.
+    pub(crate) const fn new(rules: &'static VendorRules) -> Self {
+        Self(rules)
+    }
+}
+
+impl PartialEq for VendorProfile {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for VendorProfile {}
+
+impl std::hash::Hash for VendorProfile {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
 }
 
 /// Purposes of which an attesting key's certificate holds exactly one. One that holds any never issues.
@@ -51,7 +94,7 @@ impl ChainProfile {
     /// Certificates that hang beneath the last one of the path and count against path lengths.
     pub(super) const fn certificates_beneath(self) -> usize {
         match self {
-            Self::AkAttest | Self::Ek => 0,
+            Self::AkAttest | Self::Ek | Self::Vendor(_) => 0,
             Self::AkCertifyX509 => 1,
         }
     }
@@ -62,15 +105,29 @@ impl ChainProfile {
             Self::AkAttest => &AK_QUIRKS,
             Self::AkCertifyX509 => &[],
             Self::Ek => &EK_QUIRKS,
+            Self::Vendor(profile) => profile.0.quirks,
         }
     }
 
-    /// What the marks on an issuer's key may allow in such a chain: of the vendors' chains what vendors made and an
-    /// administrator accepted, of our own nothing.
-    pub(super) const fn usable(self, marked: Allowances) -> Allowances {
+    /// Extensions beyond those of RFC 5280 that may be critical in such a chain.
+    pub(super) const fn processed(self) -> &'static [Oid] {
+        match self {
+            Self::AkAttest | Self::AkCertifyX509 | Self::Ek => &[],
+            Self::Vendor(profile) => profile.0.processed,
+        }
+    }
+
+    /// What this issuer's key is allowed in such a chain: of the vendors' chains what vendors are known to do, or an
+    /// administrator accepted by a mark; of our own nothing.
+    pub(super) fn usable(self, key: &SpkiView, marked: Allowances) -> Allowances {
         match self {
             Self::AkAttest | Self::AkCertifyX509 => Allowances::NONE,
             Self::Ek => marked,
+            Self::Vendor(profile) => {
+                let fingerprint = key.sha256();
+                let pinned = profile.0.pinned.iter().filter(|(pinned, _)| *pinned == fingerprint);
+                pinned.fold(marked, |all, (_, allowances)| all.or(*allowances))
+            }
         }
     }
 
@@ -93,6 +150,7 @@ impl ChainProfile {
             Self::AkAttest => check_ak_attest(certificate),
             Self::AkCertifyX509 => check_ak_certify_x509(certificate),
             Self::Ek => check_ek(certificate, issuer),
+            Self::Vendor(profile) => (profile.0.check_last)(certificate, issuer),
         }
     }
 }

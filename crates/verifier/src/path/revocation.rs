@@ -9,7 +9,7 @@ use vouchsafe_evidence::x509::{CertView, CrlView, NameView, SpkiView};
 
 use super::error::{CrlDefect, PathDefect};
 use crate::Instant;
-use crate::crypto::{Sha1, SignatureAlgorithm, SignatureBudget, SignatureError, verify_authority_signature};
+use crate::crypto::{Legacy, SignatureAlgorithm, SignatureBudget, SignatureError, verify_authority_signature};
 use crate::policy::{IndirectStance, RevocationDemand, Stance};
 use crate::trust::TrustCrl;
 
@@ -160,7 +160,7 @@ impl Inquiry<'_, '_> {
         };
         let signed = (list.tbs(), Some(&list.tbs_sha256()));
         let (key, signature) = (self.issuer.key, list.signature());
-        match verify_authority_signature(self.budget, key, algorithm, signed, signature, Sha1::Refused) {
+        match verify_authority_signature(self.budget, key, algorithm, signed, signature, Legacy::REFUSED) {
             Ok(()) => Ok(None),
             Err(SignatureError::BudgetExhausted { .. }) => Err(PathDefect::SignatureLimit),
             Err(SignatureError::Invalid | SignatureError::KeyMismatch { .. }) => Ok(Some(CrlDefect::BadSignature)),

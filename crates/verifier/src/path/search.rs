@@ -17,7 +17,7 @@ use super::names::Constraints;
 use super::policy::PolicyState;
 use super::profile::ChainProfile;
 use super::revocation::{self, ListIssuer, Revocation};
-use crate::crypto::{Sha1, SignatureAlgorithm, SignatureBudget, SignatureError, verify_authority_signature};
+use crate::crypto::{Legacy, SignatureAlgorithm, SignatureBudget, SignatureError, verify_authority_signature};
 use crate::trust::{Allowances, FormatTrust, TrustAnchor};
 
 /// How often one certificate is considered at different places of different paths. Honest bundles need one or
@@ -108,7 +108,7 @@ impl<'a, 'b> Search<'a, 'b> {
             .into_iter()
             .map(|certificate| Candidate {
                 certificate,
-                examined: Examined::new(certificate).map(Arc::new),
+                examined: Examined::new(certificate, inputs.profile.processed()).map(Arc::new),
                 expansions: 0,
             })
             .collect();
@@ -219,8 +219,9 @@ impl<'a, 'b> Search<'a, 'b> {
         if issuer.name.is_some_and(|name| !certificate.issuer().matches(name)) {
             return Ok(Issued::No);
         }
-        let sha1 = if issuer.allowances.sha1 { Sha1::Accepted } else { Sha1::Refused };
-        let defect = match check_signature(certificate, issuer.key, sha1, self.budget) {
+        let Allowances { sha1, small_exponent, .. } = issuer.allowances;
+        let legacy = Legacy { sha1, small_exponent };
+        let defect = match check_signature(certificate, issuer.key, legacy, self.budget) {
             Ok(issued) => return Ok(issued),
             Err(PathDefect::SignatureLimit) => return Err(PathError::of_path(PathDefect::SignatureLimit)),
             // A bare key is tried on everything; that it did not sign something is nothing to report.
@@ -282,7 +283,7 @@ impl<'a, 'b> Search<'a, 'b> {
             key: certificate.spki(),
             key_identifier: examined.subject_key_identifier().map(<[u8]>::to_vec),
             may_sign_lists: examined.may_sign_lists(),
-            allowances: self.inputs.profile.usable(self.trust.allowances(certificate.spki())),
+            allowances: self.inputs.profile.usable(certificate.spki(), self.trust.allowances(certificate.spki())),
             path_length: path_length.min(examined.path_length().unwrap_or(UNLIMITED)),
             constraints,
             policy: policy.beneath(examined.policies(), is_self_issued),
@@ -295,7 +296,7 @@ impl<'a, 'b> Search<'a, 'b> {
     /// The last certificate beneath `above` (RFC 5280, sections 6.1.3 and 6.1.5), and its profile.
     fn conclude(&mut self, above: &Issuer<'a>, issued: Issued) -> Result<Way, PathError> {
         let fail = |defect| PathError::of_certificate(defect, self.last);
-        let examined = Examined::new(self.last)?;
+        let examined = Examined::new(self.last, self.inputs.profile.processed())?;
         examined.check_encoding(self.inputs.profile.allowed_quirks()).map_err(fail)?;
         examined.check_validity(self.inputs.at).map_err(fail)?;
         let tolerated = self.inputs.profile.check_last(&examined, above.allowances).map_err(fail)?;
@@ -322,7 +323,7 @@ impl<'a, 'b> Search<'a, 'b> {
             key: anchor.key(),
             key_identifier: None,
             may_sign_lists: true,
-            allowances: self.inputs.profile.usable(self.trust.allowances(anchor.key())),
+            allowances: self.inputs.profile.usable(anchor.key(), self.trust.allowances(anchor.key())),
             path_length: UNLIMITED,
             constraints: Vec::new(),
             policy: PolicyState::new(),
@@ -332,7 +333,7 @@ impl<'a, 'b> Search<'a, 'b> {
         };
         if let Some(certificate) = anchor.certificate() {
             let fail = |defect| PathError::of_certificate(defect, certificate);
-            let examined = Examined::new(certificate)?;
+            let examined = Examined::new(certificate, self.inputs.profile.processed())?;
             examined.check_validity(self.inputs.at).map_err(fail)?;
             examined.check_may_be_anchor().map_err(fail)?;
             ChainProfile::check_issuer(&examined).map_err(fail)?;
@@ -360,7 +361,7 @@ fn tolerate(deviations: &mut Vec<Deviation>, examined: &Examined, issued: Issued
 fn check_signature(
     certificate: &CertView,
     key: &SpkiView,
-    sha1: Sha1,
+    legacy: Legacy,
     budget: &mut SignatureBudget,
 ) -> Result<Issued, PathDefect> {
     if certificate.inner_algorithm().as_der() != certificate.outer_algorithm().as_der() {
@@ -369,7 +370,7 @@ fn check_signature(
     let algorithm =
         SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der()).map_err(|_| PathDefect::WeakAlgorithm)?;
     let signed = (certificate.tbs(), None);
-    match verify_authority_signature(budget, key, algorithm, signed, certificate.signature(), sha1) {
+    match verify_authority_signature(budget, key, algorithm, signed, certificate.signature(), legacy) {
         Ok(()) if algorithm.hash() == Some(HashAlg::Sha1) => Ok(Issued::BySha1),
         Ok(()) => Ok(Issued::Yes),
         Err(SignatureError::BudgetExhausted { .. }) => Err(PathDefect::SignatureLimit),

@@ -29,15 +29,25 @@ pub struct Allowances {
     pub sha1: bool,
     /// `missing_ek_purpose = "accept"`: EK certificates that it issued may lack the extension that says so.
     pub missing_ek_purpose: bool,
+    /// `missing_basic_constraints = "accept"`: certificates that it issued to attesting keys may lack the extension.
+    pub missing_basic_constraints: bool,
+    /// `small_exponent = "accept"`: its RSA signatures count although its public exponent is 3.
+    pub small_exponent: bool,
 }
 
 impl Allowances {
     /// Nothing out of the ordinary.
-    pub const NONE: Self = Self { sha1: false, missing_ek_purpose: false };
+    pub const NONE: Self =
+        Self { sha1: false, missing_ek_purpose: false, missing_basic_constraints: false, small_exponent: false };
 
     /// What either allows.
-    pub(super) const fn or(self, other: Self) -> Self {
-        Self { sha1: self.sha1 || other.sha1, missing_ek_purpose: self.missing_ek_purpose || other.missing_ek_purpose }
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self {
+            sha1: self.sha1 || other.sha1,
+            missing_ek_purpose: self.missing_ek_purpose || other.missing_ek_purpose,
+            missing_basic_constraints: self.missing_basic_constraints || other.missing_basic_constraints,
+            small_exponent: self.small_exponent || other.small_exponent,
+        }
     }
 }
 
@@ -59,6 +69,10 @@ struct MarkFile {
     sha1: Choice,
     #[serde(default)]
     missing_ek_purpose: Choice,
+    #[serde(default)]
+    missing_basic_constraints: Choice,
+    #[serde(default)]
+    small_exponent: Choice,
     source: Option<String>,
     date: Option<DateText>,
     sha256: Option<String>,
@@ -86,6 +100,8 @@ impl AnchorMark {
         let allowances = Allowances {
             sha1: file.sha1 == Choice::Accept,
             missing_ek_purpose: file.missing_ek_purpose == Choice::Accept,
+            missing_basic_constraints: file.missing_basic_constraints == Choice::Accept,
+            small_exponent: file.small_exponent == Choice::Accept,
         };
         Ok(Self {
             is_virtual: file.is_virtual,

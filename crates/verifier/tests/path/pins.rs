@@ -57,6 +57,7 @@ impl Vendor {
         let format = match profile {
             ChainProfile::Ek => "tpm-ek",
             ChainProfile::AkAttest | ChainProfile::AkCertifyX509 => "tpm-certify",
+            ChainProfile::Vendor(profile) => panic!("{profile:?} is tested with its format"),
         };
         let mut files = vec![
             (format!("{format}/root.der"), self.root.as_der().to_vec()),

@@ -74,6 +74,10 @@ pub struct Case {
     #[allow(dead_code)]
     pub features: Vec<String>,
     pub nonce: Option<String>,
+    /// What a proof of possession must be bound to, in hexadecimal.
+    pub possession_context: Option<String>,
+    /// A file of the case: the client data of web authentication.
+    pub client_data: Option<String>,
     #[serde(default = "default_at")]
     pub at: String,
     pub key: Option<String>,
@@ -172,6 +176,7 @@ impl Case {
             name == "case.toml"
                 || self.files.iter().any(|file| file == name)
                 || self.key.as_deref() == Some(name)
+                || self.client_data.as_deref() == Some(name)
                 || self.policy == name
         };
         fs::read_dir(&self.folder)

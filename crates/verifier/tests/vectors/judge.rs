@@ -58,14 +58,19 @@ fn verdict(case: &Case) -> Verdict {
     };
     let files: Vec<InputFile<'_>> = contents.iter().map(|(name, bytes)| InputFile { name, bytes }).collect();
     let format = case.format.as_ref().map(|id| FormatId::from_id(id).unwrap());
-    let submission = match Submission::recognize(&files, format) {
+    let client_data = case.client_data.as_ref().map(|file| case.read(file));
+    let submission = match Submission::recognize_with_client_data(&files, format, client_data.as_deref()) {
         Ok(submission) => submission,
         Err(error) => return Verdict::on_unusable_input(&error, &policy, at),
     };
     let trust = trust(&case.trust);
     let key = case.key.as_ref().map(|file| SpkiView::from_key_file(&case.read(file)).unwrap());
     let nonce = case.nonce.as_ref().map(|text| Nonce::new(&hex::decode(text).unwrap()).unwrap());
+    let possession_context = case.possession_context.as_ref().map(|text| hex::decode(text).unwrap());
     let mut request = Request::new(&submission, &trust, &policy, at).baseline(baseline(case));
+    if let Some(context) = &possession_context {
+        request = request.possession_context(context);
+    }
     if let Some(key) = &key {
         request = request.expected_key(key);
     }

@@ -1,7 +1,9 @@
 //! Bundles and statements in words.
 
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, CertChoice};
+use vouchsafe_evidence::formats::Outline;
 use vouchsafe_evidence::statement::Statement;
+use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::tpm::{Attested, PcrSelection, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_verifier::hex;
 
@@ -56,11 +58,30 @@ pub fn statement(index: usize, statement: &AttestationStatement) -> Item {
             items.push(found.public.as_deref().map_or_else(no_public, public));
             items
         }
-        Ok(Statement::Unsupported { .. } | _) => {
+        Ok(Statement::KeyPop(found)) => {
+            vec![Item::leaf("nonce", hex::encode(&found.nonce)), Item::leaf("context", hex::encode(&found.context))]
+        }
+        Ok(Statement::Listed(format, content)) => match (format.row().outline)(&content) {
+            Ok(parts) => parts.into_iter().map(outline).collect(),
+            Err(malformed) => vec![Item::malformed(format.row().title, &malformed)],
+        },
+        Ok(Statement::Cmw(_) | Statement::Unknown(_) | _) => {
             vec![Item::leaf("contents", format!("{} octets, not read", statement.stmt().len()))]
         }
     };
     Item::group(name, items).says(kind)
+}
+
+/// What a listed format's module says of its bytes.
+pub fn outline(item: Outline) -> Item {
+    match item.certificate {
+        Some(certificate) => Item::group(item.name, vec![x509::certificate(&certificate)]),
+        None if item.parts.is_empty() => Item::leaf(item.name, printable(&item.text)),
+        None => {
+            let group = Item::group(item.name, item.parts.into_iter().map(outline).collect());
+            if item.text.is_empty() { group } else { group.says(printable(&item.text)) }
+        }
+    }
 }
 
 fn no_public() -> Item {
