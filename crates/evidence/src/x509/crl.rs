@@ -65,6 +65,7 @@ pub struct RevokedCertificate<'a> {
     serial: &'a [u8],
     revoked_at: i64,
     has_extensions: bool,
+    is_removal: bool,
     issuer: Option<Vec<NameView>>,
     unknown_critical: Option<Oid>,
 }
@@ -80,6 +81,13 @@ impl<'a> RevokedCertificate<'a> {
     #[must_use]
     pub const fn revoked_at(&self) -> i64 {
         self.revoked_at
+    }
+
+    /// Whether the entry takes the certificate off the list that a delta list is about (reason removeFromCRL, RFC 5280,
+    /// 5.3.1).
+    #[must_use]
+    pub const fn is_removal(&self) -> bool {
+        self.is_removal
     }
 
     /// The directory names of certificateIssuer; `None` where the entry has no such extension and therefore is
@@ -291,16 +299,28 @@ fn read_entries(fields: &mut Reader<'_>, has_version: bool) -> Result<(Range<usi
     Ok((end.saturating_sub(list.contents().len())..end, unknown_critical))
 }
 
+/// CRLReason removeFromCRL.
+const REMOVE_FROM_CRL: [u8; 3] = [0x0A, 0x01, 0x08];
+
 fn read_entry<'a>(entries: &mut Reader<'a>) -> Result<RevokedCertificate<'a>, Malformed> {
     let mut fields = entries.sequence("revoked certificate")?;
     let serial = fields.expect(Tag::INTEGER, "userCertificate")?.integer()?;
     let revoked_at = time::seconds(&next(&mut fields, "revocationDate")?)?;
-    let mut entry =
-        RevokedCertificate { serial, revoked_at, has_extensions: false, issuer: None, unknown_critical: None };
+    let mut entry = RevokedCertificate {
+        serial,
+        revoked_at,
+        has_extensions: false,
+        is_removal: false,
+        issuer: None,
+        unknown_critical: None,
+    };
     if let Some(list) = fields.optional(Tag::SEQUENCE)? {
         entry.has_extensions = true;
         list.check_strict()?;
         for_each_extension(&list, |oid, critical, value| {
+            if oid == oid::CRL_REASON {
+                entry.is_removal = value == REMOVE_FROM_CRL;
+            }
             if oid == oid::CERTIFICATE_ISSUER {
                 entry.issuer = Some(read_certificate_issuer(value)?);
             }

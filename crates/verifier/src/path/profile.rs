@@ -24,6 +24,8 @@ pub enum ChainProfile {
     /// The certificate of an endorsement key: purpose 2.23.133.8.1, key usage keyEncipherment or keyAgreement
     /// where it is stated, no CA.
     Ek,
+    /// A certificate of whatever kind and purpose: RFC 5280, section 6.1, and no more.
+    Unprofiled,
     /// A chain of a listed format's makers, by the rules of that format's module.
     Vendor(VendorProfile),
 }
@@ -94,7 +96,7 @@ impl ChainProfile {
     /// Certificates that hang beneath the last one of the path and count against path lengths.
     pub(super) const fn certificates_beneath(self) -> usize {
         match self {
-            Self::AkAttest | Self::Ek | Self::Vendor(_) => 0,
+            Self::AkAttest | Self::Ek | Self::Unprofiled | Self::Vendor(_) => 0,
             Self::AkCertifyX509 => 1,
         }
     }
@@ -104,6 +106,7 @@ impl ChainProfile {
         match self {
             Self::AkAttest => &AK_QUIRKS,
             Self::AkCertifyX509 => &[],
+            Self::Unprofiled => &AK_QUIRKS,
             Self::Ek => &EK_QUIRKS,
             Self::Vendor(profile) => profile.0.quirks,
         }
@@ -112,7 +115,7 @@ impl ChainProfile {
     /// Extensions beyond those of RFC 5280 that may be critical in such a chain.
     pub(super) const fn processed(self) -> &'static [Oid] {
         match self {
-            Self::AkAttest | Self::AkCertifyX509 | Self::Ek => &[],
+            Self::AkAttest | Self::AkCertifyX509 | Self::Ek | Self::Unprofiled => &[],
             Self::Vendor(profile) => profile.0.processed,
         }
     }
@@ -121,7 +124,7 @@ impl ChainProfile {
     /// administrator accepted by a mark; of our own nothing.
     pub(super) fn usable(self, key: &SpkiView, marked: Allowances) -> Allowances {
         match self {
-            Self::AkAttest | Self::AkCertifyX509 => Allowances::NONE,
+            Self::AkAttest | Self::AkCertifyX509 | Self::Unprofiled => Allowances::NONE,
             Self::Ek => marked,
             Self::Vendor(profile) => {
                 let fingerprint = key.sha256();
@@ -150,6 +153,7 @@ impl ChainProfile {
             Self::AkAttest => check_ak_attest(certificate),
             Self::AkCertifyX509 => check_ak_certify_x509(certificate),
             Self::Ek => check_ek(certificate, issuer),
+            Self::Unprofiled => Ok(Vec::new()),
             Self::Vendor(profile) => (profile.0.check_last)(certificate, issuer),
         }
     }

@@ -1,7 +1,7 @@
 //! Revocation by lists that the trust store holds (RFC 5280, section 6.3). Nothing is ever fetched.
 //!
 //! A list that is signed by the issuer of a certificate and names it revokes it, whatever else the list is: stale,
-//! partial or indirect. Only a current list that covers the certificate for every reason says that it is good.
+//! partial, indirect or a delta. Only a current list that covers the certificate for every reason says that it is good.
 
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::extensions::{CrlDistributionPoints, DistributionPoint, IssuingDistributionPoint};
@@ -130,6 +130,9 @@ impl Inquiry<'_, '_> {
         if let Some(revoked_at) = revoked_at(list, self.certificate) {
             return Err(PathDefect::Revoked { at: Instant::from_unix_seconds(revoked_at) });
         }
+        if list.is_delta() {
+            return Ok(Finding::Unusable(CrlDefect::Delta));
+        }
         if is_indirect {
             return Ok(Finding::Indirect);
         }
@@ -143,9 +146,6 @@ impl Inquiry<'_, '_> {
 
     /// Why the list cannot be used, if it cannot. An error means that the signature checks are spent.
     fn defect(&mut self, list: &CrlView) -> Result<Option<CrlDefect>, PathDefect> {
-        if list.is_delta() {
-            return Ok(Some(CrlDefect::Delta));
-        }
         if let Some(oid) = list.unknown_critical() {
             return Ok(Some(CrlDefect::UnknownCritical(oid)));
         }
@@ -213,7 +213,8 @@ fn revoked_at(list: &CrlView, certificate: &CertView) -> Option<i64> {
         if let Some(names) = entry.certificate_issuer() {
             of_issuer = names.iter().any(|name| name.matches(certificate.issuer()));
         }
-        (of_issuer && significant(entry.serial()) == serial).then(|| entry.revoked_at())
+        let named = of_issuer && significant(entry.serial()) == serial;
+        (named && !(list.is_delta() && entry.is_removal())).then(|| entry.revoked_at())
     })
 }
 
