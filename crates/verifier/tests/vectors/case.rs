@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Folders beside the formats.
-const NOT_FORMATS: [&str; 2] = ["recordings", "trust"];
+const NOT_FORMATS: [&str; 3] = ["keys", "recordings", "trust"];
 
 /// What is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use vouchsafe_verifier::all_codes;
 
 /// Folders beside the formats.
-const NOT_FORMATS: [&str; 2] = ["recordings", "trust"];
+const NOT_FORMATS: [&str; 3] = ["keys", "recordings", "trust"];
 
 #[derive(Deserialize)]
 struct Case {

@@ -1,8 +1,13 @@
 //! Keys in software, which follow from their labels: whoever makes the vectors again makes the same ones.
 
 use anyhow::{Context, Result, bail};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::{self, KeyPair as _};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::{NamedCurve, SpkiView};
 
 /// An elliptic curve key that everybody can compute.
@@ -22,6 +27,11 @@ impl SoftwareKey {
 
     pub const fn curve(&self) -> NamedCurve {
         self.curve
+    }
+
+    /// The AlgorithmIdentifier with which it signs.
+    pub fn algorithm(&self, hash: Option<HashAlg>) -> Vec<u8> {
+        build::algorithm_identifier(ecdsa_with(hash.unwrap_or(self.usual_hash())))
     }
 
     /// The private scalar: the hash of the label, of the field's length, below both group orders.
@@ -82,6 +92,48 @@ impl SoftwareKey {
     /// The hash that this key's signatures usually are over.
     pub fn usual_hash(&self) -> HashAlg {
         if self.curve == NamedCurve::P384 { HashAlg::Sha384 } else { HashAlg::Sha256 }
+    }
+}
+
+/// An RSA key whose private part lies in `vectors/keys`: nobody could make it again from a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RsaSoftwareKey {
+    pkcs8: Vec<u8>,
+}
+
+impl RsaSoftwareKey {
+    /// The key of this PrivateKeyInfo.
+    pub fn new(pkcs8: Vec<u8>) -> Result<Self> {
+        let key = Self { pkcs8 };
+        key.pair().map(|_| key)
+    }
+
+    fn pair(&self) -> Result<KeyPair> {
+        KeyPair::from_pkcs8(&self.pkcs8).context("a private key of RSA")
+    }
+
+    /// The DER of its SubjectPublicKeyInfo.
+    pub fn spki_der(&self) -> Result<Vec<u8>> {
+        Ok(self.pair()?.public_key().as_der().context("a public key")?.as_ref().to_vec())
+    }
+
+    /// The AlgorithmIdentifier with which it signs: PKCS #1 v1.5, whose signatures are always the same.
+    pub fn algorithm(hash: Option<HashAlg>) -> Vec<u8> {
+        build::algorithm_identifier_null(rsa_with(hash.unwrap_or(HashAlg::Sha256)))
+    }
+
+    /// The signature over a message by PKCS #1 v1.5.
+    pub fn sign(&self, hash: Option<HashAlg>, message: &[u8]) -> Result<Vec<u8>> {
+        let encoding: &signature::RsaSignatureEncoding = match hash.unwrap_or(HashAlg::Sha256) {
+            HashAlg::Sha1 => bail!("keys in software do not sign with SHA-1"),
+            HashAlg::Sha256 => &signature::RSA_PKCS1_SHA256,
+            HashAlg::Sha384 => &signature::RSA_PKCS1_SHA384,
+            HashAlg::Sha512 => &signature::RSA_PKCS1_SHA512,
+        };
+        let pair = self.pair()?;
+        let mut octets = vec![0; pair.public_modulus_len()];
+        pair.sign(encoding, &SystemRandom::new(), message, &mut octets).context("signing")?;
+        Ok(octets)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
-use super::software::SoftwareKey;
+use super::software::{RsaSoftwareKey, SoftwareKey};
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub enum Key {
     /// A public key that nobody holds: the DER of its SubjectPublicKeyInfo.
     Public(Vec<u8>),
     Software(SoftwareKey),
+    Rsa(RsaSoftwareKey),
     /// An object of a recorded TPM.
     Tpm {
         device: String,

@@ -213,4 +213,10 @@ impl<'a> Scope<'a> {
     fn device(&self, name: &str) -> Result<&'a Device> {
         self.workshop.device(name)
     }
+
+    /// The PrivateKeyInfo in `vectors/keys` of this name.
+    fn private_key(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.workshop.vectors.join("keys").join(format!("{name}.der"));
+        fs::read(&path).with_context(|| path.display().to_string())
+    }
 }

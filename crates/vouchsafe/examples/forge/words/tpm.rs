@@ -62,7 +62,7 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
 fn object(value: &Value) -> Result<(String, String)> {
     match value.key()? {
         Key::Tpm { device, object } => Ok((device, object)),
-        Key::Public(_) | Key::Software(_) => bail!("an object of a TPM is wanted"),
+        Key::Public(_) | Key::Rsa(_) | Key::Software(_) => bail!("an object of a TPM is wanted"),
     }
 }
 
@@ -116,6 +116,10 @@ fn signed(scope: &Scope<'_>, arguments: &mut Arguments) -> Result<TpmtSignature>
         Key::Tpm { device, object } => {
             let hash = super::x509::tpm_hash(scope, &device, &object, wanted)?;
             scope.device(&device)?.sign(&object, hash, &message)
+        }
+        Key::Rsa(key) => {
+            let hash = wanted.unwrap_or(vouchsafe_evidence::tpm::HashAlg::Sha256);
+            Ok(TpmtSignature::Rsassa { hash, signature: key.sign(Some(hash), &message)? })
         }
         Key::Software(key) => {
             let hash = wanted.unwrap_or(key.usual_hash());

@@ -10,7 +10,7 @@ use vouchsafe_verifier::Instant;
 
 use super::super::Scope;
 use super::super::object::{attributes, hash};
-use super::super::software::{SoftwareKey, ecdsa_with, rsa_with};
+use super::super::software::{RsaSoftwareKey, SoftwareKey, ecdsa_with, rsa_with};
 use super::super::value::{Arguments, Key, Value};
 use super::octets::{context, element, oid_named};
 
@@ -26,6 +26,8 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
         // key("label"): P-256 in software
         "key" => Value::Key(Key::Software(SoftwareKey::new(arguments.at(0)?.text()?, NamedCurve::P256)?)),
         "key384" => Value::Key(Key::Software(SoftwareKey::new(arguments.at(0)?.text()?, NamedCurve::P384)?)),
+        // rsa-software-key("name"): RSA in software, vectors/keys/NAME.der
+        "rsa-software-key" => Value::Key(Key::Rsa(RsaSoftwareKey::new(scope.private_key(arguments.at(0)?.text()?)?)?)),
         // rsa-key(bits): a public key of which nobody knows the private one
         "rsa-key" => Value::Key(Key::Public(rsa_spki(usize::try_from(arguments.at(0)?.number()?)?))),
         "spki" => Value::Octets(spki(scope, &arguments.at(0)?.key()?)?.as_der().to_vec()),
@@ -110,6 +112,7 @@ fn extension(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result
 pub fn spki(scope: &Scope<'_>, key: &Key) -> Result<SpkiView> {
     Ok(match key {
         Key::Public(der) => SpkiView::parse(der)?,
+        Key::Rsa(key) => SpkiView::parse(&key.spki_der()?)?,
         Key::Software(key) => key.spki()?,
         Key::Tpm { device, object } => {
             scope.device(device)?.public(object)?.spki().with_context(|| format!("{object} is no asymmetric key"))?
@@ -121,7 +124,7 @@ pub fn spki(scope: &Scope<'_>, key: &Key) -> Result<SpkiView> {
 fn spki_der(scope: &Scope<'_>, key: &Key) -> Result<Vec<u8>> {
     match key {
         Key::Public(der) => Ok(der.clone()),
-        Key::Software(_) | Key::Tpm { .. } => Ok(spki(scope, key)?.as_der().to_vec()),
+        Key::Rsa(_) | Key::Software(_) | Key::Tpm { .. } => Ok(spki(scope, key)?.as_der().to_vec()),
     }
 }
 
@@ -250,6 +253,7 @@ fn pss_algorithm(hash: HashAlg) -> Result<Vec<u8>> {
 pub fn sign(scope: &Scope<'_>, key: &Key, hash: Option<HashAlg>, message: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     match key {
         Key::Public(_) => bail!("nobody has the private part of this key"),
+        Key::Rsa(key) => Ok((RsaSoftwareKey::algorithm(hash), key.sign(hash, message)?)),
         Key::Software(key) => {
             let hash = hash.unwrap_or(key.usual_hash());
             let signature = key.sign(&hash.digest(&[message]))?;
@@ -274,7 +278,8 @@ pub fn tpm_hash(scope: &Scope<'_>, device: &str, object: &str, wanted: Option<Ha
 fn algorithm_of(scope: &Scope<'_>, key: &Key, wanted: Option<HashAlg>) -> Result<Vec<u8>> {
     match key {
         Key::Public(_) => bail!("nobody has the private part of this key"),
-        Key::Software(key) => Ok(build::algorithm_identifier(ecdsa_with(wanted.unwrap_or(key.usual_hash())))),
+        Key::Rsa(_) => Ok(RsaSoftwareKey::algorithm(wanted)),
+        Key::Software(key) => Ok(key.algorithm(wanted)),
         Key::Tpm { device, object } => {
             let hash = tpm_hash(scope, device, object, wanted)?;
             let definition = scope.device(device)?.definition(object)?;
@@ -378,7 +383,7 @@ fn ak_certificate(scope: &Scope<'_>, arguments: &mut Arguments, family: Family) 
     let issuer = arguments.labelled("issuer").map_or_else(|| scope.named("attestation-root"), Ok)?;
     let public = match &key {
         Key::Tpm { device, object } => Some(scope.device(device)?.public(object)?),
-        Key::Public(_) | Key::Software(_) => None,
+        Key::Public(_) | Key::Rsa(_) | Key::Software(_) => None,
     };
     let digest = HashAlg::Sha256.digest(&[spki(scope, &key)?.as_der(), &[u8::from(family == Family::Attest)]]);
     let usual = format!("CN=ak-{}", vouchsafe_verifier::hex::encode(digest.get(..8).unwrap_or_default()));
