@@ -252,7 +252,7 @@ fn endorsement_key(spki: &SpkiView) -> Result<(EndorsementKey, Digest), Error> {
             };
             Ok((EndorsementKey::Ecc { curve, x: x.clone(), y: y.clone() }, plain.sha256()))
         }
-        PublicKey::Ed25519(_) | PublicKey::Unknown { .. } => Err(unsupported),
+        PublicKey::Ed25519(_) | PublicKey::MlDsa65(_) | PublicKey::Unknown { .. } => Err(unsupported),
     }
 }
 

@@ -324,6 +324,8 @@ oids! {
     ECDSA_WITH_SHA512 = Oid::constant("1.2.840.10045.4.3.4");
     /// id-Ed25519.
     ED25519 = Oid::constant("1.3.101.112");
+    /// id-ml-dsa-65 (RFC 9881), of keys and of signatures.
+    ML_DSA_65 = Oid::constant("2.16.840.1.101.3.4.3.18");
     /// id-sha1.
     SHA1 = Oid::constant("1.3.14.3.2.26");
     /// id-sha256.
@@ -332,6 +334,51 @@ oids! {
     SHA384 = Oid::constant("2.16.840.1.101.3.4.2.2");
     /// id-sha512.
     SHA512 = Oid::constant("2.16.840.1.101.3.4.2.3");
+
+    // YubiKey PIV attestation (Yubico, "PIV attestation"), and where requests carry it.
+    /// The slot certificate in a certification request, as one generation of tools spelled it.
+    YUBIKEY_PIV_REQUEST_SLOT = Oid::constant("1.3.6.1.4.1.41482.3.1");
+    /// The certificate of slot F9 in a certification request.
+    YUBIKEY_PIV_REQUEST_SIGNER = Oid::constant("1.3.6.1.4.1.41482.3.2");
+    /// Firmware version: three octets.
+    YUBIKEY_PIV_FIRMWARE = Oid::constant("1.3.6.1.4.1.41482.3.3");
+    /// Serial number: INTEGER.
+    YUBIKEY_PIV_SERIAL = Oid::constant("1.3.6.1.4.1.41482.3.7");
+    /// PIN policy and touch policy: two octets.
+    YUBIKEY_PIV_POLICIES = Oid::constant("1.3.6.1.4.1.41482.3.8");
+    /// Form factor: one octet.
+    YUBIKEY_PIV_FORM_FACTOR = Oid::constant("1.3.6.1.4.1.41482.3.9");
+    /// FIPS certified, in the certificate of slot F9.
+    YUBIKEY_PIV_FIPS = Oid::constant("1.3.6.1.4.1.41482.3.10");
+    /// CSPN certified, in the certificate of slot F9; the slot certificate in a request, as another generation of
+    /// tools spelled it.
+    YUBIKEY_PIV_CSPN = Oid::constant("1.3.6.1.4.1.41482.3.11");
+    /// The registered identifier of U2F devices of Yubico, in their attestation certificates.
+    YUBICO_U2F_DEVICE = Oid::constant("1.3.6.1.4.1.41482.2");
+    /// Transports of a FIDO authenticator (FIDO U2F Authenticator Transports Extension).
+    FIDO_U2F_TRANSPORTS = Oid::constant("1.3.6.1.4.1.45724.2.1.1");
+    /// AAGUID of a FIDO authenticator (WebAuthn, 8.2.1).
+    FIDO_AAGUID = Oid::constant("1.3.6.1.4.1.45724.1.1.4");
+
+    // YubiHSM 2 attestation (Yubico, "YubiHSM 2: Attestation").
+    /// Firmware version: OCTET STRING.
+    YUBIHSM2_FIRMWARE = Oid::constant("1.3.6.1.4.1.41482.4.1");
+    /// Serial number: INTEGER.
+    YUBIHSM2_SERIAL = Oid::constant("1.3.6.1.4.1.41482.4.2");
+    /// Origin: BIT STRING.
+    YUBIHSM2_ORIGIN = Oid::constant("1.3.6.1.4.1.41482.4.3");
+    /// Domains: BIT STRING.
+    YUBIHSM2_DOMAINS = Oid::constant("1.3.6.1.4.1.41482.4.4");
+    /// Capabilities: BIT STRING.
+    YUBIHSM2_CAPABILITIES = Oid::constant("1.3.6.1.4.1.41482.4.5");
+    /// Object id: INTEGER.
+    YUBIHSM2_OBJECT_ID = Oid::constant("1.3.6.1.4.1.41482.4.6");
+    /// Label: UTF8String.
+    YUBIHSM2_LABEL = Oid::constant("1.3.6.1.4.1.41482.4.9");
+
+    // Public keys that agree on secrets alone (RFC 8410).
+    /// id-X25519.
+    X25519 = Oid::constant("1.3.101.110");
 
     // Name attributes (X.520, RFC 4519).
     /// commonName.

@@ -100,7 +100,7 @@ fn is_signed_by(cert: &CertView, issuer: &CertView) -> bool {
             };
             signature::UnparsedPublicKey::new(algorithm, point).verify(tbs, value).is_ok()
         }
-        PublicKey::Ed25519(_) | PublicKey::Unknown { .. } => false,
+        PublicKey::Ed25519(_) | PublicKey::MlDsa65(_) | PublicKey::Unknown { .. } => false,
     }
 }
 

@@ -171,6 +171,7 @@ fn parameters(spki: &SpkiView) -> Option<EkParameters> {
         PublicKey::Rsa { .. }
         | PublicKey::Ec { curve: NamedCurve::P521, .. }
         | PublicKey::Ed25519(_)
+        | PublicKey::MlDsa65(_)
         | PublicKey::Unknown { .. } => return None,
     };
     Some(EkParameters { name_alg: template.name_alg(), aes_bits: template.aes_bits() })

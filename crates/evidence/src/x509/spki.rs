@@ -11,6 +11,8 @@ use crate::x509::{AlgorithmIdentifier, CertView, CsrView, build};
 use crate::{Malformed, Reason, limits, pem};
 
 const PRODUCTION: &str = "SubjectPublicKeyInfo";
+/// Octets of an ML-DSA-65 public key (FIPS 204, Table 2).
+const ML_DSA_65_KEY_OCTETS: usize = 1952;
 
 /// A named elliptic curve (RFC 5480, 2.1.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +98,8 @@ pub enum PublicKey {
     },
     /// Ed25519 (RFC 8410): the 32 octets of the encoded point.
     Ed25519([u8; 32]),
+    /// ML-DSA-65 (FIPS 204, RFC 9881): the 1952 octets of the encoded key.
+    MlDsa65(Vec<u8>),
     /// An algorithm or a curve that this project does not know.
     Unknown {
         /// The algorithm, or the curve if the algorithm is id-ecPublicKey.
@@ -149,6 +153,12 @@ impl SpkiView {
             oid::ED25519 => {
                 let wrong_length = bits.error(Reason::Unexpected("32 octets of Ed25519 key"));
                 PublicKey::Ed25519(octets.try_into().map_err(|_| wrong_length)?)
+            }
+            oid::ML_DSA_65 => {
+                if algorithm.parameters().is_some() || octets.len() != ML_DSA_65_KEY_OCTETS {
+                    return Err(bits.error(Reason::Unexpected("1952 octets of ML-DSA-65 key, without parameters")));
+                }
+                PublicKey::MlDsa65(octets.to_vec())
             }
             unknown => PublicKey::Unknown { oid: unknown },
         };
@@ -236,7 +246,11 @@ impl SpkiView {
             ) => modulus == other_modulus && exponent == other_exponent,
             (PublicKey::Unknown { .. }, PublicKey::Unknown { .. }) => self.der == other.der,
             (
-                PublicKey::Ec { .. } | PublicKey::Ed25519(_) | PublicKey::Rsa { .. } | PublicKey::Unknown { .. },
+                PublicKey::Ec { .. }
+                | PublicKey::Ed25519(_)
+                | PublicKey::MlDsa65(_)
+                | PublicKey::Rsa { .. }
+                | PublicKey::Unknown { .. },
                 other_key,
             ) => self.key() == other_key,
         }

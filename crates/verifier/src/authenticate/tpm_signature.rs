@@ -21,7 +21,7 @@ pub(super) fn verify(
     let modulus_octets = match key.key() {
         PublicKey::Rsa { modulus, .. } => Some(modulus.len()),
         PublicKey::Ec { .. } => None,
-        PublicKey::Ed25519(_) | PublicKey::Unknown { .. } => {
+        PublicKey::Ed25519(_) | PublicKey::MlDsa65(_) | PublicKey::Unknown { .. } => {
             return Err(Rejection::plain(codes::TPM_SIGNATURE_ALGORITHM));
         }
     };

@@ -14,6 +14,8 @@ pub enum SignatureAlgorithm {
     Ecdsa(HashAlg),
     /// Ed25519 (RFC 8410).
     Ed25519,
+    /// ML-DSA-65, pure, with an empty context (FIPS 204; RFC 9881).
+    MlDsa65,
     /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2).
     RsaPkcs1(HashAlg),
     /// RSASSA-PSS (RFC 8017, section 8.1) with MGF1 over the same hash.
@@ -38,6 +40,9 @@ pub struct UnsupportedAlgorithm;
 const SHA2_OID: [u8; 8] = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
 const RSA_PKCS1_OID: [u8; 8] = [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01];
 const ECDSA_OID: [u8; 6] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04];
+/// The arc of signature algorithms of NIST, nistAlgorithms 3.
+const NIST_SIGNATURE_OID: [u8; 8] = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03];
+const ML_DSA_65_ARC: u8 = 18;
 const MGF1_ARC: u8 = 8;
 const PSS_ARC: u8 = 10;
 
@@ -49,6 +54,7 @@ impl SignatureAlgorithm {
     ///
     /// - ECDSA: parameters absent (RFC 5758, section 3.2).
     /// - Ed25519: parameters absent (RFC 8410, section 3).
+    /// - ML-DSA-65: parameters absent (RFC 9881, section 2).
     /// - RSASSA-PKCS1-v1_5: parameters NULL or absent (RFC 4055, section 5).
     /// - RSASSA-PSS: SHA-2, MGF1 with the same hash, salt as long as the digest, default trailer (RFC 4055, section 3.1).
     ///
@@ -66,7 +72,7 @@ impl SignatureAlgorithm {
     pub const fn hash(self) -> Option<HashAlg> {
         match self {
             Self::Ecdsa(hash) | Self::RsaPkcs1(hash) | Self::RsaPss(hash, _) => Some(hash),
-            Self::Ed25519 => None,
+            Self::Ed25519 | Self::MlDsa65 => None,
         }
     }
 
@@ -75,6 +81,7 @@ impl SignatureAlgorithm {
         match self {
             Self::Ecdsa(hash) => vec![sequence(&[&ecdsa_oid(hash)])],
             Self::Ed25519 => vec![sequence(&[&tlv(0x06, &[&[0x2B, 0x65, 0x70]])])],
+            Self::MlDsa65 => vec![sequence(&[&tlv(0x06, &[&NIST_SIGNATURE_OID, &[ML_DSA_65_ARC]])])],
             Self::RsaPkcs1(hash) => {
                 let arc = match hash {
                     HashAlg::Sha1 => 5,
@@ -97,6 +104,7 @@ impl SignatureAlgorithm {
             Self::RsaPkcs1(hash) => [2, hash_tag(hash)],
             Self::RsaPss(hash, PssSalt::Digest) => [3, hash_tag(hash)],
             Self::RsaPss(hash, PssSalt::DigestOrLongest) => [4, hash_tag(hash)],
+            Self::MlDsa65 => [5, 0],
         }
     }
 }
@@ -106,6 +114,7 @@ impl fmt::Display for SignatureAlgorithm {
         match self {
             Self::Ecdsa(hash) => write!(f, "ECDSA with {}", hash_name(*hash)),
             Self::Ed25519 => f.write_str("Ed25519"),
+            Self::MlDsa65 => f.write_str("ML-DSA-65"),
             Self::RsaPkcs1(hash) => write!(f, "RSASSA-PKCS1-v1_5 with {}", hash_name(*hash)),
             Self::RsaPss(hash, _) => write!(f, "RSASSA-PSS with {}", hash_name(*hash)),
         }
@@ -113,7 +122,7 @@ impl fmt::Display for SignatureAlgorithm {
 }
 
 /// The algorithms that a certificate can name, the weak ones included.
-const CERTIFICATE_ALGORITHMS: [SignatureAlgorithm; 12] = [
+const CERTIFICATE_ALGORITHMS: [SignatureAlgorithm; 13] = [
     SignatureAlgorithm::Ecdsa(HashAlg::Sha256),
     SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256),
     SignatureAlgorithm::Ecdsa(HashAlg::Sha384),
@@ -121,6 +130,7 @@ const CERTIFICATE_ALGORITHMS: [SignatureAlgorithm; 12] = [
     SignatureAlgorithm::Ecdsa(HashAlg::Sha512),
     SignatureAlgorithm::RsaPkcs1(HashAlg::Sha512),
     SignatureAlgorithm::Ed25519,
+    SignatureAlgorithm::MlDsa65,
     SignatureAlgorithm::RsaPss(HashAlg::Sha256, PssSalt::Digest),
     SignatureAlgorithm::RsaPss(HashAlg::Sha384, PssSalt::Digest),
     SignatureAlgorithm::RsaPss(HashAlg::Sha512, PssSalt::Digest),

@@ -51,6 +51,7 @@ pub enum SignatureError {
 ///
 /// - RSA keys have 2048 to 8192 bits and an odd exponent of at least 65537.
 /// - A key marked for OAEP signs nothing; a key marked for PSS signs by PSS alone.
+/// - ML-DSA-65: pure, with an empty context.
 /// - ECDSA: P-256, P-384 and P-521 with any SHA-2 hash; r and s in range; a large s is fine, since TPMs emit it.
 /// - SHA-1 is refused before anything is checked or paid for.
 ///
@@ -104,7 +105,8 @@ fn check_hash(algorithm: SignatureAlgorithm, legacy: Legacy) -> Result<(), Signa
         SignatureAlgorithm::Ecdsa(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
         | SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512)
         | SignatureAlgorithm::RsaPss(HashAlg::Sha256 | HashAlg::Sha384 | HashAlg::Sha512, _)
-        | SignatureAlgorithm::Ed25519 => Ok(()),
+        | SignatureAlgorithm::Ed25519
+        | SignatureAlgorithm::MlDsa65 => Ok(()),
     }
 }
 
@@ -146,6 +148,7 @@ struct Check<'a> {
 enum CheckKind<'a> {
     Ecdsa { verification: &'static dyn VerificationAlgorithm, hash: &'static digest::Algorithm, point: Vec<u8> },
     Ed25519 { point: &'a [u8] },
+    MlDsa65 { key: &'a [u8] },
     Rsa { modulus: &'a [u8], exponent: &'a [u8], choices: Vec<&'static RsaParameters> },
 }
 
@@ -184,11 +187,16 @@ impl Check<'_> {
             (CheckKind::Ed25519 { point }, Message::Octets(octets)) => {
                 UnparsedPublicKey::new(&lc::ED25519, point).verify(octets, self.signature).is_ok()
             }
+            (CheckKind::MlDsa65 { key }, Message::Octets(octets)) => {
+                UnparsedPublicKey::new(&lc::ML_DSA_65, key).verify(octets, self.signature).is_ok()
+            }
             (CheckKind::Rsa { modulus, exponent, choices }, Message::Octets(octets)) => {
                 rsa_valid(modulus, exponent, choices, octets, self.signature)
             }
             // Only what ECDSA signs is ever hashed here.
-            (CheckKind::Ed25519 { .. } | CheckKind::Rsa { .. }, Message::Digest(_)) => false,
+            (CheckKind::Ed25519 { .. } | CheckKind::MlDsa65 { .. } | CheckKind::Rsa { .. }, Message::Digest(_)) => {
+                false
+            }
         }
     }
 }
@@ -222,14 +230,31 @@ fn prepare<'a>(
             CheckKind::Ecdsa { verification, hash, point: [&[0x04], x.as_slice(), y.as_slice()].concat() }
         }
         (PublicKey::Ed25519(point), SignatureAlgorithm::Ed25519) => CheckKind::Ed25519 { point: point.as_slice() },
-        (PublicKey::Rsa { .. }, SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519)
+        (PublicKey::MlDsa65(key), SignatureAlgorithm::MlDsa65) => CheckKind::MlDsa65 { key },
+        (
+            PublicKey::Rsa { .. },
+            SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::Ed25519 | SignatureAlgorithm::MlDsa65,
+        )
         | (
             PublicKey::Ec { .. },
-            SignatureAlgorithm::Ed25519 | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
+            SignatureAlgorithm::Ed25519
+            | SignatureAlgorithm::MlDsa65
+            | SignatureAlgorithm::RsaPkcs1(_)
+            | SignatureAlgorithm::RsaPss(..),
         )
         | (
             PublicKey::Ed25519(_),
-            SignatureAlgorithm::Ecdsa(_) | SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(..),
+            SignatureAlgorithm::Ecdsa(_)
+            | SignatureAlgorithm::MlDsa65
+            | SignatureAlgorithm::RsaPkcs1(_)
+            | SignatureAlgorithm::RsaPss(..),
+        )
+        | (
+            PublicKey::MlDsa65(_),
+            SignatureAlgorithm::Ecdsa(_)
+            | SignatureAlgorithm::Ed25519
+            | SignatureAlgorithm::RsaPkcs1(_)
+            | SignatureAlgorithm::RsaPss(..),
         )
         | (PublicKey::Unknown { .. }, _) => return Err(mismatch),
     };

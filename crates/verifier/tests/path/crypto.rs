@@ -3,7 +3,8 @@
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
+    self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, ML_DSA_65_SIGNING, PqdsaKeyPair,
+    RsaEncoding, RsaKeyPair,
 };
 use p256::ecdsa::signature::Signer;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -138,6 +139,18 @@ fn ed25519_signatures() {
     assert_exact(&key, SignatureAlgorithm::Ed25519, pair.sign(MESSAGE).as_ref());
 }
 
+#[test]
+fn ml_dsa_65_signatures() {
+    let pair = PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, &[7; 32]).unwrap();
+    let key = spki(&build::algorithm_identifier(oid::ML_DSA_65), pair.public_key().as_ref());
+    let mut signature = vec![0; ML_DSA_65_SIGNING.signature_len()];
+    pair.sign(MESSAGE, &mut signature).unwrap();
+    assert_exact(&key, SignatureAlgorithm::MlDsa65, &signature);
+    let mut budget = SignatureBudget::new();
+    let other = verify_signature(&mut budget, &key, SignatureAlgorithm::Ed25519, MESSAGE, &signature);
+    assert_eq!(other, Err(SignatureError::KeyMismatch { algorithm: SignatureAlgorithm::Ed25519 }));
+}
+
 /// r and s of the P-256 signature of key 3.
 fn components() -> (Vec<u8>, Vec<u8>) {
     let signature: p256::ecdsa::Signature = pki::key(3).sign(MESSAGE);
@@ -220,6 +233,7 @@ fn sha1_and_foreign_keys_are_refused_before_anything_is_checked() {
         (&ec, SignatureAlgorithm::RsaPkcs1(sha256)),
         (&ec, SignatureAlgorithm::RsaPss(sha256, PssSalt::DigestOrLongest)),
         (&ec, SignatureAlgorithm::Ed25519),
+        (&ec, SignatureAlgorithm::MlDsa65),
         (&rsa, SignatureAlgorithm::Ecdsa(sha256)),
         (&rsa, SignatureAlgorithm::Ed25519),
         (&unknown, SignatureAlgorithm::Ecdsa(sha256)),
@@ -282,6 +296,9 @@ fn algorithm_identifiers_are_those_of_their_standards() {
         ("300a06082a8648ce3d040301", Err(UnsupportedAlgorithm)),
         ("300506032b6570", Ok(SignatureAlgorithm::Ed25519)),
         ("300706032b65700500", Err(UnsupportedAlgorithm)),
+        ("300b0609608648016503040312", Ok(SignatureAlgorithm::MlDsa65)),
+        ("300d06096086480165030403120500", Err(UnsupportedAlgorithm)),
+        ("300b0609608648016503040311", Err(UnsupportedAlgorithm)),
         ("300d06092a864886f70d01010b0500", Ok(SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256))),
         ("300b06092a864886f70d01010b", Ok(SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256))),
         ("300d06092a864886f70d01010c0500", Ok(SignatureAlgorithm::RsaPkcs1(HashAlg::Sha384))),

@@ -103,6 +103,7 @@ pub fn public_key(name: &str, key: &SpkiView) -> Item {
             NamedCurve::P521 => "ECC, P-521".to_owned(),
         },
         PublicKey::Ed25519(_) => "Ed25519".to_owned(),
+        PublicKey::MlDsa65(_) => "ML-DSA-65".to_owned(),
         PublicKey::Unknown { oid } => format!("unknown algorithm or curve {oid}"),
     };
     Item::leaf(name, format!("{what}; SPKI SHA-256 {}", hex::encode(&key.sha256())))
