@@ -21,7 +21,8 @@ pub struct Oid {
 
 impl Oid {
     /// The identifier that `text` names, dotted. For constants: malformed text fails the build.
-    const fn constant(text: &str) -> Self {
+    #[must_use]
+    pub const fn constant(text: &str) -> Self {
         Self::from_constant(ObjectIdentifier::new_unwrap(text))
     }
 
@@ -220,6 +221,10 @@ oids! {
     KP_EK_CERTIFICATE = Oid::constant("2.23.133.8.1");
     /// tcg-kp-AIKCertificate.
     KP_AIK_CERTIFICATE = Oid::constant("2.23.133.8.3");
+    /// The purpose of a CA that certifies attesting keys (Microsoft's szOID_KP_PRIVACY_CA).
+    KP_PRIVACY_CA = Oid::constant("1.3.6.1.4.1.311.21.36");
+    /// id-fido-gen-ce-aaguid: the kind of authenticator that a certificate is for.
+    FIDO_AAGUID = Oid::constant("1.3.6.1.4.1.45724.1.1.4");
     /// tcg-at-tpmManufacturer.
     TPM_MANUFACTURER = Oid::constant("2.23.133.2.1");
     /// tcg-at-tpmModel.
@@ -357,8 +362,6 @@ oids! {
     YUBICO_U2F_DEVICE = Oid::constant("1.3.6.1.4.1.41482.2");
     /// Transports of a FIDO authenticator (FIDO U2F Authenticator Transports Extension).
     FIDO_U2F_TRANSPORTS = Oid::constant("1.3.6.1.4.1.45724.2.1.1");
-    /// AAGUID of a FIDO authenticator (WebAuthn, 8.2.1).
-    FIDO_AAGUID = Oid::constant("1.3.6.1.4.1.45724.1.1.4");
 
     // YubiHSM 2 attestation (Yubico, "YubiHSM 2: Attestation").
     /// Firmware version: OCTET STRING.
@@ -409,6 +412,52 @@ oids! {
     USER_ID = Oid::constant("0.9.2342.19200300.100.1.1");
     /// emailAddress (PKCS #9).
     EMAIL_ADDRESS = Oid::constant("1.2.840.113549.1.9.1");
+
+    // Fortanix DSM (its article on verifying key attestation statements).
+    /// A statement's extension: DSM generated the key.
+    FORTANIX_GENERATED = Oid::constant("1.3.6.1.4.1.49690.2.4.1.1");
+    /// A statement's extension: the key was never exportable.
+    FORTANIX_NEVER_EXPORTABLE = Oid::constant("1.3.6.1.4.1.49690.2.4.1.2");
+    /// The arc of a statement's extensions.
+    FORTANIX_KEY_CLAIMS = Oid::constant("1.3.6.1.4.1.49690.2.4.1");
+    /// An authority's extension: what its cluster demands of its nodes.
+    FORTANIX_NODE_POLICY = Oid::constant("1.3.6.1.4.1.49690.2.5");
+    /// Item of that: the least protection that a node has.
+    FORTANIX_MINIMUM_PROTECTION = Oid::constant("1.3.6.1.4.1.49690.2.5.1");
+    /// Value of that: an FX2200 appliance.
+    FORTANIX_FX2200 = Oid::constant("1.3.6.1.4.1.49690.2.5.1.1");
+    /// Attribute of a statement's subject: the UUID of the key.
+    FORTANIX_KEY_ID = Oid::constant("1.3.6.1.4.1.49690.1.2.2");
+    /// Policy of certificates for key attestation.
+    FORTANIX_KEY_ATTESTATION_POLICY = Oid::constant("1.3.6.1.4.1.49690.6.1.2");
+    /// Purpose: the key attests keys of its cluster.
+    KP_FORTANIX_KEY_ATTESTATION = Oid::constant("1.3.6.1.4.1.49690.8.1");
+
+    // Thales Luna public key confirmations (luna-pkc-validator).
+    /// The arc of Luna's purposes.
+    LUNA_PURPOSES = Oid::constant("1.3.6.1.4.1.12383.1");
+    /// Purpose: the root.
+    KP_LUNA_ROOT = Oid::constant("1.3.6.1.4.1.12383.1.1");
+    /// Purpose: manufacturing integrity.
+    KP_LUNA_MANUFACTURING = Oid::constant("1.3.6.1.4.1.12383.1.7");
+    /// Purpose: hardware origin.
+    KP_LUNA_HARDWARE_ORIGIN = Oid::constant("1.3.6.1.4.1.12383.1.8");
+    /// Purpose: device authentication.
+    KP_LUNA_DEVICE_AUTHENTICATION = Oid::constant("1.3.6.1.4.1.12383.1.12");
+    /// Purpose: proof of origin, of a key.
+    KP_LUNA_PROOF_OF_ORIGIN = Oid::constant("1.3.6.1.4.1.12383.1.13");
+    /// Purpose: manufacturing integrity, of the hierarchy for elliptic curves.
+    KP_LUNA_MANUFACTURING_ECC = Oid::constant("1.3.6.1.4.1.12383.1.14");
+    /// Purpose: hardware origin, of the hierarchy for elliptic curves.
+    KP_LUNA_HARDWARE_ORIGIN_ECC = Oid::constant("1.3.6.1.4.1.12383.1.15");
+    /// Extension: serial number of the module, four octets, the least significant first.
+    LUNA_SERIAL = Oid::constant("1.3.6.1.4.1.12383.2.1");
+    /// The arc of identifiers of TC TrustCenter, whose style of confirmations Luna modules also make.
+    TC_TRUSTCENTER = Oid::constant("1.2.276.0.44");
+    /// id-signedData (RFC 5652).
+    SIGNED_DATA = Oid::constant("1.2.840.113549.1.7.2");
+    /// id-data (RFC 5652).
+    PKCS7_DATA = Oid::constant("1.2.840.113549.1.7.1");
 }
 
 #[cfg(test)]

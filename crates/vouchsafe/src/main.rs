@@ -34,6 +34,7 @@ mod key_kind;
 #[cfg(any(feature = "agent", feature = "authority"))]
 mod logging;
 mod reasons;
+mod trust;
 mod trust_folder;
 mod verify;
 
