@@ -16,8 +16,11 @@ use crate::x509::der::{Element, Tag};
 use crate::x509::{CertView, CsrView};
 use crate::{Malformed, Reason, pem};
 
+pub mod crypto4a_qasm;
+pub mod securosys_primus;
+
 /// Every format that has a module here, in the order in which they are listed for people.
-static LIST: &[&Row] = &[];
+static LIST: &[&Row] = &[&crypto4a_qasm::ROW, &securosys_primus::ROW];
 
 /// What a format is called, how it travels, and how it is recognized.
 #[derive(Debug)]

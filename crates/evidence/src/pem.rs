@@ -163,7 +163,7 @@ fn sextet(digit: u8) -> Option<u32> {
 }
 
 /// Decodes canonical, padded base64 (RFC 4648, section 4): bits beyond the last octet are zero.
-fn decode(base64: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(base64: &[u8]) -> Option<Vec<u8>> {
     let padding = base64.iter().rev().take_while(|digit| **digit == b'=').count();
     let digits = base64.get(..base64.len().checked_sub(padding)?)?;
     if padding > 2 || !base64.len().is_multiple_of(4) {

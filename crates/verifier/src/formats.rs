@@ -12,8 +12,12 @@ use crate::authenticate::{Context, ModuleSigner};
 use crate::claims::Claims;
 use crate::rejection::{Code, Rejection};
 
+mod crypto4a_qasm;
+mod securosys_primus;
+mod vendor;
+
 /// Every listed format's module.
-static LIST: &[&Row] = &[];
+static LIST: &[&Row] = &[&crypto4a_qasm::ROW, &securosys_primus::ROW];
 
 /// How evidence of a format is authenticated.
 pub(crate) struct Row {

@@ -2,6 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests read files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+#[path = "field_vectors/crypto4a_qasm.rs"]
+mod crypto4a_qasm;
+#[path = "field_vectors/securosys_primus.rs"]
+mod securosys_primus;
+#[path = "field_vectors/support.rs"]
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use vouchsafe_evidence::input::{InputFile, Submission};
