@@ -17,10 +17,18 @@ use crate::x509::{CertView, CsrView};
 use crate::{Malformed, Reason, pem};
 
 pub mod crypto4a_qasm;
+pub mod gcp_cloudhsm;
+pub mod thales_luna;
+pub mod pkix_evidence;
 pub mod securosys_primus;
+pub mod fortanix_dsm;
+pub mod webauthn_tpm;
+mod yubico;
+pub mod yubihsm2;
+pub mod yubikey_piv;
 
 /// Every format that has a module here, in the order in which they are listed for people.
-static LIST: &[&Row] = &[&crypto4a_qasm::ROW, &securosys_primus::ROW];
+static LIST: &[&Row] = &[&pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
 
 /// What a format is called, how it travels, and how it is recognized.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ const PRODUCTION: &str = "PEM";
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// Octets on one line that this module writes (RFC 7468, section 2).
 const LINE_OCTETS: usize = 48;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -58,7 +59,7 @@ impl Block {
 /// Whether a file has a line that begins a block.
 #[must_use]
 pub fn is_pem(file: &[u8]) -> bool {
-    file.split(|octet| *octet == b'\n').any(|line| line.trim_ascii().starts_with(BEGIN.as_bytes()))
+    without_byte_order_mark(file).split(|octet| *octet == b'\n').any(|line| line.trim_ascii().starts_with(BEGIN.as_bytes()))
 }
 
 /// All blocks of a file, in order. Text outside blocks is ignored; inside them nothing but base64 with
@@ -76,7 +77,7 @@ pub fn read(file: &[u8]) -> Result<Vec<Block>, Malformed> {
     let mut blocks = Vec::new();
     let mut open: Option<(String, Vec<u8>)> = None;
     let mut offset = 0_usize;
-    for line in file.split_inclusive(|octet| *octet == b'\n') {
+    for line in without_byte_order_mark(file).split_inclusive(|octet| *octet == b'\n') {
         let error = |reason| Malformed::new(PRODUCTION, offset, reason);
         let text = line.trim_ascii();
         match open.take() {
@@ -142,6 +143,11 @@ fn push_group(text: &mut String, group: &[u8]) {
     }
 }
 
+/// The file without the mark that some editors put before UTF-8.
+fn without_byte_order_mark(file: &[u8]) -> &[u8] {
+    file.strip_prefix(&BYTE_ORDER_MARK).unwrap_or(file)
+}
+
 fn boundary<'a>(line: &'a [u8], prefix: &str) -> Option<&'a str> {
     let label = line.strip_prefix(prefix.as_bytes())?.strip_suffix(DASHES.as_bytes())?;
     core::str::from_utf8(label).ok()
@@ -199,6 +205,13 @@ mod tests {
             encode("X", b"any carnal pleasur"),
             "-----BEGIN X-----\nYW55IGNhcm5hbCBwbGVhc3Vy\n-----END X-----\n"
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let text = [&BYTE_ORDER_MARK, encode("X", b"a").as_bytes()].concat();
+        assert!(is_pem(&text));
+        assert_eq!(read(&text).unwrap()[0].contents(), b"a");
     }
 
     #[test]

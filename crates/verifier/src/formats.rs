@@ -13,11 +13,17 @@ use crate::claims::Claims;
 use crate::rejection::{Code, Rejection};
 
 mod crypto4a_qasm;
+mod pkix_evidence;
 mod securosys_primus;
+mod fortanix_dsm;
 mod vendor;
+mod webauthn_tpm;
+mod yubico;
+mod yubihsm2;
+mod yubikey_piv;
 
 /// Every listed format's module.
-static LIST: &[&Row] = &[&crypto4a_qasm::ROW, &securosys_primus::ROW];
+static LIST: &[&Row] = &[&pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
 
 /// How evidence of a format is authenticated.
 pub(crate) struct Row {

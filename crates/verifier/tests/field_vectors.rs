@@ -6,8 +6,16 @@
 mod crypto4a_qasm;
 #[path = "field_vectors/securosys_primus.rs"]
 mod securosys_primus;
+#[path = "field_vectors/pkix_evidence.rs"]
+mod pkix_evidence;
 #[path = "field_vectors/support.rs"]
 mod support;
+#[path = "field_vectors/webauthn_tpm.rs"]
+mod webauthn_tpm;
+#[path = "field_vectors/yubihsm2.rs"]
+mod yubihsm2;
+#[path = "field_vectors/yubikey_piv.rs"]
+mod yubikey_piv;
 
 use std::path::{Path, PathBuf};
 

@@ -100,7 +100,7 @@ fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
                 return Err(fail(TrustDefect::MarkOrphan));
             }
             let mark = AnchorMark::from_toml(contents).map_err(fail)?;
-            if role == Role::Intermediate && mark.is_virtual {
+            if role == Role::Intermediate && (mark.is_virtual || mark.own_signer) {
                 return Err(fail(TrustDefect::MarkOfAnchor));
             }
             marks.insert((format, role, stem), (path.as_str(), mark));

@@ -9,6 +9,9 @@ use super::{SHA256_OCTETS, TrustDefect};
 pub struct AnchorMark {
     /// Whether it certifies TPMs in software (swtpm, vTPM). For anchors alone.
     pub is_virtual: bool,
+    /// Whether it certifies attesting keys that their owner put in the place of the maker's: what the maker promises of
+    /// its own keys is then the owner's promise. For anchors alone.
+    pub own_signer: bool,
     /// What its key, and no other, may do that keys otherwise may not.
     pub allowances: Allowances,
     /// Where it was obtained, as free text.
@@ -66,6 +69,8 @@ struct MarkFile {
     #[serde(default, rename = "virtual")]
     is_virtual: bool,
     #[serde(default)]
+    own_signer: bool,
+    #[serde(default)]
     sha1: Choice,
     #[serde(default)]
     missing_ek_purpose: Choice,
@@ -105,6 +110,7 @@ impl AnchorMark {
         };
         Ok(Self {
             is_virtual: file.is_virtual,
+            own_signer: file.own_signer,
             allowances,
             source: file.source,
             date,
