@@ -8,9 +8,16 @@
 //!
 //! Read first: [`tpm::TpmsAttest`], [`tpm::TpmtPublic`] and [`x509::CertView`].
 
+extern crate alloc;
+
+pub mod base64url;
 pub mod bundle;
+pub mod cbor;
+pub mod cmw;
+pub mod emit;
 pub mod formats;
 pub mod input;
+pub mod json;
 pub mod limits;
 mod malformed;
 pub mod oid;

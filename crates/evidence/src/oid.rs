@@ -123,7 +123,7 @@ pub const PRIVATE_ARC: &str = "1.3.6.1.4.1.32473";
 /// placeholder of its reference code.
 pub const EVIDENCE_ARC: &str = "1.3.6.1.5.5.999";
 
-const fn within(arc: &str, below: &[u32]) -> Oid {
+pub(crate) const fn within(arc: &str, below: &[u32]) -> Oid {
     Oid::from_constant(append(ObjectIdentifier::new_unwrap(arc), below))
 }
 

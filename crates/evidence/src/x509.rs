@@ -14,7 +14,7 @@ mod crl;
 mod csr;
 mod name;
 mod spki;
-mod time;
+pub(crate) mod time;
 
 pub use algorithm::AlgorithmIdentifier;
 pub use cert::{CertView, Extension, Quirk, Version};

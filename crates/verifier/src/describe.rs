@@ -21,7 +21,8 @@ use crate::hex;
 use crate::policy::ReferenceValues;
 use crate::rejection::{Code, Rejection, codes};
 
-fn base64(octets: &[u8]) -> String {
+/// Octets as reports write them.
+pub(crate) fn base64(octets: &[u8]) -> String {
     STANDARD.encode(octets)
 }
 
@@ -78,7 +79,8 @@ fn describe_key(key: &AttestedKey, at: usize) -> Claims {
     }
 }
 
-fn tpm_key(spki: Option<&SpkiView>, key: &TpmKey, at: usize) -> Claims {
+/// What is said of a key by the public area that its TPM certified.
+pub(crate) fn tpm_key(spki: Option<&SpkiView>, key: &TpmKey, at: usize) -> Claims {
     let mut claims = Claims::new();
     let has = |bit| key.attributes.contains(bit);
     let fixed = has(ObjectAttributes::FIXED_TPM | ObjectAttributes::FIXED_PARENT);
@@ -195,11 +197,16 @@ fn clock(claims: &mut Claims, attest: &TpmsAttest, at: usize) {
 
 /// What AK certificates say of the module: copied there from the EK certificate.
 fn module(claims: &mut Claims, certificates: &AkCertificates, at: usize) {
+    tpm_module(claims, extension(certificates, oid::SUBJECT_ALT_NAME), certificates.is_virtual(), at);
+}
+
+/// What a certificate for a key of a TPM says of the TPM: manufacturer, model and version, as the TCG names them, in
+/// its alternative name.
+pub(crate) fn tpm_module(claims: &mut Claims, alternative_name: Option<&[u8]>, is_virtual: bool, at: usize) {
     // The mark on an anchor says "virtual"; that an unmarked one is of real chips is its maker's promise.
-    let (kind, source) =
-        if certificates.is_virtual() { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
+    let (kind, source) = if is_virtual { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
     claims.put("kind", kind, source, at);
-    let names = extension(certificates, oid::SUBJECT_ALT_NAME).and_then(|value| SubjectAltName::parse(value).ok());
+    let names = alternative_name.and_then(|value| SubjectAltName::parse(value).ok());
     let Some(names) = names else { return };
     let attributes = [("vendor", oid::TPM_MANUFACTURER), ("model", oid::TPM_MODEL), ("hw_version", oid::TPM_VERSION)];
     for (claim, attribute) in attributes {
@@ -215,7 +222,7 @@ fn extension(certificates: &AkCertificates, oid: Oid) -> Option<&[u8]> {
 }
 
 /// Bootstrap methods by the policy that an AK certificate names (DESIGN, "AK certificates").
-const BOOTSTRAP: [(Oid, &str); 4] = [
+pub(crate) const BOOTSTRAP: [(Oid, &str); 4] = [
     (oid::BOOTSTRAP_MANUFACTURER, "manufacturer"),
     (oid::BOOTSTRAP_INVENTORY, "inventory"),
     (oid::BOOTSTRAP_CEREMONY, "ceremony"),
@@ -249,6 +256,7 @@ fn describe_attesting_key(statement: &Authenticated) -> Claims {
         let quirks: Vec<&str> = root.deviations().map(|deviation| deviation.label()).collect();
         claims.put("chain_quirks", quirks, Source::Endorsed, at);
     }
+    module(&mut claims, root, at);
     if let Some(name) = root.name() {
         claims.put("name", hex::encode(name.as_bytes()), Source::Endorsed, at);
     }

@@ -7,6 +7,7 @@
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
+mod beneath;
 mod certificate;
 mod error;
 mod names;
@@ -14,13 +15,16 @@ mod policy;
 mod profile;
 mod revocation;
 mod search;
+mod trusted;
 
+pub(crate) use beneath::check_beneath;
 pub use certificate::Deviation;
 pub(crate) use certificate::Examined;
 pub use error::{CrlDefect, PathDefect, PathError};
 pub(crate) use profile::VendorRules;
 pub use profile::{ChainProfile, VendorProfile};
 pub use revocation::Revocation;
+pub(crate) use trusted::check_trusted;
 
 use crate::Instant;
 use crate::crypto::SignatureBudget;

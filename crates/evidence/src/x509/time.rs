@@ -4,6 +4,8 @@ use crate::x509::der::{Element, Tag};
 use crate::{Malformed, Reason};
 
 const SECONDS_PER_DAY: i64 = 86_400;
+/// 9999-12-31T23:59:59Z.
+const LATEST: i64 = 253_402_300_799;
 
 /// Reads a Time: `YYMMDDHHMMSSZ` (1950 to 2049) or `YYYYMMDDHHMMSSZ`, nothing else.
 pub(crate) fn seconds(element: &Element<'_>) -> Result<i64, Malformed> {
@@ -25,13 +27,26 @@ pub(crate) fn seconds(element: &Element<'_>) -> Result<i64, Malformed> {
         return Err(not_der());
     };
     let two = |tens: &u8, ones: &u8| number(&[*tens, *ones]).ok_or_else(not_der);
-    let (month, day) = (two(mon1, mon0)?, two(day1, day0)?);
-    let (hour, minute, second) = (two(hour1, hour0)?, two(min1, min0)?, two(sec1, sec0)?);
+    let date = (year, two(mon1, mon0)?, two(day1, day0)?);
+    let time = (two(hour1, hour0)?, two(min1, min0)?, two(sec1, sec0)?);
+    instant(date, time).ok_or_else(|| element.error(Reason::NotDer("time that does not exist")))
+}
+
+/// Seconds of a date and a time; `None` if they do not exist.
+fn instant((year, month, day): (i64, i64, i64), (hour, minute, second): (i64, i64, i64)) -> Option<i64> {
     let day_exists = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
     if !day_exists || hour > 23 || minute > 59 || second > 59 {
-        return Err(element.error(Reason::NotDer("time that does not exist")));
+        return None;
     }
-    Ok(days_from_epoch(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
+    Some(days_from_epoch(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
+}
+
+/// Seconds of a time in fourteen digits, YYYYMMDDHHMMSS; `None` if there is no such time.
+pub(crate) fn from_digits(digits: &[u8; 14]) -> Option<i64> {
+    let [y3, y2, y1, y0, mon1, mon0, day1, day0, hour1, hour0, min1, min0, sec1, sec0] = digits;
+    let two = |tens: &u8, ones: &u8| number(&[*tens, *ones]);
+    let date = (number(&[*y3, *y2, *y1, *y0])?, two(mon1, mon0)?, two(day1, day0)?);
+    instant(date, (two(hour1, hour0)?, two(min1, min0)?, two(sec1, sec0)?))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -79,8 +94,6 @@ fn date(days: i64) -> (i64, i64, i64) {
 pub(crate) fn encode(seconds: i64) -> (Tag, String) {
     /// 1950-01-01T00:00:00Z.
     const EARLIEST: i64 = -631_152_000;
-    /// 9999-12-31T23:59:59Z.
-    const LATEST: i64 = 253_402_300_799;
     let seconds = seconds.clamp(EARLIEST, LATEST);
     let (year, month, day) = date(seconds.div_euclid(SECONDS_PER_DAY));
     let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
@@ -91,6 +104,17 @@ pub(crate) fn encode(seconds: i64) -> (Tag, String) {
     } else {
         (Tag::GENERALIZED_TIME, format!("{year:04}{rest}"))
     }
+}
+
+/// The text of a GeneralizedTime; seconds outside the years 0 to 9999 are moved to the nearest end of that range.
+pub(crate) fn generalized(seconds: i64) -> String {
+    /// 0000-01-01T00:00:00Z.
+    const EARLIEST: i64 = -62_167_219_200;
+    let seconds = seconds.clamp(EARLIEST, LATEST);
+    let (year, month, day) = date(seconds.div_euclid(SECONDS_PER_DAY));
+    let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
 }
 
 #[cfg(test)]
@@ -133,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn times_in_digits_are_the_same_times() {
+        assert_eq!(from_digits(b"20000229120000"), Some(951_825_600));
+        for none in [b"20230229000000", b"20230101240000", b"2023010100000x"] {
+            assert_eq!(from_digits(none), None);
+        }
+    }
+
+    #[test]
     fn encoded_times_read_back() {
         for seconds in [0, -631_152_000, 951_825_600, 2_524_607_999, 2_524_608_000, 253_402_300_799] {
             let (tag, text) = encode(seconds);
@@ -141,5 +173,7 @@ mod tests {
         assert_eq!(encode(2_524_607_999).0, Tag::UTC_TIME);
         assert_eq!(encode(2_524_608_000).0, Tag::GENERALIZED_TIME);
         assert_eq!(encode(i64::MAX).1, "99991231235959Z");
+        assert_eq!(generalized(951_825_600), "20000229120000Z");
+        assert_eq!((generalized(i64::MIN), generalized(i64::MAX)), ("00000101000000Z".into(), "99991231235959Z".into()));
     }
 }

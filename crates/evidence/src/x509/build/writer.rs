@@ -105,6 +105,12 @@ impl DerWriter {
         self.string(tag, &text)
     }
 
+    /// A GeneralizedTime of seconds since 1970-01-01T00:00:00Z, whatever the year. Times outside the years 0 to 9999 are
+    /// moved to the nearest end.
+    pub fn generalized_time(&mut self, seconds: i64) -> &mut Self {
+        self.string(Tag::GENERALIZED_TIME, &time::generalized(seconds))
+    }
+
     fn push_length(&mut self, length: usize) {
         match u8::try_from(length) {
             Ok(short) if short < 0x80 => self.der.push(short),

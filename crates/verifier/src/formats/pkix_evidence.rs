@@ -1,0 +1,177 @@
+//! PKIX Evidence (draft-ietf-rats-pkix-key-attestation): what a module reports under its attestation keys.
+//!
+//! The format has no maker, so nothing is implied by anybody's promise: a claim is signed, or it is not there. What an
+//! attestation key's certificate says of the key's environment decides how far its signature goes: a key that software
+//! on the host drives makes every claim one of the host's.
+
+mod codes;
+mod describe;
+mod signers;
+mod store;
+
+use vouchsafe_evidence::formats::pkix_evidence::{Elements, EvidenceView, ROW as EVIDENCE, Transaction};
+use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::x509::extensions::{self, CertificatePolicies};
+use vouchsafe_evidence::x509::{CertView, SpkiView};
+
+use super::{Evidence, NonceField, Row, Testimony};
+use crate::authenticate::{Context, ModuleSigner};
+use crate::bind::Device;
+use crate::claims::{Claims, Source};
+use crate::describe::{BOOTSTRAP, base64};
+use crate::hex;
+use crate::path::Revocation;
+use crate::rejection::{self, Rejection};
+use signers::{Endorsed, Signers};
+
+const ID: &str = EVIDENCE.id;
+
+/// How PKIX Evidence is authenticated.
+pub(super) static ROW: Row = Row { id: ID, authenticate, codes: codes::ALL };
+
+fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Testimony, Rejection> {
+    let view = EvidenceView::parse(evidence.content).map_err(|defect| codes::rejection(&defect))?;
+    let signers = Signers::check(&view, context)?;
+    let elements = view.elements();
+    let at = evidence.statement;
+    let environment = environment(&signers.endorsed);
+    let source = environment.source();
+    let is_virtual = signers.endorsed.iter().any(is_virtual);
+    let keys = describe::keys(elements, source, at)?;
+    let platform = elements.platform.as_ref().map(|of| describe::platform(of, is_virtual, source, at));
+    let claims = attesting_key(&signers, &environment, elements, at);
+    let key = main_key(&signers.endorsed)?;
+    let signer = ModuleSigner { key, module: module(&signers.endorsed), claims, device: device(&signers)?, is_virtual };
+    Ok(Testimony { signer, nonce: nonce(elements), keys, platform })
+}
+
+fn nonce(elements: &Elements<'_>) -> NonceField {
+    match elements.transaction.as_ref().and_then(|transaction| transaction.nonce) {
+        Some(nonce) => NonceField::Value(nonce.to_vec()),
+        None => NonceField::Absent,
+    }
+}
+
+/// The key that stands for all that signed: the first in an order of their own.
+fn main_key(endorsed: &[Endorsed]) -> Result<SpkiView, Rejection> {
+    endorsed.first().map(|of| of.key.clone()).ok_or_else(|| Rejection::plain(codes::SIGNER_UNTRUSTED))
+}
+
+/// What tells a module with several attestation keys from one that has the first of them alone.
+fn module(endorsed: &[Endorsed]) -> Option<Vec<u8>> {
+    match endorsed {
+        [] | [_] => None,
+        several => {
+            let digests: Vec<[u8; 32]> = several.iter().map(|of| of.key.sha256()).collect();
+            Some(HashAlg::Sha256.digest(&[digests.as_flattened()]))
+        }
+    }
+}
+
+fn is_virtual(endorsed: &Endorsed) -> bool {
+    endorsed.path.as_ref().is_some_and(|path| path.anchor().is_virtual())
+}
+
+/// The module for others to refer to: by the deviceLink that an issuer assigned, else by its attestation key.
+fn device(signers: &Signers) -> Result<Option<Device>, Rejection> {
+    let mut links = Vec::new();
+    for certificate in signers.endorsed.iter().filter_map(|of| of.certificate.as_ref()) {
+        let malformed = |_| Rejection::plain(rejection::codes::AK_DEVICE_LINK_MALFORMED);
+        let Some(extension) = certificate.extension(oid::DEVICE_LINK).map_err(malformed)? else { continue };
+        let link = extensions::device_link(extension.value()).map_err(malformed)?;
+        if link.is_empty() {
+            return Err(Rejection::plain(rejection::codes::AK_DEVICE_LINK_MALFORMED));
+        }
+        links.push(link);
+    }
+    let by_link = links.into_iter().min().map(|link| Device {
+        id: format!("link:{}", hex::encode(link)),
+        source: "deviceLink of the AK certificate",
+    });
+    Ok(by_link.or_else(|| {
+        let key = &signers.endorsed.first()?.key;
+        Some(Device { id: format!("ak:{}", hex::encode(&key.sha256())), source: "attesting key" })
+    }))
+}
+
+/// Who uses the attestation keys, and who says so.
+struct Environment {
+    is_host: bool,
+    is_stated: bool,
+}
+
+impl Environment {
+    const fn source(&self) -> Source {
+        if self.is_host { Source::HostAsserted } else { Source::Signed }
+    }
+}
+
+/// A TPM makes no Evidence by itself: what its keys sign of this form, software on the host put together. A certificate
+/// that says that its key is a TPM's therefore says that the host speaks.
+fn environment(endorsed: &[Endorsed]) -> Environment {
+    let certificates = || endorsed.iter().filter_map(|of| of.certificate.as_ref());
+    let has = |wanted: Oid| certificates().any(|of| has_policy(of, wanted));
+    let is_of_tpm = certificates().any(|of| [oid::TPMA_OBJECT, oid::AK_NAME].iter().any(|wanted| carries(of, *wanted)));
+    let is_host = has(oid::ENVIRONMENT_HOST) || is_of_tpm;
+    Environment { is_host, is_stated: is_host || has(oid::ENVIRONMENT_MODULE) }
+}
+
+fn carries(certificate: &CertView, wanted: Oid) -> bool {
+    certificate.extensions().any(|extension| extension.oid() == wanted)
+}
+
+fn has_policy(certificate: &CertView, wanted: Oid) -> bool {
+    let extension = certificate.extension(oid::CERTIFICATE_POLICIES).ok().flatten();
+    let policies = extension.and_then(|extension| CertificatePolicies::parse(extension.value()).ok());
+    policies.is_some_and(|policies| policies.policies().contains(&wanted))
+}
+
+/// The claims about the keys that signed.
+fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elements<'_>, at: usize) -> Claims {
+    let mut claims = Claims::new();
+    let endorsed = &signers.endorsed;
+    let certificates = || endorsed.iter().filter_map(|of| of.certificate.as_ref());
+    if let Some(first) = endorsed.first() {
+        claims.put("spki", base64(first.key.as_der()), Source::Signed, at);
+    }
+    let method = BOOTSTRAP.iter().find(|(policy, _)| certificates().any(|of| has_policy(of, *policy)));
+    if let Some((_, method)) = method {
+        claims.put("bootstrap", *method, Source::Endorsed, at);
+    }
+    let word = if environment.is_host { "host" } else { "module" };
+    let said_by = if environment.is_stated { Source::Endorsed } else { Source::Implied };
+    claims.put("environment", word, said_by, at);
+    if let Some(certificate) = certificates().next() {
+        claims.put("issuer", certificate.issuer().to_display(), Source::Endorsed, at);
+    }
+    // Nobody publishes lists for a key that the trust store holds as it stands.
+    let revocation = endorsed.iter().map(|of| of.path.as_ref().map_or(Revocation::Unknown, |path| path.revocation()));
+    claims.put("revocation", revocation.min().unwrap_or(Revocation::Unknown).label(), Source::Endorsed, at);
+    let mut quirks: Vec<&str> = endorsed
+        .iter()
+        .flat_map(|of| of.path.as_ref().map_or(of.deviations.as_slice(), |path| path.deviations()))
+        .map(|deviation| deviation.label())
+        .collect();
+    quirks.sort_unstable();
+    quirks.dedup();
+    if !quirks.is_empty() {
+        claims.put("chain_quirks", quirks, Source::Endorsed, at);
+    }
+    let mut algorithms: Vec<String> = endorsed.iter().map(|of| of.algorithm.to_string()).collect();
+    algorithms.sort();
+    claims.put("signature_algorithms", algorithms, Source::Signed, at);
+    if !signers.counter_signers.is_empty() {
+        let keys: Vec<String> = signers.counter_signers.iter().map(|key| base64(key.as_der())).collect();
+        claims.put("counter_signers", keys, Source::Signed, at);
+    }
+    let transaction: Option<&Transaction<'_>> = elements.transaction.as_ref();
+    if let Some(timestamp) = transaction.and_then(|transaction| transaction.timestamp) {
+        claims.put("timestamp", timestamp.to_rfc3339(), environment.source(), at);
+    }
+    if !elements.ignored.is_empty() {
+        let types: Vec<String> = elements.ignored.iter().map(ToString::to_string).collect();
+        claims.put("ignored", types, environment.source(), at);
+    }
+    claims
+}
