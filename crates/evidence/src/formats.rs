@@ -26,9 +26,10 @@ pub mod webauthn_tpm;
 mod yubico;
 pub mod yubihsm2;
 pub mod yubikey_piv;
+pub mod unsupported;
 
 /// Every format that has a module here, in the order in which they are listed for people.
-static LIST: &[&Row] = &[&pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
+static LIST: &[&Row] = &[&thales_luna::ROW, &gcp_cloudhsm::ROW, &fortanix_dsm::ROW, &pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
 
 /// What a format is called, how it travels, and how it is recognized.
 #[derive(Debug)]

@@ -2,13 +2,14 @@
 
 mod assemble;
 mod classify;
+mod endorsement;
 mod listed;
 
 use thiserror::Error;
 
 use crate::Malformed;
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
-use crate::formats::ListedFormat;
+use crate::formats::{ListedFormat, webauthn_tpm};
 use crate::statement::FormatId;
 use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
 
@@ -28,6 +29,8 @@ pub enum Form {
     Csr(CsrView),
     /// A certificate that publishes statements about its key in the extension id-aa-attestation.
     PublishedCertificate(CertView),
+    /// The certificate of a TPM's endorsement key, which identifies the TPM and states nothing else.
+    EndorsementKey(CertView),
     /// Bare evidence.
     Evidence,
 }
@@ -93,6 +96,12 @@ pub enum InputError {
         /// The bound.
         limit: usize,
     },
+    /// Evidence of a format that is told apart and not verified here.
+    #[error("{name} is not verified here")]
+    Unverifiable {
+        /// What it is.
+        name: &'static str,
+    },
     /// A file that cannot be told.
     #[error("{file} is nothing that can be verified")]
     Unrecognized {
@@ -128,10 +137,17 @@ impl Submission {
         format: Option<FormatId>,
         client_data: Option<&[u8]>,
     ) -> Result<Self, InputError> {
-        classify::check_octets(files)?;
-        match listed::recognize(files, format, client_data)? {
-            Some(submission) => Ok(submission),
-            None => assemble::assemble(classify::classify(files)?, format),
+        let client_data = client_data.map(|bytes| InputFile { name: "the client data", bytes });
+        classify::check_octets(&files.iter().copied().chain(client_data).collect::<Vec<_>>())?;
+        let submission = match listed::recognize(files, format, client_data.map(|file| file.bytes))? {
+            Some(submission) => submission,
+            None => assemble::assemble(classify::classify(files)?, format)?,
+        };
+        // What nothing reads must not look as if it had been judged.
+        let reads_client_data = submission.format.is_some_and(|format| format.id() == webauthn_tpm::ROW.id);
+        match client_data {
+            Some(file) if !reads_client_data => Err(InputError::Unrecognized { file: file.name.to_owned() }),
+            Some(_) | None => Ok(submission),
         }
     }
 
@@ -171,7 +187,7 @@ impl Submission {
     pub const fn csr(&self) -> Option<&CsrView> {
         match &self.form {
             Form::Csr(csr) => Some(csr),
-            Form::PublishedCertificate(_) | Form::Evidence => None,
+            Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence => None,
         }
     }
 
@@ -182,7 +198,7 @@ impl Submission {
         match &self.form {
             Form::Csr(csr) => Some(csr.spki()),
             Form::PublishedCertificate(certificate) => Some(certificate.spki()),
-            Form::Evidence => None,
+            Form::EndorsementKey(_) | Form::Evidence => None,
         }
     }
 
@@ -191,8 +207,8 @@ impl Submission {
     pub fn label(&self) -> &'static str {
         match (&self.form, self.format) {
             (Form::Csr(_), _) => "csr",
-            (Form::PublishedCertificate(_) | Form::Evidence, Some(format)) => format.id(),
-            (Form::PublishedCertificate(_) | Form::Evidence, None) => "unknown",
+            (Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence, Some(format)) => format.id(),
+            (Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence, None) => "unknown",
         }
     }
 

@@ -4,15 +4,16 @@
 //! Each statement stops at its first failure. Nothing of a failed statement is ever looked at again.
 
 mod authenticated;
+pub(crate) mod cmw;
 mod key_pop;
 mod signer;
 mod tpm_certify;
 mod tpm_certify_x509;
+pub(crate) mod tpm_ek;
 mod tpm_quote;
 mod tpm_signature;
 
 use vouchsafe_evidence::bundle::AttestationStatement;
-use vouchsafe_evidence::limits;
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::TpmsAttest;
 use vouchsafe_evidence::x509::CertView;
@@ -30,7 +31,10 @@ pub use authenticated::Skipped;
 pub(crate) use authenticated::{
     AttestedKey, AttestedPlatform, Authenticated, Authentication, KeyProperties, ModuleSigner, Quoted, Signer, TpmKey,
 };
+pub(crate) use cmw::Unwrapped;
 pub(crate) use signer::{AkCertificates, AttestingKey, Endorser, has_purpose, names_attesting_key};
+pub(crate) use tpm_certify::strong_name;
+pub(crate) use tpm_quote::parse_attest;
 
 /// What authentication works with, the same for every statement of a request.
 pub(crate) struct Context<'a> {
@@ -91,13 +95,17 @@ struct Pending {
 
 /// Authenticates every statement, those of the platform only if `platform` asks for them.
 pub(crate) fn authenticate(
-    statements: &[AttestationStatement],
+    unwrapped: &Unwrapped,
     platform: PlatformDemand,
     context: &mut Context<'_>,
 ) -> Authentication {
-    let mut outcome = Authentication::default();
+    let mut outcome = Authentication {
+        skipped: unwrapped.skipped.clone(),
+        failures: unwrapped.failures.clone(),
+        ..Authentication::default()
+    };
     let (mut pending, mut listed) = (Vec::new(), Vec::new());
-    for (index, statement) in statements.iter().enumerate().take(limits::STATEMENTS) {
+    for (index, statement) in unwrapped.statements.iter().map(|(index, statement)| (*index, statement)) {
         match sort(index, statement, platform, context, &outcome) {
             Ok(Sorted::Tpm(statement)) => pending.push(statement),
             Ok(Sorted::Listed(evidence)) => listed.push(evidence),
@@ -238,7 +246,8 @@ fn sort<'a>(
         FormatId::TpmCertify | FormatId::TpmQuote | FormatId::TpmCertifyX509 | FormatId::TpmEk | FormatId::Cmw => {
             match Parsed::parse(format, statement) {
                 Ok(Some(parsed)) => Ok(Sorted::Tpm(Pending { index, format, parsed })),
-                Ok(None) => Err(Aside::Skipped("Statements of this type are not read yet.")),
+                // Wrappers were opened before, and endorsement keys make no statements.
+                Ok(None) => Err(Aside::Skipped("The statement stands where none of its type is read.")),
                 Err(rejection) => Err(failed(rejection)),
             }
         }

@@ -124,6 +124,7 @@ pub(crate) struct Binding {
     pub device: Option<Device>,
 }
 
+const IDENTITY_ALONE: &str = "an endorsement key certificate proves identity, not possession";
 const EVERY_KEY: &str = "no key was named; every key of the statement is judged";
 const DIFFERENT_QUALIFYING_DATA: &str = "the statements carry different qualifying data; no nonce was demanded";
 
@@ -166,7 +167,8 @@ pub(crate) const fn is_key_format(format: FormatId) -> bool {
         FormatId::TpmCertify | FormatId::TpmCertifyX509 | FormatId::KeyPop | FormatId::Cmw | FormatId::Listed(_) => {
             true
         }
-        FormatId::TpmQuote | FormatId::TpmEk => false,
+        FormatId::TpmEk => true,
+        FormatId::TpmQuote => false,
     }
 }
 
@@ -295,7 +297,8 @@ fn choose_key_statements(
         let Some(key) = statement.keys().iter().position(|key| key.is(subject)) else { continue };
         binding.keys.push(KeyPlace { statement: place, key });
         let to = Node::Statement(statement.index());
-        binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note: None });
+        let note = (statement.format() == FormatId::TpmEk).then_some(IDENTITY_ALONE);
+        binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note });
     }
     let any = statements.iter().any(Authenticated::is_about_keys);
     // A key statement that failed to authenticate has said so itself; it might have been the one.

@@ -292,6 +292,7 @@ pub(crate) fn input_rejection(error: &InputError) -> Rejection {
             return malformed_rejection(malformed, codes::INPUT_UNRECOGNIZED, message);
         }
         InputError::OverLimit { .. } => codes::LIMIT_INPUT,
+        InputError::Unverifiable { .. } => codes::INPUT_UNSUPPORTED_FORMAT,
     };
     Rejection::new(code, message)
 }
@@ -357,6 +358,7 @@ pub(crate) fn format_of_error(error: &InputError) -> &'static str {
         | InputError::Empty
         | InputError::Malformed { .. }
         | InputError::OverLimit { .. }
-        | InputError::Unrecognized { .. } => "unknown",
+        | InputError::Unrecognized { .. }
+        | InputError::Unverifiable { .. } => "unknown",
     }
 }

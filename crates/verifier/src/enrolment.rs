@@ -65,6 +65,12 @@ impl AuthenticatedEk {
         self.parameters
     }
 
+    /// The key that issued its certificate.
+    #[must_use]
+    pub fn issuer_key(&self) -> &SpkiView {
+        self.path.issuer_key()
+    }
+
     /// Whether the root is marked as one of software or virtual TPMs.
     #[must_use]
     pub const fn is_virtual(&self) -> bool {
@@ -124,12 +130,23 @@ pub fn authenticate_ek_under(
         Some(cache) => SignatureBudget::new().with_cache(cache, trust.version()),
         None => SignatureBudget::new(),
     };
-    let inputs = PathInputs { profile: ChainProfile::Ek, at, revocation };
     let candidates = ek_candidates(certificates)?;
+    let inputs = PathInputs { profile: ChainProfile::Ek, at, revocation };
+    authenticate_ek_within(&candidates, certificates, trust, inputs, &mut budget)
+}
+
+/// As [`authenticate_ek`], of these `candidates` alone and out of the budget of a request.
+pub(crate) fn authenticate_ek_within(
+    candidates: &[&CertView],
+    certificates: &[CertView],
+    trust: &TrustStore,
+    inputs: PathInputs,
+    budget: &mut SignatureBudget,
+) -> Result<AuthenticatedEk, Rejection> {
     let mut failure: Option<PathError> = None;
     let mut unknown_template = false;
     for certificate in candidates {
-        match validate_path(certificate, certificates, trust.format(TPM_EK), inputs, &mut budget) {
+        match validate_path(certificate, certificates, trust.format(TPM_EK), inputs, budget) {
             Ok(path) => match parameters(path.leaf().spki()) {
                 Some(parameters) => return Ok(AuthenticatedEk { path, parameters }),
                 None => unknown_template = true,

@@ -16,6 +16,8 @@ mod crypto4a_qasm;
 mod pkix_evidence;
 mod securosys_primus;
 mod fortanix_dsm;
+mod gcp_cloudhsm;
+mod thales_luna;
 mod vendor;
 mod webauthn_tpm;
 mod yubico;
@@ -23,7 +25,7 @@ mod yubihsm2;
 mod yubikey_piv;
 
 /// Every listed format's module.
-static LIST: &[&Row] = &[&pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
+static LIST: &[&Row] = &[&thales_luna::ROW, &gcp_cloudhsm::ROW, &fortanix_dsm::ROW, &pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
 
 /// How evidence of a format is authenticated.
 pub(crate) struct Row {

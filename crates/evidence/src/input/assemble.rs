@@ -1,7 +1,7 @@
 //! Putting parts together to one submission.
 
 use super::classify::{Named, Parts, attest_format};
-use super::{Form, InputError, Submission};
+use super::{Form, InputError, Submission, endorsement};
 use crate::bundle::{AttestationBundle, AttestationStatement, CertChoice};
 use crate::limits;
 use crate::oid;
@@ -34,7 +34,8 @@ pub(super) fn assemble(parts: Parts, format: Option<FormatId>) -> Result<Submiss
         FormatId::TpmQuote => assemble_quote(parts),
         FormatId::TpmCertifyX509 => assemble_certify_x509(parts),
         FormatId::Listed(_) => Err(InputError::NotOfFormat(format)),
-        FormatId::TpmEk | FormatId::KeyPop | FormatId::Cmw => Err(InputError::UnsupportedFormat(format)),
+        FormatId::TpmEk => assemble_endorsement(parts),
+        FormatId::KeyPop | FormatId::Cmw => Err(InputError::UnsupportedFormat(format)),
     }
 }
 
@@ -148,10 +149,34 @@ fn infer_format(parts: &Parts) -> Option<FormatId> {
         Some(attest) => Some(attest_format(&attest.value)),
         // What is published in a certificate may itself hang under an AK certificate with a tcg-tpmaObject.
         None if parts.certificates().any(|(_, certificate)| publishes(certificate)) => None,
+        None if parts.certificates().any(|(_, certificate)| is_tpm_made(certificate)) => Some(FormatId::TpmCertifyX509),
         None => {
-            parts.certificates().any(|(_, certificate)| is_tpm_made(certificate)).then_some(FormatId::TpmCertifyX509)
+            let loose = [&parts.signatures, &parts.publics, &parts.opaque].into_iter().all(Vec::is_empty);
+            (loose && parts.certificates().any(|(_, certificate)| endorsement::is_endorsement_key(certificate)))
+                .then_some(FormatId::TpmEk)
         }
     }
+}
+
+/// The certificate of an endorsement key, and others that may stand above it.
+fn assemble_endorsement(parts: Parts) -> Result<Submission, InputError> {
+    parts.no_loose_parts()?;
+    let mut candidates: Vec<(&Named<CertChoice>, &CertView)> =
+        parts.certificates().filter(|(_, certificate)| endorsement::is_endorsement_key(certificate)).collect();
+    if candidates.is_empty() {
+        candidates = parts.certificates().filter(|(_, certificate)| !endorsement::is_authority(certificate)).collect();
+    }
+    let certificate = match candidates.as_slice() {
+        [] => return Err(nothing_to_verify(&parts)),
+        [(_, certificate)] => (*certificate).clone(),
+        [(first, _), (second, _), ..] => return Err(ambiguous("endorsement key certificate", first, second)),
+    };
+    Ok(Submission {
+        form: Form::EndorsementKey(certificate),
+        format: Some(FormatId::TpmEk),
+        statements: Vec::new(),
+        certs: parts.into_cert_choices(),
+    })
 }
 
 /// Whether a certificate carries attestation statements in its extension.

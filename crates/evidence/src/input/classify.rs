@@ -1,12 +1,12 @@
 //! Telling what each file is, by its content alone.
 
-use super::{InputError, InputFile};
+use super::{InputError, InputFile, endorsement};
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
 use crate::statement::{FormatId, TpmCertify, TpmCertifyX509};
 use crate::tpm::{HashAlg, TpmsAttest, TpmtPublic, TpmtSignature, alg};
 use crate::x509::der::{Element, Reader, Tag};
 use crate::x509::{CertView, CsrDefect, CsrView};
-use crate::{Malformed, Reason, limits, oid, pem};
+use crate::{Malformed, Reason, cmw, limits, oid, pem};
 
 /// TPM_ST_ATTEST_QUOTE (Part 2, TPM_ST).
 const ST_ATTEST_QUOTE: [u8; 2] = [0x80, 0x18];
@@ -93,8 +93,8 @@ impl Parts {
         for block in blocks {
             match block.kind() {
                 pem::Kind::Certificate => {
-                    let choice =
-                        CertView::parse(block.contents()).map_or_else(CertChoice::Unparsed, CertChoice::Certificate);
+                    let choice = endorsement::read_certificate(block.contents())
+                        .map_or_else(CertChoice::Unparsed, CertChoice::Certificate);
                     self.certs.push(named(file.name, choice));
                 }
                 pem::Kind::CertificationRequest => {
@@ -115,6 +115,10 @@ impl Parts {
         if bytes.first() == Some(&Tag::SEQUENCE.leading_octet()) && self.add_der(file, bytes)? {
             return Ok(());
         }
+        if cmw::likeness(bytes) != cmw::Likeness::None {
+            self.statements.push(named(file, cmw::statement_of_file(bytes)));
+            return Ok(());
+        }
         let kind = if TpmsAttest::has_magic(bytes) {
             &mut self.attests
         } else if is_signature(bytes) {
@@ -130,7 +134,7 @@ impl Parts {
 
     /// Adds a file that is DER of a known kind; false if it is not.
     fn add_der(&mut self, file: &str, bytes: &[u8]) -> Result<bool, InputError> {
-        if let Ok(certificate) = CertView::parse(bytes) {
+        if let Ok(certificate) = endorsement::read_certificate(bytes) {
             self.certs.push(named(file, CertChoice::Certificate(certificate)));
         } else if let Ok(csr) = CsrView::parse(bytes) {
             self.csrs.push(named(file, csr));

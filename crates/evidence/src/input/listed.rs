@@ -3,7 +3,7 @@
 use super::classify::is_long_der;
 use super::{Form, InputError, InputFile, Submission};
 use crate::bundle::CertChoice;
-use crate::formats::{ListedFormat, Offer, OfferedCertificate, OfferedFile, Recognized};
+use crate::formats::{ListedFormat, Offer, OfferedCertificate, OfferedFile, Recognized, unsupported};
 use crate::statement::FormatId;
 use crate::x509::der::Tag;
 use crate::x509::{CertView, CsrView};
@@ -40,7 +40,10 @@ pub(super) fn recognize(
     match (found, forced) {
         (Some((format, recognized)), _) => submission(format, recognized).map(Some),
         (None, Some(format)) => Err(InputError::NotOfFormat(format.into())),
-        (None, None) => Ok(None),
+        (None, None) => match unsupported::name_of(&offer) {
+            Some(name) => Err(InputError::Unverifiable { name }),
+            None => Ok(None),
+        },
     }
 }
 

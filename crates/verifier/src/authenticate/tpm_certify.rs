@@ -77,7 +77,7 @@ impl Certify {
 }
 
 /// The Name of `public`, unless its algorithm is NULL (an empty Name fits anything, A20) or weak.
-pub(super) fn strong_name(public: &TpmtPublic) -> Result<Name, Rejection> {
+pub(crate) fn strong_name(public: &TpmtPublic) -> Result<Name, Rejection> {
     public
         .name_alg()
         .filter(|alg| alg.is_strong())

@@ -76,7 +76,7 @@ impl Quote {
 }
 
 /// Parses a TPMS_ATTEST, telling bytes that no TPM generates (A27) from a structure that is broken.
-pub(super) fn parse_attest(bytes: &[u8]) -> Result<TpmsAttest, Rejection> {
+pub(crate) fn parse_attest(bytes: &[u8]) -> Result<TpmsAttest, Rejection> {
     if !TpmsAttest::has_magic(bytes) {
         return Err(Rejection::plain(codes::TPM_MAGIC));
     }

@@ -8,6 +8,8 @@ use super::certificate::{Deviation, Examined};
 use super::error::PathDefect;
 use crate::trust::Allowances;
 
+mod pins;
+
 /// The kind of a chain: what its last certificate is for.
 ///
 /// One attesting key's certificate serves one family of statements. A restricted key signs any bytes that do
@@ -24,6 +26,10 @@ pub enum ChainProfile {
     /// The certificate of an endorsement key: purpose 2.23.133.8.1, key usage keyEncipherment or keyAgreement
     /// where it is stated, no CA.
     Ek,
+    /// The certificate of an attesting key that platforms use for web authentication (Web Authentication Level 3,
+    /// 8.3.1): purpose 2.23.133.8.3 among others, no CA. Its issuers may name that purpose too, if they say that they
+    /// certify attesting keys.
+    WebauthnAk,
     /// A certificate of whatever kind and purpose: RFC 5280, section 6.1, and no more.
     Unprofiled,
     /// A chain of a listed format's makers, by the rules of that format's module.
@@ -96,7 +102,7 @@ impl ChainProfile {
     /// Certificates that hang beneath the last one of the path and count against path lengths.
     pub(super) const fn certificates_beneath(self) -> usize {
         match self {
-            Self::AkAttest | Self::Ek | Self::Unprofiled | Self::Vendor(_) => 0,
+            Self::AkAttest | Self::Ek | Self::WebauthnAk | Self::Unprofiled | Self::Vendor(_) => 0,
             Self::AkCertifyX509 => 1,
         }
     }
@@ -104,7 +110,7 @@ impl ChainProfile {
     /// Deviations from strict DER that certificates of such a chain may show.
     pub(super) const fn allowed_quirks(self) -> &'static [Quirk] {
         match self {
-            Self::AkAttest => &AK_QUIRKS,
+            Self::AkAttest | Self::WebauthnAk => &AK_QUIRKS,
             Self::AkCertifyX509 => &[],
             Self::Unprofiled => &AK_QUIRKS,
             Self::Ek => &EK_QUIRKS,
@@ -115,7 +121,7 @@ impl ChainProfile {
     /// Extensions beyond those of RFC 5280 that may be critical in such a chain.
     pub(super) const fn processed(self) -> &'static [Oid] {
         match self {
-            Self::AkAttest | Self::AkCertifyX509 | Self::Ek | Self::Unprofiled => &[],
+            Self::AkAttest | Self::AkCertifyX509 | Self::Ek | Self::WebauthnAk | Self::Unprofiled => &[],
             Self::Vendor(profile) => profile.0.processed,
         }
     }
@@ -125,7 +131,8 @@ impl ChainProfile {
     pub(super) fn usable(self, key: &SpkiView, marked: Allowances) -> Allowances {
         match self {
             Self::AkAttest | Self::AkCertifyX509 | Self::Unprofiled => Allowances::NONE,
-            Self::Ek => marked,
+            Self::Ek => marked.or(pins::of_ek_issuer(key)),
+            Self::WebauthnAk => marked,
             Self::Vendor(profile) => {
                 let fingerprint = key.sha256();
                 let pinned = profile.0.pinned.iter().filter(|(pinned, _)| *pinned == fingerprint);
@@ -138,8 +145,15 @@ impl ChainProfile {
     ///
     /// A certificate made for an attesting key, or by a TPM, never may: the TPM can be made to sign a
     /// certificate for a key in software, and neither path length nor name constraints stop it.
-    pub(super) fn check_issuer(certificate: &Examined) -> Result<(), PathDefect> {
-        let of_attesting_key = ATTESTING_FAMILIES.iter().any(|family| certificate.purposes().contains(family));
+    ///
+    /// Platforms' own CAs for attesting keys repeat that purpose, as some applications want it on the whole path; they
+    /// are told from attesting keys by the purpose of a CA that certifies these.
+    pub(super) fn check_issuer(self, certificate: &Examined) -> Result<(), PathDefect> {
+        let purposes = certificate.purposes();
+        let repeats_purpose = self == Self::WebauthnAk && purposes.contains(&oid::KP_PRIVACY_CA);
+        let mut foreign = ATTESTING_FAMILIES.iter().filter(|family| **family != oid::KP_AIK_CERTIFICATE);
+        let of_attesting_key = foreign.any(|family| purposes.contains(family))
+            || (purposes.contains(&oid::KP_AIK_CERTIFICATE) && !repeats_purpose);
         if of_attesting_key || certificate.has_tpma_object() {
             return Err(PathDefect::AttestingKeyAsIssuer);
         }
@@ -153,6 +167,7 @@ impl ChainProfile {
             Self::AkAttest => check_ak_attest(certificate),
             Self::AkCertifyX509 => check_ak_certify_x509(certificate),
             Self::Ek => check_ek(certificate, issuer),
+            Self::WebauthnAk => check_webauthn_ak(certificate),
             Self::Unprofiled => Ok(Vec::new()),
             Self::Vendor(profile) => (profile.0.check_last)(certificate, issuer),
         }
@@ -188,6 +203,22 @@ fn check_ak_certify_x509(certificate: &Examined) -> Result<Vec<Deviation>, PathD
     match certificate.key_usage() {
         Some(usage) if usage.bits() == KeyUsage::KEY_CERT_SIGN => Ok(Vec::new()),
         Some(_) | None => Err(PathDefect::KeyUsage),
+    }
+}
+
+fn check_webauthn_ak(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {
+    let purposes = certificate.purposes();
+    let foreign = [oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY, oid::KP_EK_CERTIFICATE, oid::ANY_EXTENDED_KEY_USAGE];
+    if !purposes.contains(&oid::KP_AIK_CERTIFICATE) || foreign.iter().any(|purpose| purposes.contains(purpose)) {
+        return Err(PathDefect::WrongFamily);
+    }
+    if certificate.is_ca() || !certificate.states_basic_constraints() {
+        return Err(PathDefect::IsCa);
+    }
+    match certificate.key_usage() {
+        None => Ok(vec![Deviation::KeyUsageAbsent]),
+        Some(usage) if usage.contains(KeyUsage::DIGITAL_SIGNATURE) => Ok(Vec::new()),
+        Some(_) => Err(PathDefect::KeyUsage),
     }
 }
 

@@ -15,7 +15,6 @@ use super::certificate::{Deviation, Examined};
 use super::error::{PathDefect, PathError};
 use super::names::Constraints;
 use super::policy::PolicyState;
-use super::profile::ChainProfile;
 use super::revocation::{self, ListIssuer, Revocation};
 use crate::crypto::{Legacy, SignatureAlgorithm, SignatureBudget, SignatureError, verify_authority_signature};
 use crate::trust::{Allowances, FormatTrust, TrustAnchor};
@@ -67,7 +66,7 @@ struct Way {
 
 /// Whether an issuer signed a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Issued {
+pub(super) enum Issued {
     No,
     Yes,
     /// Yes, with SHA-1, which its key is pinned for.
@@ -260,7 +259,7 @@ impl<'a, 'b> Search<'a, 'b> {
         let fail = |defect| PathError::of_certificate(defect, certificate);
         examined.check_encoding(self.inputs.profile.allowed_quirks()).map_err(fail)?;
         examined.check_validity(self.inputs.at).map_err(fail)?;
-        ChainProfile::check_issuer(examined).map_err(fail)?;
+        self.inputs.profile.check_issuer(examined).map_err(fail)?;
         examined.check_is_ca().map_err(fail)?;
         let is_self_issued = certificate.subject().matches(certificate.issuer());
         if !is_self_issued {
@@ -336,7 +335,7 @@ impl<'a, 'b> Search<'a, 'b> {
             let examined = Examined::new(certificate, self.inputs.profile.processed())?;
             examined.check_validity(self.inputs.at).map_err(fail)?;
             examined.check_may_be_anchor().map_err(fail)?;
-            ChainProfile::check_issuer(&examined).map_err(fail)?;
+            self.inputs.profile.check_issuer(&examined).map_err(fail)?;
             issuer.path_length = examined.path_length().unwrap_or(UNLIMITED);
             issuer.constraints.extend(examined.constraints().cloned());
             issuer.key_identifier = examined.subject_key_identifier().map(<[u8]>::to_vec);
@@ -348,7 +347,7 @@ impl<'a, 'b> Search<'a, 'b> {
 }
 
 /// Adds what was tolerated of one more certificate, each deviation once.
-fn tolerate(deviations: &mut Vec<Deviation>, examined: &Examined, issued: Issued, of_profile: Vec<Deviation>) {
+pub(super) fn tolerate(deviations: &mut Vec<Deviation>, examined: &Examined, issued: Issued, of_profile: Vec<Deviation>) {
     let by_sha1 = (issued == Issued::BySha1).then_some(Deviation::Sha1Signature);
     let quirks = examined.quirks().iter().copied().map(Deviation::Quirk);
     for deviation in of_profile.into_iter().chain(by_sha1).chain(quirks) {
@@ -358,7 +357,7 @@ fn tolerate(deviations: &mut Vec<Deviation>, examined: &Examined, issued: Issued
     }
 }
 
-fn check_signature(
+pub(super) fn check_signature(
     certificate: &CertView,
     key: &SpkiView,
     legacy: Legacy,

@@ -1,0 +1,106 @@
+//! tpm-ek: the certificate of an endorsement key, on its own. It proves that such a TPM exists, not that whoever shows
+//! the certificate has it: the key cannot sign, and to be answered it must be asked (enrolment, ActivateCredential).
+
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::statement::FormatId;
+use vouchsafe_evidence::text::printable;
+use vouchsafe_evidence::x509::extensions::KeyUsage;
+use vouchsafe_evidence::x509::{CertView, PublicKey};
+
+use super::{AttestedKey, AttestedPlatform, Authenticated, Authentication, Context, KeyProperties, ModuleSigner, Signer};
+use crate::bind::Device;
+use crate::claims::{Claims, Source};
+use crate::describe;
+use crate::enrolment::{AuthenticatedEk, authenticate_ek_within};
+use crate::formats::NonceField;
+use crate::hex;
+use crate::path::{ChainProfile, PathInputs};
+use crate::rejection::Rejection;
+
+/// Who promises what no certificate says: the profile that its maker follows.
+const PROFILE: &str = "TCG EK Credential Profile";
+
+/// Authenticates the one endorsement key certificate that a submission is.
+pub(crate) fn authenticate(certificate: &CertView, context: &mut Context<'_>) -> Authentication {
+    let mut outcome = Authentication::default();
+    match identity(certificate, context) {
+        Ok(statement) => outcome.statements.push(statement),
+        Err(rejection) => outcome.failures.push((FormatId::TpmEk, rejection)),
+    }
+    outcome
+}
+
+fn identity(certificate: &CertView, context: &mut Context<'_>) -> Result<Authenticated, Rejection> {
+    let inputs = PathInputs { profile: ChainProfile::Ek, at: context.at, revocation: context.revocation };
+    let (candidates, pool) = ([certificate], context.certificates);
+    let ek = authenticate_ek_within(&candidates, pool, context.trust, inputs, &mut context.budget)?;
+    let freshness = super::freshness_of(&NonceField::Unsupported, context.nonce, None)?;
+    let spki = ek.spki().clone();
+    let is_virtual = ek.is_virtual();
+    let mut platform = Claims::new();
+    let names = ek.certificate().extension(oid::SUBJECT_ALT_NAME).ok().flatten();
+    describe::tpm_module(&mut platform, names.map(|names| names.value()), is_virtual, 0);
+    Ok(Authenticated {
+        index: 0,
+        format: FormatId::TpmEk,
+        signer: Signer::Module(ModuleSigner {
+            key: ek.issuer_key().clone(),
+            module: Some(spki.sha256().to_vec()),
+            claims: endorser(&ek),
+            device: Some(Device {
+                id: format!("tpm-ek:{}", hex::encode(&spki.sha256())),
+                source: "endorsement key certificate",
+            }),
+            is_virtual,
+        }),
+        qualifying: Vec::new(),
+        freshness,
+        keys: vec![AttestedKey {
+            spki: Some(spki),
+            properties: KeyProperties::Claims { claims: key(&ek), is_attesting: false },
+        }],
+        platform: Some(AttestedPlatform::Claims(platform)),
+    })
+}
+
+/// What is known of the key: its vendor vouches for it, and the profile of such certificates says the rest.
+fn key(ek: &AuthenticatedEk) -> Claims {
+    let mut claims = Claims::new();
+    claims.put("spki", describe::base64(ek.spki().as_der()), Source::Endorsed, 0);
+    claims.put("device_bound", true, Source::Endorsed, 0);
+    claims.put("purposes", purposes(ek), Source::Endorsed, 0);
+    claims.promise("origin", "generated", PROFILE, 0);
+    claims.promise("extractable", false, PROFILE, 0);
+    claims.promise("never_extractable", true, PROFILE, 0);
+    claims.promise("sensitive", true, PROFILE, 0);
+    claims
+}
+
+/// What the key may be used for, in the words of PKCS #11: never to sign.
+fn purposes(ek: &AuthenticatedEk) -> Vec<&'static str> {
+    let usage = ek.certificate().extension(oid::KEY_USAGE).ok().flatten();
+    let usage = usage.and_then(|usage| KeyUsage::parse(usage.value()).ok());
+    match usage {
+        Some(usage) => [(KeyUsage::KEY_ENCIPHERMENT, "decrypt"), (KeyUsage::KEY_AGREEMENT, "derive")]
+            .into_iter()
+            .filter(|(bit, _)| usage.contains(*bit))
+            .map(|(_, purpose)| purpose)
+            .collect(),
+        None if matches!(ek.spki().key(), PublicKey::Rsa { .. }) => vec!["decrypt"],
+        None => vec!["derive"],
+    }
+}
+
+/// What is known of who endorsed it.
+fn endorser(ek: &AuthenticatedEk) -> Claims {
+    let mut claims = Claims::new();
+    claims.put("spki", describe::base64(ek.issuer_key().as_der()), Source::Endorsed, 0);
+    claims.put("issuer", printable(&ek.certificate().issuer().to_display()), Source::Endorsed, 0);
+    claims.put("bootstrap", "manufacturer", Source::Endorsed, 0);
+    claims.put("revocation", ek.revocation().label(), Source::Endorsed, 0);
+    let quirks: Vec<&str> = ek.deviations().iter().map(|deviation| deviation.label()).collect();
+    if !quirks.is_empty() {
+        claims.put("chain_quirks", quirks, Source::Endorsed, 0);
+    }
+    claims
+}
