@@ -55,16 +55,19 @@ const UNKNOWN_STATEMENT: Code = Code {
 };
 const CODES: [Code; 5] = [AUTHORITY_MISSING, CLAIM_MALFORMED, MALFORMED, POLICY, UNKNOWN_STATEMENT];
 
+/// Deviations that certificates of DSM are known to show.
+const QUIRKS: [Quirk; 2] = [Quirk::ExplicitDefault, Quirk::NonMinimalKeyUsage];
+
 static AUTHORITY: VendorRules = VendorRules {
     name: "fortanix-dsm authority",
-    quirks: &[Quirk::ExplicitDefault],
+    quirks: &QUIRKS,
     processed: &[oid::FORTANIX_NODE_POLICY],
     check_last: check_authority,
     pinned: &[],
 };
 static STATEMENT: VendorRules = VendorRules {
     name: "fortanix-dsm statement",
-    quirks: &[Quirk::ExplicitDefault],
+    quirks: &QUIRKS,
     processed: &[oid::FORTANIX_GENERATED, oid::FORTANIX_NEVER_EXPORTABLE],
     check_last: check_statement,
     pinned: &[],

@@ -6,8 +6,9 @@
 //! and Google's own; of others their place in the evidence says so, and one root cannot be both.
 
 use vouchsafe_evidence::formats::gcp_cloudhsm::ROW as EVIDENCE;
+use vouchsafe_evidence::oid;
 use vouchsafe_evidence::text::printable;
-use vouchsafe_evidence::x509::extensions::KeyUsage;
+use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, Quirk, SpkiView};
 
 use super::super::vendor::base64;
@@ -60,26 +61,13 @@ const KNOWN_ROOTS: [([u8; 32], Role); 3] = [
 const QUIRKS: [Quirk; 4] =
     [Quirk::ExplicitDefault, Quirk::NegativeOrZeroSerial, Quirk::NonMinimalSerial, Quirk::UnsortedRdnSet];
 
-static CARD: VendorRules = VendorRules {
-    name: "gcp-cloudhsm card",
-    quirks: &QUIRKS,
-    processed: &[],
-    check_last: check_card,
-    pinned: &[],
-};
-static PARTITION: VendorRules = VendorRules {
-    name: "gcp-cloudhsm partition",
-    quirks: &QUIRKS,
-    processed: &[],
-    check_last: check_end,
-    pinned: &[],
-};
+static CARD: VendorRules =
+    VendorRules { name: "gcp-cloudhsm card", quirks: &QUIRKS, processed: &[], check_last: check_card, pinned: &[] };
+static PARTITION: VendorRules =
+    VendorRules { name: "gcp-cloudhsm partition", quirks: &QUIRKS, processed: &[], check_last: check_end, pinned: &[] };
 
-/// A card signs certificates of partitions, and must not say that it may not.
+/// A card signs certificates of partitions.
 fn check_card(certificate: &Examined, _: Allowances) -> Result<Vec<Deviation>, PathDefect> {
-    if certificate.states_basic_constraints() && !certificate.is_ca() {
-        return Err(PathDefect::NotCa);
-    }
     match certificate.key_usage() {
         Some(usage) if !usage.contains(KeyUsage::KEY_CERT_SIGN) => Err(PathDefect::KeyUsage),
         Some(_) | None => Ok(Vec::new()),
@@ -166,6 +154,15 @@ fn may_be(path: &ValidatedPath, role: Role) -> bool {
     KNOWN_ROOTS.iter().all(|(known, its)| *known != fingerprint || *its == role)
 }
 
+/// Whether a certificate does not say that it is no authority's, as the owner's certificate of a card does.
+fn may_issue(card: &CertView) -> bool {
+    match card.extension(oid::BASIC_CONSTRAINTS) {
+        Ok(Some(extension)) => BasicConstraints::parse(extension.value()).is_ok_and(|constraints| constraints.ca),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
 /// Certificates that came along and those of the trust folder: none is trusted by itself.
 fn helpers<'a>(context: &Context<'a>) -> impl Iterator<Item = &'a CertView> + use<'a> {
     context.certificates.iter().chain(context.trust.format(EVIDENCE.id).intermediates())
@@ -209,7 +206,7 @@ fn manufacturer(
     for partition in pool.iter().filter(|certificate| certificate.spki().same_key(key)) {
         let is_card = |card: &&CertView| {
             let is_root = card.issuer().matches(card.subject());
-            card.subject().matches(partition.issuer()) && !card.spki().same_key(key) && !is_root
+            card.subject().matches(partition.issuer()) && !card.spki().same_key(key) && !is_root && may_issue(card)
         };
         for card in helpers(context).filter(is_card) {
             let found = check_beneath(partition, card, (profile(&PARTITION), context.at), &mut context.budget)
