@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+pub mod advisory;
 mod appraise;
 mod authenticate;
 mod bind;
@@ -54,12 +55,14 @@ mod verdict;
 
 pub use authenticate::Skipped;
 pub use bind::{By, Device, Edge, Node};
+pub use claims::vocabulary::{About, Term, VOCABULARY};
 pub use claims::{Claim, Claims, Source};
 pub use crypto::VerificationCache;
 pub use describe::Register;
 pub use nonce::{Nonce, NonceLength};
 pub use policy::{
-    IndirectStance, NonceDemand, PlatformDemand, Policy, PolicyError, ReferenceValues, RevocationDemand, Stance,
+    AdvisoryDemand, AdvisoryStance, Explanation, IndirectStance, Judged, ModuleList, NonceDemand, PlatformDemand, Policy,
+    PolicyError, ReferenceValues, ReportError, RevocationDemand, Stance,
 };
 pub use rejection::{Code, Rejection, all_codes, codes};
 pub use report::Reason;

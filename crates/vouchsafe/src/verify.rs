@@ -52,7 +52,8 @@ pub struct Arguments {
     /// The format of bare evidence, where its content does not tell.
     #[arg(long, value_name = "ID")]
     format: Option<String>,
-    /// The client data that WebAuthn evidence answers; no format that is read uses it yet.
+    /// The client data of a WebAuthn registration, as the browser handed it out; evidence of webauthn-tpm is checked
+    /// against it.
     #[arg(long, value_name = "FILE")]
     client_data: Option<PathBuf>,
     /// One JSON object on standard output.
@@ -97,14 +98,11 @@ struct Question {
     at: Instant,
     key: Option<SpkiView>,
     format: Option<FormatId>,
+    client_data: Option<Opened>,
 }
 
 impl Question {
     fn from_arguments(arguments: &Arguments) -> Result<Self, Failure> {
-        if arguments.client_data.is_some() {
-            return Err(Failure::new("--client-data belongs to no evidence format that is read")
-                .next("leave it out; CSRs and TPM evidence do not need it"));
-        }
         Ok(Self {
             format: arguments.format.as_deref().map(format).transpose()?,
             nonce: arguments.nonce.as_deref().map(nonce).transpose()?,
@@ -113,6 +111,7 @@ impl Question {
             trust: trust_folder::read(&arguments.trust)?,
             key: arguments.key.as_deref().map(key).transpose()?,
             device: arguments.device.clone(),
+            client_data: arguments.client_data.as_deref().map(Opened::open).transpose()?,
             files: arguments.files.iter().map(|path| Opened::open(path)).collect::<Result<_, _>>()?,
         })
     }
@@ -144,7 +143,7 @@ impl Question {
     fn submission(&self) -> Result<Result<Submission, InputError>, Failure> {
         let mut contents = Vec::new();
         let mut octets = 0_usize;
-        for file in &self.files {
+        for file in self.files.iter().chain(&self.client_data) {
             let left = u64::try_from(INPUT_OCTETS.saturating_sub(octets)).unwrap_or(0);
             let bytes = file.read(left)?;
             octets = octets.saturating_add(bytes.len());
@@ -155,13 +154,15 @@ impl Question {
         }
         let files: Vec<InputFile<'_>> =
             self.files.iter().zip(&contents).map(|(file, bytes)| InputFile { name: file.name(), bytes }).collect();
-        Ok(Submission::recognize(&files, self.format))
+        // The client data was read last, and is none of the files.
+        let client_data = self.client_data.as_ref().and_then(|_| contents.last()).map(Vec::as_slice);
+        Ok(Submission::recognize_with_client_data(&files, self.format, client_data))
     }
 }
 
 fn format(id: &str) -> Result<FormatId, Failure> {
-    FormatId::from_id(id).filter(|format| format.oid().is_some()).ok_or_else(|| {
-        let known: Vec<&str> = FormatId::all().filter(|format| format.oid().is_some()).map(FormatId::id).collect();
+    FormatId::from_id(id).ok_or_else(|| {
+        let known: Vec<&str> = FormatId::all().map(FormatId::id).collect();
         Failure::new(format!("--format {id} is no format of evidence")).next(format!("use one of {}", known.join(", ")))
     })
 }

@@ -141,3 +141,17 @@ fn every_vector_is_read_without_a_failure() {
         assert!(run.code < 2 && run.stderr.is_empty(), "{run:?}");
     }
 }
+
+#[test]
+fn what_is_said_is_grouped_and_told_apart_by_whose_word_it_is() {
+    let request = repository("vectors/tpm-certify/p256/request.der").to_str().unwrap().to_owned();
+    let trust = repository("vectors/trust/default").to_str().unwrap().to_owned();
+    let run = vouchsafe(["inspect", &request, "--trust", &trust]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    for wanted in ["who signed whom", "the key\n", "only promised, not signed", "nothing is said of", "the attesting key"] {
+        assert!(run.stdout.contains(wanted), "{wanted:?} is not in\n{}", run.stdout);
+    }
+    // Without anchors nothing of a chain whose top is missing can be told.
+    let run = vouchsafe(["inspect", &request]);
+    assert!(run.code == 0 && run.stdout.contains("not told") && run.stdout.contains("--trust DIR"), "{run:?}");
+}

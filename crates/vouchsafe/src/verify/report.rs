@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use vouchsafe_evidence::text::printable;
-use vouchsafe_verifier::{By, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
+use vouchsafe_verifier::{By, Claim, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
 
 use super::graph;
 use crate::advice::Situation;
@@ -94,19 +94,25 @@ fn claims(claims: &Claims) -> String {
             text.push_str(&registers(&claim.value));
             continue;
         }
-        let source = match claim.source {
-            Source::Signed => "",
-            Source::Implied => " (implied by the format)",
-            Source::Endorsed => " (endorsed)",
-            Source::HostAsserted => " (asserted by host software)",
-        };
-        text.push_str(&row(&name.replace('_', " "), &format!("{}{source}", value(&claim.value))));
+        let text_of = format!("{}{}", value(&claim.value), source(claim));
+        text.push_str(&row(&name.replace('_', " "), &text_of));
     }
     text
 }
 
+/// On whose word a claim rests, where it is not signed in the evidence.
+pub fn source(claim: &Claim) -> String {
+    match (claim.source, claim.by) {
+        (Source::Signed, _) => String::new(),
+        (Source::Implied, Some(by)) => format!(" (promised by {by})"),
+        (Source::Implied, None) => " (implied by the format)".to_owned(),
+        (Source::Endorsed, _) => " (endorsed)".to_owned(),
+        (Source::HostAsserted, _) => " (asserted by host software)".to_owned(),
+    }
+}
+
 /// A claim's value in words.
-fn value(value: &Value) -> String {
+pub fn value(value: &Value) -> String {
     let words = match value {
         Value::Null => "none".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
