@@ -1,5 +1,7 @@
 //! What evidence says, in one vocabulary for all formats (DESIGN, "Claims").
 
+pub(crate) mod vocabulary;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -17,6 +19,19 @@ pub enum Source {
     Implied,
     /// It is in the signed evidence.
     Signed,
+}
+
+impl Source {
+    /// Its word in reports and expressions.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Endorsed => "endorsed",
+            Self::HostAsserted => "host-asserted",
+            Self::Implied => "implied",
+            Self::Signed => "signed",
+        }
+    }
 }
 
 /// One claim.

@@ -1,203 +1,64 @@
 //! Appraisal policy: what the one who relies on a verdict wants to be true.
+//!
+//! A policy is a TOML file: typed rules over claims with safe defaults ([`rule`]), certifications that a list of modules
+//! must show ([`modules`]), and expressions ([`expression`]). All of it is checked and compiled when it is loaded.
 
-use std::collections::BTreeMap;
+mod demand;
+mod error;
+mod explain;
+pub(crate) mod expression;
+mod file;
+pub(crate) mod modules;
+mod reference;
+pub(crate) mod rule;
 
-use serde::Deserialize;
-use thiserror::Error;
 use vouchsafe_evidence::tpm::HashAlg;
 
-/// What is asked of the platform statement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PlatformDemand {
-    /// Platform statements are passed over and reported as skipped.
-    Ignored,
-    /// None is needed, but one that is there must be valid and bound.
-    #[default]
-    Optional,
-    /// One must be there, valid and bound.
-    Required,
-}
-
-/// What is asked of freshness.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NonceDemand {
-    /// A nonce that is given must be answered; none need be given. Evidence may then be of any age.
-    #[default]
-    Optional,
-    /// A nonce must be given and answered.
-    Required,
-}
-
-/// Whether a permissive choice is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stance {
-    /// Taken as good.
-    Accept,
-    /// A violation.
-    Reject,
-}
-
-/// What is made of a revocation list that speaks for certificates of other issuers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IndirectStance {
-    /// As if it were not there.
-    AcceptAsMissing,
-    /// A violation.
-    Reject,
-}
-
-/// What is asked of the revocation of certificates. Whatever a list says is revoked is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RevocationDemand {
-    /// Certificates about which no list says anything.
-    pub missing: Stance,
-    /// Certificates about which only lists that are not current say anything.
-    pub stale: Stance,
-    /// Certificates whose revocation is another issuer's to list (RFC 5280, 5.2.5: indirect lists).
-    pub indirect: IndirectStance,
-}
-
-impl Default for RevocationDemand {
-    fn default() -> Self {
-        Self { missing: Stance::Accept, stale: Stance::Reject, indirect: IndirectStance::Reject }
-    }
-}
-
-/// PCR values that a good platform has, by bank and register.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReferenceValues {
-    registers: BTreeMap<(HashAlg, u8), Vec<u8>>,
-}
-
-impl ReferenceValues {
-    /// No references: values are then reported as recorded, never as good.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self { registers: BTreeMap::new() }
-    }
-
-    /// Adds the good value of one register.
-    ///
-    /// # Errors
-    /// [`PolicyError::PcrLength`] when the value is not as long as the bank's digest.
-    pub fn insert(&mut self, bank: HashAlg, index: u8, value: &[u8]) -> Result<(), PolicyError> {
-        if value.len() != bank.digest_len() {
-            return Err(PolicyError::PcrLength {
-                bank: bank.label(),
-                index,
-                expected: bank.digest_len(),
-                found: value.len(),
-            });
-        }
-        self.registers.insert((bank, index), value.to_vec());
-        Ok(())
-    }
-
-    /// Every register with its good value.
-    pub fn iter(&self) -> impl Iterator<Item = (HashAlg, u8, &[u8])> {
-        self.registers.iter().map(|((bank, index), value)| (*bank, *index, value.as_slice()))
-    }
-
-    /// The good value of one register.
-    #[must_use]
-    pub fn value(&self, bank: HashAlg, index: u8) -> Option<&[u8]> {
-        self.registers.get(&(bank, index)).map(Vec::as_slice)
-    }
-
-    /// Whether nothing is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.registers.is_empty()
-    }
-}
+pub(crate) use demand::Sources;
+pub use demand::{
+    AdvisoryDemand, AdvisoryStance, IndirectStance, NonceDemand, PlatformDemand, RevocationDemand, Stance,
+};
+pub use error::PolicyError;
+pub use explain::{Explanation, Judged, ReportError};
+pub(crate) use expression::Expression;
+use file::PolicyFile;
+pub(crate) use modules::Certification;
+pub use modules::ModuleList;
+pub use reference::ReferenceValues;
+pub(crate) use rule::Rule;
 
 /// A policy, checked when it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     name: String,
+    note: Option<String>,
     platform: PlatformDemand,
     nonce: NonceDemand,
+    possession: Stance,
     extension_only: Stance,
     virtual_module: Stance,
     revocation: RevocationDemand,
     pcr_selection: Vec<(HashAlg, Vec<u8>)>,
     references: ReferenceValues,
-}
-
-/// A policy file as it is written. Unknown keys are refused: a misspelt rule must not be no rule.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyFile {
-    name: String,
-    #[serde(default)]
-    platform: PlatformDemand,
-    #[serde(default)]
-    nonce: NonceDemand,
-    #[serde(default = "accept")]
-    attributes_extension_only: Stance,
-    #[serde(default = "accept")]
-    virtual_module: Stance,
-    #[serde(default)]
-    revocation: RevocationDemand,
-    #[serde(default)]
-    pcr_selection: BTreeMap<String, Vec<u8>>,
-    #[serde(default)]
-    pcr_reference: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-const fn accept() -> Stance {
-    Stance::Accept
+    sources: Sources,
+    rules: Vec<Rule>,
+    certified: Vec<Certification>,
+    advisories: AdvisoryDemand,
+    expressions: Vec<Expression>,
+    module_list_names: Vec<String>,
+    modules: ModuleList,
+    clauses: Vec<(String, String)>,
 }
 
 /// Policies that come with the program.
-const SHIPPED: [&str; 1] = [include_str!("policy/default.toml")];
+const SHIPPED: [&str; 4] = [
+    include_str!("policy/default.toml"),
+    include_str!("policy/lab.toml"),
+    include_str!("policy/fips-140-3-level-3.toml"),
+    include_str!("policy/csbr-code-signing.toml"),
+];
 /// The highest PCR of a PC client TPM (TCG PC Client Platform TPM Profile).
 const PCR_MAX: u8 = 23;
-
-/// A policy file that cannot be used.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// A PCR value that is not hexadecimal.
-    #[error("pcr_reference.{bank}.{index} is not hexadecimal")]
-    PcrHex {
-        /// The bank.
-        bank: String,
-        /// The register.
-        index: String,
-    },
-    /// A PCR number that does not exist.
-    #[error("{bank} names PCR {index}; PCRs are 0 to {PCR_MAX}")]
-    PcrIndex {
-        /// The bank.
-        bank: String,
-        /// The number.
-        index: String,
-    },
-    /// A PCR value of the wrong length.
-    #[error("the reference of PCR {index} in bank {bank} has {found} octets, not {expected}")]
-    PcrLength {
-        /// The bank.
-        bank: &'static str,
-        /// The register.
-        index: u8,
-        /// Octets of the bank's digests.
-        expected: usize,
-        /// Octets found.
-        found: usize,
-    },
-    /// Not TOML, or not a policy.
-    #[error("{0}")]
-    Toml(String),
-    /// A PCR bank that is not known.
-    #[error("unknown PCR bank {0:?}; known are sha256, sha384 and sha512")]
-    UnknownBank(String),
-}
 
 impl Policy {
     /// The policy of this name among those that come with the program.
@@ -212,44 +73,111 @@ impl Policy {
         SHIPPED.iter().filter_map(|text| Self::from_toml(text).ok()).map(|policy| policy.name).collect()
     }
 
-    /// Reads and checks a policy file.
+    /// Reads and checks a policy file. The lists of modules that it names ([`Policy::module_list_names`]) are given to
+    /// it by [`Policy::with_modules`]; until then no module counts as certified.
     ///
     /// # Errors
     /// [`PolicyError`] naming the key and what it may be.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let file: PolicyFile = toml::from_str(text).map_err(|e| PolicyError::Toml(e.to_string()))?;
-        let mut pcr_selection = Vec::new();
-        for (bank, indices) in file.pcr_selection {
-            let hash = strong_bank(&bank)?;
-            if let Some(index) = indices.iter().find(|index| **index > PCR_MAX) {
-                return Err(PolicyError::PcrIndex { bank, index: index.to_string() });
-            }
-            pcr_selection.push((hash, indices));
+        let mut file: PolicyFile = toml::from_str(text).map_err(|e| PolicyError::Toml(e.to_string()))?;
+        let rules = file.rules()?;
+        let texts = std::mem::take(&mut file.require).texts();
+        if texts.len() > expression::EXPRESSIONS {
+            return Err(PolicyError::Value {
+                rule: "require",
+                found: texts.len().to_string(),
+                expected: "it may be up to 32 expressions",
+            });
         }
-        let mut references = ReferenceValues::none();
-        for (bank, registers) in file.pcr_reference {
-            let hash = strong_bank(&bank)?;
-            for (index, value) in registers {
-                let number = index
-                    .parse()
-                    .ok()
-                    .filter(|number| *number <= PCR_MAX)
-                    .ok_or_else(|| PolicyError::PcrIndex { bank: bank.clone(), index: index.clone() })?;
-                let octets =
-                    crate::hex::decode(&value).ok_or_else(|| PolicyError::PcrHex { bank: bank.clone(), index })?;
-                references.insert(hash, number, &octets)?;
-            }
-        }
+        let (pcr_selection, references) = registers(file.pcr_selection, file.pcr_reference)?;
         Ok(Self {
             name: file.name,
+            note: file.note,
             platform: file.platform,
             nonce: file.nonce,
+            possession: file.possession,
             extension_only: file.attributes_extension_only,
             virtual_module: file.virtual_module,
             revocation: file.revocation,
             pcr_selection,
             references,
+            sources: file.sources,
+            rules,
+            certified: file.module.certified,
+            advisories: file.advisories,
+            expressions: texts.iter().map(|text| Expression::compile(text)).collect::<Result<_, _>>()?,
+            module_list_names: file.module_lists,
+            modules: ModuleList::default(),
+            clauses: file.clauses.into_iter().collect(),
         })
+    }
+
+    /// The same policy with another list of certified modules besides those that it has.
+    #[must_use]
+    pub fn with_modules(mut self, list: ModuleList) -> Self {
+        self.modules.extend(list);
+        self
+    }
+
+    /// The files of certified modules that the policy names, beside its own file.
+    #[must_use]
+    pub fn module_list_names(&self) -> &[String] {
+        &self.module_list_names
+    }
+
+    /// The certified modules that it was given.
+    #[must_use]
+    pub const fn modules(&self) -> &ModuleList {
+        &self.modules
+    }
+
+    /// What every verdict under it says, for those who read one without knowing the policy.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// What it makes of known flaws of modules.
+    #[must_use]
+    pub const fn advisories(&self) -> AdvisoryDemand {
+        self.advisories
+    }
+
+    /// Whether a proof of possession makes up for a nonce where a format has none.
+    #[must_use]
+    pub const fn possession(&self) -> Stance {
+        self.possession
+    }
+
+    /// Whether it asks that a list of modules shows a certification.
+    #[must_use]
+    pub const fn asks_for_certification(&self) -> bool {
+        !self.certified.is_empty()
+    }
+
+    /// Its rules over claims.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// On whose word claims may rest.
+    pub(crate) const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Its expressions.
+    pub(crate) fn expressions(&self) -> &[Expression] {
+        &self.expressions
+    }
+
+    /// The certifications of which one suffices; none if no list is asked.
+    pub(crate) fn certified(&self) -> &[Certification] {
+        &self.certified
+    }
+
+    /// The clause for which it has a rule, where it says.
+    pub(crate) fn clause(&self, rule: &str) -> Option<&str> {
+        self.clauses.iter().find(|(id, _)| id == rule).map(|(_, clause)| clause.as_str())
     }
 
     /// Its name, which every verdict repeats.
@@ -299,6 +227,37 @@ impl Policy {
     pub const fn references(&self) -> &ReferenceValues {
         &self.references
     }
+}
+
+type Registers = (Vec<(HashAlg, Vec<u8>)>, ReferenceValues);
+
+/// The registers that must be quoted, and their reference values.
+fn registers(
+    selection: std::collections::BTreeMap<String, Vec<u8>>,
+    reference: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+) -> Result<Registers, PolicyError> {
+    let mut pcr_selection = Vec::new();
+    for (bank, indices) in selection {
+        let hash = strong_bank(&bank)?;
+        if let Some(index) = indices.iter().find(|index| **index > PCR_MAX) {
+            return Err(PolicyError::PcrIndex { bank, index: index.to_string() });
+        }
+        pcr_selection.push((hash, indices));
+    }
+    let mut references = ReferenceValues::none();
+    for (bank, registers) in reference {
+        let hash = strong_bank(&bank)?;
+        for (index, value) in registers {
+            let number = index
+                .parse()
+                .ok()
+                .filter(|number| *number <= PCR_MAX)
+                .ok_or_else(|| PolicyError::PcrIndex { bank: bank.clone(), index: index.clone() })?;
+            let octets = crate::hex::decode(&value).ok_or_else(|| PolicyError::PcrHex { bank: bank.clone(), index })?;
+            references.insert(hash, number, &octets)?;
+        }
+    }
+    Ok((pcr_selection, references))
 }
 
 /// The bank of this name, if quotes over it are accepted at all.

@@ -45,6 +45,7 @@ impl Verdict {
         json!({
             "verdict": if self.is_accepted() { "accepted" } else { "rejected" },
             "policy": printable(self.policy()),
+            "policy_note": self.policy_note().map(printable),
             "format": self.format(),
             "at": self.at().to_string(),
             "device": self.device().map(|device| json!({"id": device.id, "source": device.source})),
@@ -54,7 +55,7 @@ impl Verdict {
             "binding": {"verdict": self.binding().label(), "edges": self.edges().iter().map(edge).collect::<Vec<_>>()},
             "freshness": self.freshness().label(),
             "freshness_by_statement": by_statement,
-            "module_advisories": [],
+            "module_advisories": self.module_advisories(),
             "skipped": skipped,
             "reasons": reasons(self.reasons()),
         })

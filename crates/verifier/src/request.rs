@@ -1,13 +1,14 @@
 //! One request to the Verifier, and its answer.
 
 use vouchsafe_evidence::bundle::CertChoice;
-use vouchsafe_evidence::input::Submission;
+use vouchsafe_evidence::input::{Form, Submission};
 use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
 use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
 
 use crate::Nonce;
+use crate::advisory::Advisories;
 use crate::appraise::{Appraised, appraise};
-use crate::authenticate::{Authentication, Context, authenticate};
+use crate::authenticate::{Authentication, Context, authenticate, cmw, tpm_ek};
 use crate::bind::{Expectation, bind};
 use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, VerificationCache, verify_signature};
 use crate::describe::describe;
@@ -30,6 +31,7 @@ pub struct Request<'a> {
     expected_device: Option<&'a str>,
     baseline: ReferenceValues,
     cache: Option<&'a VerificationCache>,
+    advisories: Option<&'a Advisories>,
 }
 
 impl<'a> Request<'a> {
@@ -47,6 +49,7 @@ impl<'a> Request<'a> {
             expected_device: None,
             baseline: ReferenceValues::none(),
             cache: None,
+            advisories: None,
         }
     }
 
@@ -86,6 +89,13 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Judges by these advisories instead of those that come with the program.
+    #[must_use]
+    pub const fn advisories(mut self, advisories: &'a Advisories) -> Self {
+        self.advisories = Some(advisories);
+        self
+    }
+
     /// Compares PCR values with those recorded when the device's attestation key was enrolled.
     #[must_use]
     pub fn baseline(mut self, values: ReferenceValues) -> Self {
@@ -111,8 +121,9 @@ pub fn verify(request: &Request<'_>) -> Verdict {
             request_failures.push(Rejection::plain(codes::CSR_NO_ATTESTATION));
         }
     }
-    let certificates: Vec<CertView> =
-        submission.certs().iter().filter_map(CertChoice::certificate).take(CERTIFICATES_PARSED).cloned().collect();
+    let unwrapped = cmw::unwrap(submission.statements());
+    let offered = submission.certs().iter().filter_map(CertChoice::certificate).chain(&unwrapped.certificates);
+    let certificates: Vec<CertView> = offered.take(CERTIFICATES_PARSED).cloned().collect();
     let mut context = Context {
         trust: request.trust,
         at: request.at,
@@ -123,7 +134,12 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         certificates: &certificates,
         budget,
     };
-    let authentication = authenticate(submission.statements(), request.policy.platform(), &mut context);
+    let authentication = match submission.form() {
+        Form::EndorsementKey(certificate) => tpm_ek::authenticate(certificate, &mut context),
+        Form::Csr(_) | Form::PublishedCertificate(_) | Form::Evidence => {
+            authenticate(&unwrapped, request.policy.platform(), &mut context)
+        }
+    };
     let expectation = Expectation {
         csr_key: submission.subject_key(),
         expected_key: request.expected_key,
@@ -143,6 +159,8 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         policy: request.policy,
         baseline: &request.baseline,
         nonce_given: request.nonce.is_some(),
+        at: request.at,
+        advisories: request.advisories.unwrap_or_else(|| Advisories::shipped()),
     });
     Verdict::conclude(Findings {
         submission,

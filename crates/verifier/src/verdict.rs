@@ -3,6 +3,7 @@
 use vouchsafe_evidence::input::{InputError, Submission};
 use vouchsafe_evidence::x509::{CsrView, NameView, SpkiView};
 
+use crate::advisory::Advisory;
 use crate::appraise::Appraisal;
 use crate::authenticate::{Authenticated, Authentication, Skipped};
 use crate::bind::{Binding, Device, Edge, is_key_format};
@@ -90,6 +91,8 @@ pub struct Verdict {
     subject: Option<SpkiView>,
     csr: Option<CsrView>,
     registers: Vec<Register>,
+    advisories: Vec<Advisory>,
+    policy_note: Option<String>,
 }
 
 /// A key that may be certified: the accepted subject of a certification request.
@@ -178,6 +181,8 @@ impl Verdict {
             key,
             attesting_key,
             registers,
+            advisories: appraisal.advisories,
+            policy_note: policy.note().map(str::to_owned),
             platform,
             binding: bound,
             edges: binding.edges,
@@ -211,6 +216,8 @@ impl Verdict {
             subject: None,
             csr: None,
             registers: Vec::new(),
+            advisories: Vec::new(),
+            policy_note: policy.note().map(str::to_owned),
         }
     }
 
@@ -311,7 +318,10 @@ impl Verdict {
             .freshness
             .iter()
             .enumerate()
-            .filter(|(index, _)| self.skipped.iter().all(|skipped| skipped.statement != *index));
+            .filter(|(index, freshness)| {
+                // Of a wrapper, some members may be skipped and others not.
+                **freshness != Freshness::None || self.skipped.iter().all(|skipped| skipped.statement != *index)
+            });
         read.map(|(_, freshness)| *freshness).min().unwrap_or(Freshness::None)
     }
 
@@ -325,6 +335,18 @@ impl Verdict {
     #[must_use]
     pub const fn subject(&self) -> Option<&SpkiView> {
         self.subject.as_ref()
+    }
+
+    /// Known flaws that concern the key or the module that holds it; policy says whether they are violations.
+    #[must_use]
+    pub fn module_advisories(&self) -> &[Advisory] {
+        &self.advisories
+    }
+
+    /// What the policy says of every verdict under it.
+    #[must_use]
+    pub fn policy_note(&self) -> Option<&str> {
+        self.policy_note.as_deref()
     }
 
     /// The PCR values of the bound platform statement, as recorded.
@@ -390,14 +412,14 @@ fn platform_section(
     Section { outcome, reasons, claims }
 }
 
-/// How fresh each statement is; one that was not authenticated is not.
+/// How fresh each statement is: of what it wraps the least; one that was not authenticated is not.
 fn freshness(submission: &Submission, authentication: &Authentication) -> Vec<Freshness> {
-    let mut freshness = vec![Freshness::None; submission.statements().len()];
+    let mut freshness = vec![None; submission.statements().len()];
     let authenticated = authentication.statements.iter().map(|found| (found.index(), found.freshness()));
     for (index, found) in authenticated.chain(authentication.possession) {
         if let Some(place) = freshness.get_mut(index) {
-            *place = found;
+            *place = Some(place.map_or(found, |before: Freshness| before.min(found)));
         }
     }
-    freshness
+    freshness.into_iter().map(|freshness| freshness.unwrap_or(Freshness::None)).collect()
 }

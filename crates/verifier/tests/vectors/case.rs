@@ -85,6 +85,11 @@ pub struct Case {
     /// A file in the folder, or the name of a shipped policy.
     #[serde(default = "default_policy")]
     pub policy: String,
+    /// Files of the case: lists of certified modules.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// A file of the case: advisories instead of those that come with the program.
+    pub advisories: Option<String>,
     /// Bank, register, value in hexadecimal.
     #[serde(default)]
     pub baseline: BTreeMap<String, BTreeMap<String, String>>,
@@ -177,6 +182,8 @@ impl Case {
                 || self.files.iter().any(|file| file == name)
                 || self.key.as_deref() == Some(name)
                 || self.client_data.as_deref() == Some(name)
+                || self.advisories.as_deref() == Some(name)
+                || self.modules.iter().any(|file| file == name)
                 || self.policy == name
         };
         fs::read_dir(&self.folder)

@@ -9,9 +9,10 @@ use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_verifier::advisory::Advisories;
 use vouchsafe_verifier::enrolment::{Family, authenticate_ek_under, qualify_ak};
 use vouchsafe_verifier::{
-    Instant, Nonce, Policy, ReferenceValues, Rejection, Request, TrustStore, Verdict, hex, verify,
+    Instant, ModuleList, Nonce, Policy, ReferenceValues, Rejection, Request, TrustStore, Verdict, hex, verify,
 };
 
 use crate::case::{Case, Kind, root};
@@ -67,7 +68,11 @@ fn verdict(case: &Case) -> Verdict {
     let key = case.key.as_ref().map(|file| SpkiView::from_key_file(&case.read(file)).unwrap());
     let nonce = case.nonce.as_ref().map(|text| Nonce::new(&hex::decode(text).unwrap()).unwrap());
     let possession_context = case.possession_context.as_ref().map(|text| hex::decode(text).unwrap());
+    let advisories = case.advisories.as_ref().map(|file| Advisories::from_toml(&text(case, file)).unwrap());
     let mut request = Request::new(&submission, &trust, &policy, at).baseline(baseline(case));
+    if let Some(advisories) = &advisories {
+        request = request.advisories(advisories);
+    }
     if let Some(context) = &possession_context {
         request = request.possession_context(context);
     }
@@ -83,9 +88,14 @@ fn verdict(case: &Case) -> Verdict {
     verify(&request)
 }
 
+fn text(case: &Case, file: &str) -> String {
+    String::from_utf8(case.read(file)).unwrap()
+}
+
 pub fn policy(case: &Case) -> Policy {
-    Policy::named(&case.policy)
-        .unwrap_or_else(|| Policy::from_toml(&String::from_utf8(case.read(&case.policy)).unwrap()).unwrap())
+    let policy = Policy::named(&case.policy).unwrap_or_else(|| Policy::from_toml(&text(case, &case.policy)).unwrap());
+    let lists = case.modules.iter().map(|file| ModuleList::parse(&text(case, file)).unwrap());
+    lists.fold(policy, Policy::with_modules)
 }
 
 pub fn baseline(case: &Case) -> ReferenceValues {

@@ -1,9 +1,16 @@
 //! The words of the language, by subject.
 
+mod cmw;
+mod flaws;
 mod octets;
+mod pkix_evidence;
 mod statement;
+mod text;
 mod tpm;
+mod webauthn_tpm;
 mod x509;
+mod yubihsm2;
+mod yubikey_piv;
 
 use anyhow::{Result, bail};
 
@@ -12,7 +19,7 @@ use super::value::{Arguments, Value};
 
 /// Calls a word.
 pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Value> {
-    let subjects = [octets::call, x509::call, tpm::call, statement::call];
+    let subjects = [flaws::call, octets::call, pkix_evidence::call, x509::call, tpm::call, statement::call, yubikey_piv::call, yubihsm2::call, text::call, cmw::call, webauthn_tpm::call];
     for subject in subjects {
         if let Some(value) = subject(scope, word, arguments)? {
             return Ok(value);
