@@ -218,19 +218,38 @@ const BUG_CLASSES: [u32; 34] = [
     39, 40, 42,
 ];
 
+/// Attacks on the parts that exist.
+const ATTACKS: [&str; 33] = [
+    "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A20",
+    "A21", "A22", "A23", "A24", "A25", "A26", "A27", "A29", "A40", "A41", "A42", "A43", "A44", "A48", "A51", "A52",
+];
+
 #[test]
 fn every_bug_class_is_kept_out_by_something_that_is_there() {
-    let page = std::fs::read_to_string(root().join("docs/bug-classes.md")).unwrap();
-    let mut classes = Vec::new();
-    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #")) {
+    let classes: Vec<u32> = kept_rows("docs/bug-classes.md").iter().map(|row| row.parse().unwrap()).collect();
+    assert_eq!(classes, BUG_CLASSES);
+}
+
+#[test]
+fn every_attack_is_carried_out_by_something_that_is_there() {
+    assert_eq!(kept_rows("docs/attacks.md"), ATTACKS);
+}
+
+/// The first cells of a page's table, once what its last cells name was found.
+fn kept_rows(page: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(root().join(page)).unwrap();
+    let mut rows = Vec::new();
+    for row in
+        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #") && !line.starts_with("| id"))
+    {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        classes.push(cells[0].parse::<u32>().unwrap());
+        rows.push(cells[0].to_owned());
         let keepers: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
-        assert!(!keepers.is_empty(), "class {} is kept out by nothing", cells[0]);
+        assert!(!keepers.is_empty(), "{} is kept out by nothing", cells[0]);
         for keeper in keepers {
             let (file, test) = keeper.split_once("::").unwrap_or((keeper, ""));
             let path = bases().iter().map(|base| base.join(file)).find(|path| path.exists());
-            let path = path.unwrap_or_else(|| panic!("class {} names {file}, which is not there", cells[0]));
+            let path = path.unwrap_or_else(|| panic!("{} names {file}, which is not there", cells[0]));
             if path.is_dir() {
                 assert!(path.join("case.toml").is_file(), "{keeper} is no vector");
             } else {
@@ -239,7 +258,7 @@ fn every_bug_class_is_kept_out_by_something_that_is_there() {
             }
         }
     }
-    assert_eq!(classes, BUG_CLASSES);
+    rows
 }
 
 #[test]
