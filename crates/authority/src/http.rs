@@ -10,6 +10,7 @@ mod bodies;
 mod listener;
 mod places;
 mod problem;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
-use self::admission::{Admission, Share, WorkPlace};
-use self::bodies::{Outcome, Weight};
+use self::admission::{Admission, Share};
+use self::bodies::{Finished, Weight};
 use self::places::Place;
+use self::workers::Workers;
 use crate::config::{Account, Capability, Config};
 use crate::error::Error;
 use crate::record::sha256;
@@ -129,12 +131,12 @@ struct Server {
     accounts: HashMap<[u8; 32], Known>,
     anonymous: Known,
     anonymous_appraisals: bool,
-    /// One permit for each processor.
-    processors: Arc<Semaphore>,
+    /// One thread for each processor.
+    workers: Workers,
 }
 
-/// The routes of `config`, served by `service`.
-pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
+/// The routes of `config`, served by `service`; an error if the system has no threads for it.
+pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<Router> {
     let admission = Admission::new(config.limits);
     let known = |caller| Known { caller, share: admission.share() };
     let account = |account: &Account| (account.token_sha256, known(Caller::Account(Arc::new(account.clone()))));
@@ -143,7 +145,7 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
         accounts: config.accounts.iter().map(account).collect(),
         anonymous: known(Caller::Anonymous),
         anonymous_appraisals: config.anonymous_appraisals,
-        processors: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        workers: Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?,
     });
     let mut router = Router::new();
     for route in ROUTES {
@@ -159,9 +161,9 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> Router {
         };
         router = router.route(route.path, methods);
     }
-    router
+    Ok(router
         .fallback(|| async { problem::response(Error::NotFound) })
-        .method_not_allowed_fallback(|| async { problem::response(Error::MethodNotAllowed) })
+        .method_not_allowed_fallback(|| async { problem::response(Error::MethodNotAllowed) }))
 }
 
 impl Server {
@@ -182,33 +184,34 @@ impl Server {
         let _working = parts.extensions.get::<Arc<Place>>().cloned().map(Place::work);
         let body = std::mem::take(&mut held.octets);
         let call = bodies::Call { operation: route.operation, caller, id, parts, body };
-        let processor = match call.weight() {
-            Weight::Light => return self.answered(bodies::perform(&self.service, &call)?, None).await,
-            Weight::Signatures => Some(&self.processors),
-            Weight::Store => None,
-        };
-        let place = share.work_place().await?;
-        let processor = match processor {
-            Some(processors) => Some(Arc::clone(processors).acquire_owned().await.map_err(|_| Error::Worker)?),
-            None => None,
+        let weight = call.weight();
+        let place = match weight {
+            Weight::Light => None,
+            Weight::Signatures | Weight::Store => Some(share.work_place().await?),
         };
         let service = Arc::clone(&self.service);
+        let (told_to, told) = oneshot::channel();
         // Signatures and the database block; they have threads of their own. The work goes on if the client
-        // leaves, and so does what it holds.
+        // leaves after it began, and so does what it holds; the place is kept until the answer is made.
         let work = move || {
-            let outcome = bodies::perform(&service, &call);
-            drop((held, processor));
-            outcome.map(|outcome| (outcome, place))
+            if !told_to.is_closed() {
+                bodies::perform(&service, &call, move |finished| drop(told_to.send((finished, place))));
+            }
+            drop(held);
         };
-        let (outcome, place) = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)??;
-        self.answered(outcome, Some(place)).await
+        match weight {
+            Weight::Light => work(),
+            Weight::Signatures => self.workers.run(work),
+            Weight::Store => drop(tokio::task::spawn_blocking(work)),
+        }
+        let (finished, _place) = told.await.map_err(|_| Error::Worker)?;
+        self.answer(finished?).await
     }
 
-    /// The answer, once what it rests on is recorded; the place is kept until then.
-    async fn answered(&self, outcome: Outcome, _place: Option<WorkPlace>) -> Result<Response, Error> {
-        let recorded = match outcome {
-            Outcome::Answer(response) => return Ok(response),
-            Outcome::Recording(recording) => recording.finished().await,
+    async fn answer(&self, finished: Finished) -> Result<Response, Error> {
+        let recorded = match finished {
+            Finished::Answer(response) => return Ok(response),
+            Finished::Recorded(recorded) => recorded,
         };
         if !recorded.blocks() {
             return recorded.answer(&self.service);

@@ -1,6 +1,5 @@
 //! Issuing: an accepted verdict about a request becomes a certificate, once.
 
-use tokio::sync::oneshot;
 use vouchsafe_evidence::input::InputFile;
 use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -19,6 +18,9 @@ use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::request::CertificateRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{CertificateRecord, Decision, DecisionKind, Digest, Outcome, Spending, Spent, Store, StoreError};
+
+/// Room that a report gets at first; most need less.
+const REPORT_ROOM_OCTETS: usize = 8 * 1024;
 
 /// A certificate with the chain below the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +70,14 @@ struct Judged {
 }
 
 impl Deciding {
-    /// Hands the decision to the store, and gives what to wait for.
-    pub(crate) fn record(self, store: &dyn Store) -> (oneshot::Receiver<Result<i64, StoreError>>, HeldAnswer) {
-        let (recorded_to, recorded) = oneshot::channel();
-        // Who asked may be gone; the decision stands all the same.
-        let done = move |result| drop(recorded_to.send(result));
-        store.decide_later(self.spending, self.decision, self.certificates, Box::new(done));
-        (recorded, self.answer)
+    /// Hands the decision to the store; `done` gets how the recording ended, on a thread that it must not hold up.
+    pub(crate) fn record(
+        self,
+        store: &dyn Store,
+        done: impl FnOnce(Result<i64, StoreError>, HeldAnswer) + Send + 'static,
+    ) {
+        let Self { spending, decision, certificates, answer } = self;
+        store.decide_later(spending, decision, certificates, Box::new(move |result| done(result, answer)));
     }
 }
 
@@ -188,7 +191,8 @@ impl Service {
         request: &CertificateRequest,
         (key, subject): (CertifiableKey, SubjectSource),
     ) -> Result<Judged, Error> {
-        let report = key.verdict().to_json().to_string().into_bytes();
+        let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
+        serde_json::to_writer(&mut report, &key.verdict().to_json())?;
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
         let issued = issuer.issue(key, profile, &subject)?;

@@ -13,6 +13,9 @@ use crate::store::Digest;
 
 const SALT_OCTETS: usize = 32;
 const LENGTH_OCTETS: usize = 8;
+const TAG_OCTETS: usize = 16;
+/// What sealing adds to a report and a request.
+const AROUND_OCTETS: usize = SALT_OCTETS + LENGTH_OCTETS + TAG_OCTETS + NONCE_LEN;
 
 /// Why evidence could not be sealed or opened.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -66,17 +69,18 @@ impl Recorder {
     }
 
     pub(crate) fn seal(&self, report: &[u8], request: &[u8]) -> Result<Sealed, RecordError> {
-        let mut salt = [0; SALT_OCTETS];
-        rand::fill(&mut salt).map_err(|_| RecordError::Operation("the random source"))?;
-        let mut octets = Vec::with_capacity(NONCE_LEN + SALT_OCTETS + LENGTH_OCTETS + report.len() + request.len());
-        octets.extend_from_slice(&salt);
+        // The source is asked once for both: each question costs it as much as its answer.
+        let mut random = [0; SALT_OCTETS + NONCE_LEN];
+        rand::fill(&mut random).map_err(|_| RecordError::Operation("the random source"))?;
+        let (salt, nonce) = random.split_at(SALT_OCTETS);
+        let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| RecordError::Operation("the random source"))?;
+        let mut octets = Vec::with_capacity(AROUND_OCTETS + report.len() + request.len());
+        octets.extend_from_slice(salt);
         octets.extend_from_slice(&report.len().to_be_bytes());
         octets.extend_from_slice(report);
         octets.extend_from_slice(request);
         let commitment: Digest = copied(digest::digest(&digest::SHA256, &octets).as_ref());
 
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce).map_err(|_| RecordError::Operation("the random source"))?;
         self.sealing
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(commitment), &mut octets)
             .map_err(|_| RecordError::Operation("AES-256-GCM"))?;

@@ -4,6 +4,7 @@
 //! --nonce` takes them. A field that is not known, is missing or is there twice is refused. Nothing is
 //! allocated beyond a small multiple of the body, whose length the caller has bounded.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -223,8 +224,10 @@ struct ActivationBody {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct CertificateBody {
-    csr: String,
+struct CertificateBody<'a> {
+    /// Long, and decoded from where it stands in the body.
+    #[serde(borrow)]
+    csr: Cow<'a, str>,
     nonce: String,
     #[serde(default = "default_profile")]
     profile: String,
@@ -274,7 +277,7 @@ impl Request {
                 serde_json::to_value(ActivationBody { secret: STANDARD.encode(&*request.secret) })?
             }
             Self::Issue(request) => serde_json::to_value(CertificateBody {
-                csr: STANDARD.encode(&request.csr),
+                csr: Cow::Owned(STANDARD.encode(&request.csr)),
                 nonce: to_hex(&request.nonce),
                 profile: request.profile.clone(),
             })?,
@@ -383,12 +386,12 @@ impl From<&AppraisalRequest> for AppraisalBody {
 }
 
 fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error> {
-    match media_type(head.content_type).as_str() {
-        JSON => {
-            let body: CertificateBody = serde_json::from_slice(body)?;
+    match media_type(head.content_type) {
+        given if given.eq_ignore_ascii_case(JSON) => {
+            let body: CertificateBody<'_> = serde_json::from_slice(body)?;
             Ok(CertificateRequest { csr: csr_octets(&body.csr)?, nonce: nonce(&body.nonce)?, profile: body.profile })
         }
-        PKCS10 => Ok(CertificateRequest {
+        given if given.eq_ignore_ascii_case(PKCS10) => Ok(CertificateRequest {
             csr: body.to_vec(),
             nonce: nonce(query(head.query, "nonce").unwrap_or_default())?,
             profile: query(head.query, "profile").unwrap_or(DEFAULT_PROFILE).to_owned(),
@@ -398,15 +401,15 @@ fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error>
 }
 
 fn json<T: DeserializeOwned>(head: Head<'_>, body: &[u8]) -> Result<T, Error> {
-    if media_type(head.content_type) != JSON {
+    if !media_type(head.content_type).eq_ignore_ascii_case(JSON) {
         return Err(Error::UnsupportedMediaType { expected: JSON });
     }
     Ok(serde_json::from_slice(body)?)
 }
 
-/// The media type without its parameters, in lower case.
-fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// The media type without its parameters; its case says nothing.
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 /// A query parameter. The values that are taken (hexadecimal, profile names) need no decoding.

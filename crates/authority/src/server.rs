@@ -80,6 +80,9 @@ pub enum StartError {
         #[source]
         error: StoreError,
     },
+    /// The threads that decide cannot be started.
+    #[error("the threads that decide cannot be started")]
+    Threads(#[source] std::io::Error),
     /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -128,7 +131,7 @@ impl Authority {
         let tls = tls::server_config(&config, clock.now_unix_seconds())?;
         let policy = policy(config.policy())?;
         let service = Service::new(&config, Arc::clone(&store), parts, Arc::clone(&trust), policy, Arc::clone(&clock));
-        let router = router(&config, Arc::new(service));
+        let router = router(&config, Arc::new(service)).map_err(StartError::Threads)?;
         let address = config.listen;
         let failed = |error| StartError::Listen { address, error };
         let listener = Listener::bind(address, tls, router, config.limits).await.map_err(failed)?;

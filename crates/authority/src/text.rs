@@ -5,24 +5,23 @@ use std::error::Error;
 /// Lower-case hexadecimal.
 pub(crate) fn to_hex(octets: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 0x0F)]).collect()
+    let mut text = String::with_capacity(octets.len().saturating_mul(2));
+    for octet in octets {
+        text.push(digit(octet >> 4));
+        text.push(digit(octet & 0x0F));
+    }
+    text
 }
 
 /// The octets that `text` writes in hexadecimal, of either case, or nothing if it does not.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
-    let digits = digits?;
-    if digits.len() % 2 != 0 {
-        return None;
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut octets = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        octets.push(value(*high)? << 4 | value(*low)?);
     }
-    Some(
-        digits
-            .chunks_exact(2)
-            .filter_map(|pair| <[u8; 2]>::try_from(pair).ok())
-            .map(|[high, low]| high << 4 | low)
-            .collect(),
-    )
+    rest.is_empty().then_some(octets)
 }
 
 /// An error with everything that caused it, for the log.

@@ -1,6 +1,9 @@
 //! The cryptography that one certificate cannot do without, and nothing around it.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -11,7 +14,10 @@ use aws_lc_rs::signature::{
 };
 use vouchsafe_evidence::x509::CsrView;
 
-const ROUNDS: u32 = 3_000;
+/// Rounds without a pause.
+const BLOCK: u32 = 20;
+/// Pause between two blocks, in which the authority has the processors to itself and its client.
+const PAUSE: Duration = Duration::from_millis(60);
 
 struct Signed {
     key: Vec<u8>,
@@ -33,24 +39,39 @@ fn signatures(sizes: &[usize]) -> Vec<Signed> {
     sizes.iter().map(sign).collect()
 }
 
-/// On both cores at once, as the authority and its client run; the mean over them.
-pub fn per_certificate(request: &[u8]) -> Duration {
-    let csr = CsrView::parse(request).unwrap();
-    let statements = csr.attestation_bundle().unwrap().unwrap().statements().len();
-    let mut sizes = vec![request.len()];
-    sizes.extend(std::iter::repeat_n(160, statements));
-    let cores = std::thread::available_parallelism().unwrap().get();
-    let threads: Vec<_> = (0..cores)
-        .map(|_| {
-            let (sizes, octets) = (sizes.clone(), request.to_vec());
-            std::thread::spawn(move || time(&sizes, &octets))
-        })
-        .collect();
-    let times: Vec<Duration> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    times.iter().sum::<Duration>() / u32::try_from(cores).unwrap()
+/// Measures one request's cryptography until it is asked for the mean, while the authority works: what else the
+/// machine does slows both alike.
+pub struct Alongside {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Measured>,
 }
 
-fn time(sizes: &[usize], request: &[u8]) -> Duration {
+/// What was measured alongside.
+pub struct Measured {
+    /// The mean of one round.
+    pub each: Duration,
+    /// Processor time of all rounds.
+    pub all: Duration,
+}
+
+impl Alongside {
+    pub fn start(request: &[u8]) -> Self {
+        let csr = CsrView::parse(request).unwrap();
+        let statements = csr.attestation_bundle().unwrap().unwrap().statements().len();
+        let mut sizes = vec![request.len()];
+        sizes.extend(std::iter::repeat_n(160, statements));
+        let (stop, octets) = (Arc::new(AtomicBool::new(false)), request.to_vec());
+        let stopped = Arc::clone(&stop);
+        Self { stop, thread: std::thread::spawn(move || time(&sizes, &octets, &stopped)) }
+    }
+
+    pub fn end(self) -> Measured {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn time(sizes: &[usize], request: &[u8], stop: &AtomicBool) -> Measured {
     let signed = signatures(sizes);
     let random = SystemRandom::new();
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
@@ -69,18 +90,22 @@ fn time(sizes: &[usize], request: &[u8]) -> Duration {
         sealing.seal_in_place_append_tag(nonce, Aad::empty(), &mut record).unwrap();
         black_box(record);
     };
-    for _ in 0..ROUNDS / 10 {
-        once();
-    }
+    let mut rounds = 0;
     let started = thread_time();
-    for _ in 0..ROUNDS {
-        once();
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..BLOCK {
+            once();
+        }
+        rounds += BLOCK;
+        std::thread::sleep(PAUSE);
     }
-    (thread_time() - started) / ROUNDS
+    let all = thread_time() - started;
+    Measured { each: all / rounds, all }
 }
 
-/// Time that this thread was on a processor.
+/// Time that this thread was on a processor. The kernel counts up to the thread's last tick or sleep, so that it sleeps.
 fn thread_time() -> Duration {
+    std::thread::sleep(Duration::from_millis(1));
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }

@@ -7,12 +7,11 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::{Operation, json, with_type};
 use crate::error::Error;
 use crate::init::pem;
-use crate::issue::{HeldAnswer, IssuedChain, Issuing};
+use crate::issue::{Deciding, HeldAnswer, IssuedChain, Issuing};
 use crate::request::{ActivationRequest, ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
 use crate::store::StoreError;
@@ -33,7 +32,7 @@ pub(super) struct Call {
 pub(super) enum Weight {
     /// Nothing.
     Light,
-    /// A processor: more at once than there are processors would gain nothing.
+    /// A processor, for as long as signatures take: more at once than there are processors would gain nothing.
     Signatures,
     /// The store.
     Store,
@@ -54,26 +53,12 @@ impl Call {
     }
 }
 
-/// What became of a call.
-pub(super) enum Outcome {
+/// What became of a call, to be told to its client.
+pub(super) enum Finished {
+    /// Nothing waits for it.
     Answer(Response),
-    /// It is answered once the store has recorded it.
-    Recording(Recording),
-}
-
-/// A decision that is being recorded.
-pub(super) struct Recording {
-    recorded: oneshot::Receiver<Result<i64, StoreError>>,
-    held: HeldAnswer,
-    wants_pem: bool,
-}
-
-impl Recording {
-    /// Waits, without a thread, until it is known how the recording ended.
-    pub(super) async fn finished(self) -> Recorded {
-        let result = self.recorded.await.unwrap_or(Err(StoreError::Stopped));
-        Recorded { result, held: self.held, wants_pem: self.wants_pem }
-    }
+    /// The store has said how the recording ended.
+    Recorded(Recorded),
 }
 
 /// A decision that was recorded, or could not be.
@@ -94,8 +79,25 @@ impl Recorded {
     }
 }
 
-/// Performs a call; blocks, unless it is light.
-pub(super) fn perform(service: &Service, call: &Call) -> Result<Outcome, Error> {
+/// Performs a call; blocks, unless it is light. `tell` gets the outcome: before this returns, or on a thread of the
+/// store once what the answer rests on is recorded.
+pub(super) fn perform(service: &Service, call: &Call, tell: impl FnOnce(Result<Finished, Error>) + Send + 'static) {
+    match decide(service, call) {
+        Ok(Decided::Answer(response)) => tell(Ok(Finished::Answer(response))),
+        Ok(Decided::Deciding { deciding, wants_pem }) => deciding.record(&*service.store, move |result, held| {
+            tell(Ok(Finished::Recorded(Recorded { result, held, wants_pem })));
+        }),
+        Err(error) => tell(Err(error)),
+    }
+}
+
+/// How far a call comes without the store having recorded anything.
+enum Decided {
+    Answer(Response),
+    Deciding { deciding: Box<Deciding>, wants_pem: bool },
+}
+
+fn decide(service: &Service, call: &Call) -> Result<Decided, Error> {
     let query = call.parts.uri.query().unwrap_or_default();
     let head = Head { content_type: call.header(&header::CONTENT_TYPE), query };
     let answer = match Request::parse(call.operation, head, &call.body)? {
@@ -106,16 +108,13 @@ pub(super) fn perform(service: &Service, call: &Call) -> Result<Outcome, Error> 
             let wants_pem = call.header(&header::ACCEPT).contains(PEM_CHAIN);
             match service.issue(&call.caller, &request)? {
                 Issuing::Decided(chain) => chain_response(&chain, wants_pem),
-                Issuing::Deciding(deciding) => {
-                    let (recorded, held) = deciding.record(&*service.store);
-                    return Ok(Outcome::Recording(Recording { recorded, held, wants_pem }));
-                }
+                Issuing::Deciding(deciding) => return Ok(Decided::Deciding { deciding, wants_pem }),
             }
         }
         Request::Appraise(request) => json(StatusCode::OK, &service.appraise(&call.caller, &request)?),
         Request::Trust => trust(service),
     };
-    answer.map(Outcome::Answer)
+    answer.map(Decided::Answer)
 }
 
 #[derive(Serialize)]
