@@ -192,7 +192,7 @@ impl Service {
         (key, subject): (CertifiableKey, SubjectSource),
     ) -> Result<Judged, Error> {
         let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
-        serde_json::to_writer(&mut report, &key.verdict().to_json())?;
+        serde_json::to_writer(&mut report, key.verdict())?;
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
         let issued = issuer.issue(key, profile, &subject)?;

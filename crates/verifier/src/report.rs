@@ -1,24 +1,30 @@
 //! The verdict as JSON (CONTRACT, "vouchsafe verify").
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use vouchsafe_evidence::text::printable;
 
-use crate::claims::Claims;
+use crate::authenticate::Skipped;
+use crate::bind::{Device, Edge, Node};
+use crate::claims::{Claim, Claims, Source};
 use crate::rejection::Rejection;
-use crate::verdict::{Section, Verdict};
+use crate::verdict::{Freshness, Section, Verdict};
+
+/// Members of a report.
+const MEMBERS: usize = 15;
 
 /// A violation as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
+    /// The clause it rests on.
+    pub clause: &'static str,
     /// The stable code.
     pub code: &'static str,
     /// One sentence, with control and direction characters taken out.
     pub message: String,
     /// The statement it concerns, or `null`.
     pub statement: Option<usize>,
-    /// The clause it rests on.
-    pub clause: &'static str,
 }
 
 impl From<&Rejection> for Reason {
@@ -33,58 +39,188 @@ impl From<&Rejection> for Reason {
 }
 
 impl Verdict {
-    /// The verdict in the form of CONTRACT.md: one object, every key always there.
+    /// The verdict in the form of CONTRACT.md: one object, every key always there. `null` if it cannot be
+    /// serialized, which no verdict brings about and which no reader takes for an acceptance.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let by_statement: Vec<&str> = self.freshness_by_statement().iter().map(|freshness| freshness.label()).collect();
-        let skipped: Vec<Value> = self
-            .skipped()
-            .iter()
-            .map(|skipped| json!({"statement": skipped.statement, "oid": skipped.oid, "why": skipped.why}))
-            .collect();
-        json!({
-            "verdict": if self.is_accepted() { "accepted" } else { "rejected" },
-            "policy": printable(self.policy()),
-            "policy_note": self.policy_note().map(printable),
-            "format": self.format(),
-            "at": self.at().to_string(),
-            "device": self.device().map(|device| json!({"id": device.id, "source": device.source})),
-            "key": section(self.key()),
-            "platform": section(self.platform()),
-            "attesting_key": {"claims": claims(self.attesting_key())},
-            "binding": {"verdict": self.binding().label(), "edges": self.edges().iter().map(edge).collect::<Vec<_>>()},
-            "freshness": self.freshness().label(),
-            "freshness_by_statement": by_statement,
-            "module_advisories": self.module_advisories(),
-            "skipped": skipped,
-            "reasons": reasons(self.reasons()),
-        })
+        serde_json::to_value(self).unwrap_or(Value::Null)
     }
 }
 
-fn reasons(rejections: &[Rejection]) -> Value {
-    json!(rejections.iter().map(Reason::from).collect::<Vec<_>>())
-}
-
-fn section(section: &Section) -> Value {
-    json!({
-        "verdict": section.outcome.label(),
-        "reasons": reasons(&section.reasons),
-        "claims": claims(&section.claims),
-    })
-}
-
-fn claims(claims: &Claims) -> Value {
-    json!(claims)
-}
-
-fn edge(edge: &crate::bind::Edge) -> Value {
-    let mut object = Map::new();
-    object.insert("from".to_owned(), json!(edge.from.to_string()));
-    object.insert("to".to_owned(), json!(edge.to.to_string()));
-    object.insert("by".to_owned(), json!(edge.by.label()));
-    if let Some(note) = edge.note {
-        object.insert("note".to_owned(), json!(note));
+/// Written out of the verdict itself: an authority keeps a report of every decision, and a tree of JSON values would
+/// take longer to build than the report to write. The members are in the order of their names, as such a tree has them.
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut report = serializer.serialize_map(Some(MEMBERS))?;
+        report.serialize_entry("at", &Text(self.at()))?;
+        report.serialize_entry("attesting_key", &AttestingKeyView { claims: ClaimsView(self.attesting_key()) })?;
+        report
+            .serialize_entry("binding", &BindingView { edges: Edges(self.edges()), verdict: self.binding().label() })?;
+        report.serialize_entry("device", &self.device().map(DeviceView::from))?;
+        report.serialize_entry("format", self.format())?;
+        report.serialize_entry("freshness", self.freshness().label())?;
+        report.serialize_entry("freshness_by_statement", &Labels(self.freshness_by_statement()))?;
+        report.serialize_entry("key", &SectionView::from(self.key()))?;
+        report.serialize_entry("module_advisories", self.module_advisories())?;
+        report.serialize_entry("platform", &SectionView::from(self.platform()))?;
+        report.serialize_entry("policy", &printable(self.policy()))?;
+        report.serialize_entry("policy_note", &self.policy_note().map(printable))?;
+        report.serialize_entry("reasons", &Reasons(self.reasons()))?;
+        report.serialize_entry("skipped", &SkippedViews(self.skipped()))?;
+        report.serialize_entry("verdict", if self.is_accepted() { "accepted" } else { "rejected" })?;
+        report.end()
     }
-    Value::Object(object)
+}
+
+/// A value by its text.
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[derive(Serialize)]
+struct AttestingKeyView<'a> {
+    claims: ClaimsView<'a>,
+}
+
+struct ClaimsView<'a>(&'a Claims);
+
+impl Serialize for ClaimsView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, claim)| (name, ClaimView::from(claim))))
+    }
+}
+
+#[derive(Serialize)]
+struct ClaimView<'a> {
+    source: Source,
+    statement: usize,
+    value: &'a Value,
+}
+
+impl<'a> From<&'a Claim> for ClaimView<'a> {
+    fn from(claim: &'a Claim) -> Self {
+        Self { source: claim.source, statement: claim.statement, value: &claim.value }
+    }
+}
+
+#[derive(Serialize)]
+struct BindingView<'a> {
+    edges: Edges<'a>,
+    verdict: &'static str,
+}
+
+#[derive(Serialize)]
+struct DeviceView<'a> {
+    id: &'a str,
+    source: &'static str,
+}
+
+impl<'a> From<&'a Device> for DeviceView<'a> {
+    fn from(device: &'a Device) -> Self {
+        Self { id: &device.id, source: device.source }
+    }
+}
+
+#[derive(Serialize)]
+struct SectionView<'a> {
+    claims: ClaimsView<'a>,
+    reasons: Reasons<'a>,
+    verdict: &'static str,
+}
+
+impl<'a> From<&'a Section> for SectionView<'a> {
+    fn from(section: &'a Section) -> Self {
+        Self {
+            claims: ClaimsView(&section.claims),
+            reasons: Reasons(&section.reasons),
+            verdict: section.outcome.label(),
+        }
+    }
+}
+
+struct Reasons<'a>(&'a [Rejection]);
+
+impl Serialize for Reasons<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Reason::from))
+    }
+}
+
+struct Labels<'a>(&'a [Freshness]);
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|freshness| freshness.label()))
+    }
+}
+
+struct Edges<'a>(&'a [Edge]);
+
+impl Serialize for Edges<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(EdgeView::from))
+    }
+}
+
+#[derive(Serialize)]
+struct EdgeView {
+    by: &'static str,
+    from: Text<Node>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+    to: Text<Node>,
+}
+
+impl From<&Edge> for EdgeView {
+    fn from(edge: &Edge) -> Self {
+        Self { by: edge.by.label(), from: Text(edge.from), note: edge.note, to: Text(edge.to) }
+    }
+}
+
+struct SkippedViews<'a>(&'a [Skipped]);
+
+impl Serialize for SkippedViews<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(SkippedView::from))
+    }
+}
+
+#[derive(Serialize)]
+struct SkippedView<'a> {
+    oid: &'a str,
+    statement: usize,
+    why: &'a str,
+}
+
+impl<'a> From<&'a Skipped> for SkippedView<'a> {
+    fn from(skipped: &'a Skipped) -> Self {
+        Self { oid: &skipped.oid, statement: skipped.statement, why: &skipped.why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vouchsafe_evidence::input::{InputFile, Submission};
+
+    use super::*;
+    use crate::policy::Policy;
+    use crate::time::Instant;
+
+    #[test]
+    fn every_member_is_there_once_and_in_the_order_of_names() {
+        let error = Submission::recognize(&[InputFile { name: "empty", bytes: b"" }], None).unwrap_err();
+        let verdict =
+            Verdict::on_unusable_input(&error, &Policy::named("default").unwrap(), Instant::from_unix_seconds(0));
+        let text = serde_json::to_string(&verdict).unwrap();
+        // A tree sorts its members and keeps the last of two with one name, so that only such a text comes back as it was.
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap().to_string(), text);
+        let Value::Object(members) = verdict.to_json() else { panic!("{text}") };
+        assert_eq!(members.len(), MEMBERS);
+        assert_eq!(members["verdict"], "rejected");
+        assert_eq!(members["reasons"].as_array().unwrap().len(), 1);
+    }
 }
