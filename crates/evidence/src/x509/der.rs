@@ -507,3 +507,9 @@ fn parse_length(input: &[u8]) -> Result<(usize, &[u8]), Reason> {
     }
     Ok((len, rest.get(count..).unwrap_or_default()))
 }
+
+/// `magnitude` without leading zero octets.
+pub(crate) fn significant(magnitude: &[u8]) -> &[u8] {
+    let zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
+    magnitude.get(zeros..).unwrap_or_default()
+}

@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 
 use crate::oid::{self, Oid};
 use crate::tpm::Curve;
+pub(crate) use crate::x509::der::significant;
 use crate::x509::der::{Element, Tag};
 use crate::x509::{AlgorithmIdentifier, CertView, CsrView, build};
 use crate::{Malformed, Reason, limits, pem};
@@ -308,10 +309,4 @@ fn bit_length(magnitude: &[u8]) -> usize {
     let significant = significant(magnitude);
     let leading_zeros = significant.first().map_or(0, |octet| octet.leading_zeros());
     significant.len().saturating_mul(8).saturating_sub(usize::try_from(leading_zeros).unwrap_or(0))
-}
-
-/// `magnitude` without leading zero octets.
-pub(crate) fn significant(magnitude: &[u8]) -> &[u8] {
-    let zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
-    magnitude.get(zeros..).unwrap_or_default()
 }

@@ -1,5 +1,8 @@
 //! Time (RFC 5280, 4.1.2.5): UTCTime and GeneralizedTime as seconds since 1970-01-01T00:00:00Z.
 
+use alloc::format;
+use alloc::string::String;
+
 use crate::x509::der::{Element, Tag};
 use crate::{Malformed, Reason};
 

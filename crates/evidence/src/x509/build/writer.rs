@@ -1,5 +1,7 @@
 //! A writer of DER.
 
+use alloc::vec::Vec;
+
 use crate::oid::Oid;
 use crate::x509::der::Tag;
 use crate::x509::time;
@@ -116,7 +118,7 @@ impl DerWriter {
             Ok(short) if short < 0x80 => self.der.push(short),
             _ => {
                 let octets = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-                let significant = crate::x509::spki::significant(&octets);
+                let significant = crate::x509::der::significant(&octets);
                 self.der.push(0x80 | u8::try_from(significant.len()).unwrap_or(4));
                 self.der.extend_from_slice(significant);
             }
@@ -126,7 +128,7 @@ impl DerWriter {
 
 /// The contents of an INTEGER that is a big-endian magnitude.
 pub(super) fn integer_contents(magnitude: &[u8]) -> Vec<u8> {
-    let significant = crate::x509::spki::significant(magnitude);
+    let significant = crate::x509::der::significant(magnitude);
     let needs_zero = significant.first().is_none_or(|first| first & 0x80 != 0);
     let mut contents = Vec::with_capacity(significant.len().saturating_add(1));
     if needs_zero {
