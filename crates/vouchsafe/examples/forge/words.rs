@@ -2,6 +2,9 @@
 
 mod cmw;
 mod flaws;
+mod fortanix_dsm;
+mod gcp_cloudhsm;
+mod thales_luna;
 mod octets;
 mod pkix_evidence;
 mod statement;
@@ -19,7 +22,7 @@ use super::value::{Arguments, Value};
 
 /// Calls a word.
 pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Value> {
-    let subjects = [flaws::call, octets::call, pkix_evidence::call, x509::call, tpm::call, statement::call, yubikey_piv::call, yubihsm2::call, text::call, cmw::call, webauthn_tpm::call];
+    let subjects = [flaws::call, octets::call, thales_luna::call, gcp_cloudhsm::call, fortanix_dsm::call, pkix_evidence::call, x509::call, tpm::call, statement::call, yubikey_piv::call, yubihsm2::call, text::call, cmw::call, webauthn_tpm::call];
     for subject in subjects {
         if let Some(value) = subject(scope, word, arguments)? {
             return Ok(value);
