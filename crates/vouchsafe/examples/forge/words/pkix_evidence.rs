@@ -24,11 +24,10 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
         }
         // evidence-element("1", [claims]): id-evidence 0.1, or any identifier with type:
         "evidence-element" => {
+            let number = arguments.at(0)?;
             let element_type = match arguments.labelled("type") {
-                Some(dotted) => super::octets::call(scope, "oid", &mut Arguments::new(vec![(None, dotted)]))?
-                    .context("oid is a word")?
-                    .octets()?,
-                None => identifier("0.", arguments.at(0)?.text()?)?,
+                Some(dotted) => element(0x06, oid_named(dotted.text()?)?.as_der_contents()),
+                None => identifier("0.", number.text()?)?,
             };
             let claims = arguments.at(1)?.octets_list()?.concat();
             Value::Octets(element(0x30, &[element_type, element(0x30, &claims)].concat()))
