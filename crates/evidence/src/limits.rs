@@ -4,6 +4,9 @@
 pub const INPUT_OCTETS: usize = 4 * 1024 * 1024;
 /// Octets of one certification request.
 pub const CSR_OCTETS: usize = 2 * 1024 * 1024;
+/// Octets that every certificate has: with the shortest key and signature that are in use, Ed25519's, and empty names it
+/// takes 169. What is shorter certifies nothing, and many of them would cost many times their octets to hold.
+pub const CERTIFICATE_OCTETS_MIN: usize = 160;
 /// Octets of one certificate.
 pub const CERTIFICATE_OCTETS: usize = 64 * 1024;
 /// Octets of one certificate revocation list.

@@ -68,6 +68,13 @@ impl Oid {
         Ok(Self { octets, len })
     }
 
+    /// The identifier of content octets that [`Oid::from_der_contents`] has read before.
+    pub(crate) fn reread(contents: &[u8]) -> Self {
+        let mut octets = [0; OID_OCTETS];
+        octets.iter_mut().zip(contents).for_each(|(octet, read)| *octet = *read);
+        Self { octets, len: u8::try_from(contents.len().min(OID_OCTETS)).unwrap_or(u8::MAX) }
+    }
+
     /// The identifier that dotted decimal text names, or `None` if it names none.
     #[must_use]
     pub fn from_dotted(text: &str) -> Option<Self> {

@@ -1,6 +1,5 @@
 //! Certificate (RFC 5280, 4.1) as a view over its original bytes.
 
-use core::ops::Range;
 use std::sync::Arc;
 
 use crate::oid::{self, Oid};
@@ -40,6 +39,18 @@ pub enum Quirk {
 }
 
 impl Quirk {
+    const ALL: [Self; 9] = [
+        Self::ExplicitDefault,
+        Self::ExtensionNotDer,
+        Self::GeneralizedTimeBefore2050,
+        Self::NegativeOrZeroSerial,
+        Self::NonMinimalKeyUsage,
+        Self::NonMinimalSerial,
+        Self::OaepSpki,
+        Self::TrailingPadding,
+        Self::UnsortedRdnSet,
+    ];
+
     /// Its name in reports.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -54,6 +65,21 @@ impl Quirk {
             Self::TrailingPadding => "trailing-padding",
             Self::UnsortedRdnSet => "unsorted-rdn-set",
         }
+    }
+}
+
+/// Quirks, each at most once: bit n is for the nth of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Quirks(u16);
+
+impl Quirks {
+    fn note(&mut self, quirk: Quirk) {
+        let bits = (0_u32..).zip(Quirk::ALL).filter(|(_, known)| *known == quirk).map(|(place, _)| 1 << place);
+        bits.for_each(|bit: u16| self.0 |= bit);
+    }
+
+    fn to_vec(self) -> Vec<Quirk> {
+        (0_u32..).zip(Quirk::ALL).filter(|(place, _)| self.0 >> place & 1 == 1).map(|(_, quirk)| quirk).collect()
     }
 }
 
@@ -81,12 +107,13 @@ pub enum Version {
 #[derive(Clone, Debug)]
 pub struct CertView(Arc<Layout>);
 
+/// Where things stand. Small, since a bundle of a few octets for each certificate makes hundreds of them.
 #[derive(Debug)]
 struct Layout {
-    der: Box<[u8]>,
-    tbs: Range<usize>,
+    der: Arc<[u8]>,
+    tbs: Span,
     version: Version,
-    serial: Range<usize>,
+    serial: Span,
     inner_algorithm: AlgorithmLayout,
     outer_algorithm: AlgorithmLayout,
     issuer: NameView,
@@ -94,24 +121,64 @@ struct Layout {
     not_before: i64,
     not_after: i64,
     spki: SpkiView,
-    extensions: Vec<ExtensionLayout>,
-    signature: Range<usize>,
-    quirks: Vec<Quirk>,
+    extensions: Box<[ExtensionLayout]>,
+    signature: Span,
+    quirks: Quirks,
+}
+
+/// A part of the certificate, in octets from its beginning. What is read is far below 4 GiB.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        Self { start: offset(start), end: offset(end) }
+    }
+
+    fn of(element: &Element<'_>) -> Self {
+        Self::new(element.offset(), end(element))
+    }
+
+    /// The last `octets` of an element.
+    fn tail(element: &Element<'_>, octets: usize) -> Self {
+        Self::new(end(element).saturating_sub(octets), end(element))
+    }
+}
+
+fn end(element: &Element<'_>) -> usize {
+    element.offset().saturating_add(element.as_der().len())
+}
+
+fn short(octets: usize) -> u16 {
+    u16::try_from(octets).unwrap_or(u16::MAX)
+}
+
+fn offset(octets: usize) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug)]
 struct AlgorithmLayout {
-    oid: Oid,
-    raw: Range<usize>,
-    parameters: Option<Range<usize>>,
+    raw: Span,
+    /// Where the contents of the identifier begin.
+    oid: u32,
+    /// Where the parameters begin: at the end, where there are none.
+    parameters: u32,
 }
 
+/// Where an extension stands; it ends with its value. Behind the extensions of a certificate of
+/// [`limits::CERTIFICATE_OCTETS`] stands its signature, so offsets have 16 bits.
 #[derive(Debug)]
 struct ExtensionLayout {
-    oid: Oid,
+    start: u16,
+    value: u16,
+    end: u16,
+    /// Octets from the beginning to the contents of the identifier.
+    oid: u8,
     critical: bool,
-    raw: Range<usize>,
-    value: Range<usize>,
 }
 
 /// One extension.
@@ -190,9 +257,10 @@ impl CertView {
         Ok(Self(Arc::new(layout)))
     }
 
-    fn slice(&self, range: &Range<usize>) -> &[u8] {
-        // Every range was made from this input.
-        self.0.der.get(range.clone()).unwrap_or_default()
+    fn slice(&self, span: Span) -> &[u8] {
+        let (start, end) = (usize::try_from(span.start), usize::try_from(span.end));
+        // Every span was made from this input.
+        start.ok().zip(end.ok()).and_then(|(start, end)| self.0.der.get(start..end)).unwrap_or_default()
     }
 
     /// The original DER.
@@ -204,7 +272,7 @@ impl CertView {
     /// The original DER of the TBSCertificate, its header included: what the signature covers.
     #[must_use]
     pub fn tbs(&self) -> &[u8] {
-        self.slice(&self.0.tbs)
+        self.slice(self.0.tbs)
     }
 
     /// The version.
@@ -216,7 +284,7 @@ impl CertView {
     /// The content octets of the serial number, a leading zero octet included.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
-        self.slice(&self.0.serial)
+        self.slice(self.0.serial)
     }
 
     /// The signature algorithm inside the signed part.
@@ -271,49 +339,59 @@ impl CertView {
     /// # Errors
     /// [`Reason::Duplicate`] if it is there more than once (RFC 5280, 4.2).
     pub fn extension(&self, oid: Oid) -> Result<Option<Extension<'_>>, Malformed> {
-        let mut found = self.0.extensions.iter().filter(|layout| layout.oid == oid);
+        let is_asked_for = |layout: &&ExtensionLayout| self.extension_oid(layout) == oid.as_der_contents();
+        let mut found = self.0.extensions.iter().filter(is_asked_for);
         match (found.next(), found.next()) {
             (first, None) => Ok(first.map(|layout| self.extension_view(layout))),
-            (_, Some(second)) => Err(Malformed::new(PRODUCTION, second.raw.start, Reason::Duplicate("extension"))),
+            (_, Some(second)) => Err(Malformed::new(PRODUCTION, second.start.into(), Reason::Duplicate("extension"))),
         }
     }
 
     /// The octets of the signature.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
-        self.slice(&self.0.signature)
+        self.slice(self.0.signature)
     }
 
     /// What deviates, each kind once.
     #[must_use]
-    pub fn quirks(&self) -> &[Quirk] {
-        &self.0.quirks
+    pub fn quirks(&self) -> Vec<Quirk> {
+        self.0.quirks.to_vec()
     }
 
     /// Whether nothing deviates at all.
     #[must_use]
     pub fn is_strict_der(&self) -> bool {
-        self.0.quirks.is_empty()
+        self.0.quirks == Quirks::default()
     }
 
     fn algorithm(&self, layout: &AlgorithmLayout) -> AlgorithmIdentifier<'_> {
-        let parameters = layout.parameters.as_ref().map(|range| self.slice(range));
-        AlgorithmIdentifier::from_parts(self.slice(&layout.raw), layout.oid, parameters)
+        let parameters = self.slice(Span { start: layout.parameters, end: layout.raw.end });
+        let oid = self.slice(Span { start: layout.oid, end: layout.parameters });
+        let parameters = (!parameters.is_empty()).then_some(parameters);
+        AlgorithmIdentifier::from_parts(self.slice(layout.raw), Oid::reread(oid), parameters)
     }
 
     fn extension_view(&self, layout: &ExtensionLayout) -> Extension<'_> {
         Extension {
-            oid: layout.oid,
+            oid: Oid::reread(self.extension_oid(layout)),
             critical: layout.critical,
-            value: self.slice(&layout.value),
-            der: self.slice(&layout.raw),
+            value: self.slice(Span { start: layout.value.into(), end: layout.end.into() }),
+            der: self.slice(Span { start: layout.start.into(), end: layout.end.into() }),
         }
+    }
+
+    /// The contents of an extension's identifier, whose length stands in the octet before them.
+    fn extension_oid(&self, layout: &ExtensionLayout) -> &[u8] {
+        let start = usize::from(layout.start).saturating_add(layout.oid.into());
+        let octets = self.0.der.get(start.saturating_sub(1)).copied().unwrap_or_default();
+        self.0.der.get(start..start.saturating_add(octets.into())).unwrap_or_default()
     }
 }
 
 struct Parser<'a> {
     input: &'a [u8],
-    quirks: Vec<Quirk>,
+    quirks: Quirks,
 }
 
 impl<'a> Parser<'a> {
@@ -322,13 +400,11 @@ impl<'a> Parser<'a> {
             let reason = Reason::OverLimit { what: "certificate octets", limit: limits::CERTIFICATE_OCTETS };
             return Err(Malformed::new(PRODUCTION, 0, reason));
         }
-        Ok(Self { input, quirks: Vec::new() })
+        Ok(Self { input, quirks: Quirks::default() })
     }
 
     fn note(&mut self, quirk: Quirk) {
-        if !self.quirks.contains(&quirk) {
-            self.quirks.push(quirk);
-        }
+        self.quirks.note(quirk);
     }
 
     /// Checks that an element is strict DER but for the order of SETs.
@@ -354,7 +430,6 @@ impl<'a> Parser<'a> {
         certificate.finish()?;
         let not_octets = signature.error(Reason::NotDer("signature that is not whole octets"));
         let octets = signature.bit_string()?.whole_octets().ok_or(not_octets)?.len();
-        let signature_end = signature.offset().saturating_add(signature.as_der().len());
 
         let mut fields = tbs.reader();
         let version = self.read_version(&mut fields)?;
@@ -365,14 +440,19 @@ impl<'a> Parser<'a> {
         let subject = self.read_name(&mut fields, "subject")?;
         let key = fields.expect(Tag::SEQUENCE, "subjectPublicKeyInfo")?;
         self.check(&key)?;
-        let spki = SpkiView::from_element(&key)?;
+        let der: Arc<[u8]> = self.input.into();
+        let spki = SpkiView::from_element_of(&der, &key)?;
         if matches!(spki.key(), PublicKey::Rsa { scheme: RsaScheme::Oaep, .. }) {
             self.note(Quirk::OaepSpki);
         }
         let extensions = self.read_tail(fields, version)?;
+        // Last, so that whatever else is wrong is said first.
+        if self.input.len() < limits::CERTIFICATE_OCTETS_MIN {
+            return Err(Malformed::new(PRODUCTION, 0, Reason::Missing("octets of a key and a signature")));
+        }
         Ok(Layout {
-            der: self.input.into(),
-            tbs: span(&tbs),
+            der,
+            tbs: Span::of(&tbs),
             version,
             serial,
             inner_algorithm,
@@ -382,8 +462,8 @@ impl<'a> Parser<'a> {
             not_before,
             not_after,
             spki,
-            extensions,
-            signature: signature_end.saturating_sub(octets)..signature_end,
+            extensions: extensions.into(),
+            signature: Span::tail(&signature, octets),
             quirks: self.quirks,
         })
     }
@@ -406,7 +486,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn read_serial(&mut self, fields: &mut Reader<'_>) -> Result<Range<usize>, Malformed> {
+    fn read_serial(&mut self, fields: &mut Reader<'_>) -> Result<Span, Malformed> {
         let element = fields.expect(Tag::INTEGER, "serialNumber")?;
         let contents = element.contents();
         match contents {
@@ -422,18 +502,17 @@ impl<'a> Parser<'a> {
         if element.integer().is_err() {
             self.note(Quirk::NonMinimalSerial);
         }
-        let end = element.offset().saturating_add(element.as_der().len());
-        Ok(end.saturating_sub(contents.len())..end)
+        Ok(Span::tail(&element, contents.len()))
     }
 
     fn read_algorithm(&mut self, fields: &mut Reader<'_>) -> Result<AlgorithmLayout, Malformed> {
         let element = fields.expect(Tag::SEQUENCE, "AlgorithmIdentifier")?;
         self.check(&element)?;
         let identifier = AlgorithmIdentifier::from_element(&element)?;
-        let raw = span(&element);
-        // Parameters are the last field, so they end where the identifier ends.
-        let parameters = identifier.parameters().map(|der| raw.end.saturating_sub(der.len())..raw.end);
-        Ok(AlgorithmLayout { oid: identifier.oid(), raw, parameters })
+        // Parameters are the last field, and the identifier stands before them.
+        let parameters = Span::tail(&element, identifier.parameters().map_or(0, <[u8]>::len)).start;
+        let oid = parameters.saturating_sub(offset(identifier.oid().as_der_contents().len()));
+        Ok(AlgorithmLayout { raw: Span::of(&element), oid, parameters })
     }
 
     fn read_name(&mut self, fields: &mut Reader<'_>, what: &'static str) -> Result<NameView, Malformed> {
@@ -500,7 +579,8 @@ impl<'a> Parser<'a> {
 
     fn read_extension(&mut self, element: &Element<'_>) -> Result<ExtensionLayout, Malformed> {
         let mut fields = element.reader();
-        let oid = fields.oid("extnID")?;
+        let identifier = fields.expect(Tag::OID, "extnID")?;
+        let oid = identifier.oid()?;
         let critical = match fields.optional(Tag::BOOLEAN)? {
             None => false,
             Some(flag) => {
@@ -514,9 +594,15 @@ impl<'a> Parser<'a> {
         let value = fields.expect(Tag::OCTET_STRING, "extnValue")?;
         fields.finish()?;
         self.inspect_value(oid, value.contents());
-        let end = value.offset().saturating_add(value.as_der().len());
-        let start = end.saturating_sub(value.contents().len());
-        Ok(ExtensionLayout { oid, critical, raw: span(element), value: start..end })
+        let value_start = end(&value).saturating_sub(value.contents().len());
+        let oid_start = end(&identifier).saturating_sub(identifier.contents().len());
+        Ok(ExtensionLayout {
+            start: short(element.offset()),
+            value: short(value_start),
+            end: short(end(element)),
+            oid: u8::try_from(oid_start.saturating_sub(element.offset())).unwrap_or(u8::MAX),
+            critical,
+        })
     }
 
     /// Notes deviations inside an extension's value; whoever uses the value parses it strictly.
@@ -543,8 +629,4 @@ fn has_trailing_zero_bits(element: &Element<'_>) -> bool {
         let unused = bits.octets().len().saturating_mul(8).saturating_sub(bits.bits());
         bits.octets().last().is_some_and(|last| usize::try_from(last.trailing_zeros()) != Ok(unused))
     })
-}
-
-fn span(element: &Element<'_>) -> Range<usize> {
-    element.offset()..element.offset().saturating_add(element.as_der().len())
 }

@@ -62,10 +62,12 @@ struct Layout {
     is_strict: bool,
 }
 
+/// An attribute. Where each value stands is not kept: a value may have two octets, and a place takes many more.
 #[derive(Debug)]
 struct AttributeLayout {
     oid: Oid,
-    values: Vec<Range<usize>>,
+    /// The contents of the SET.
+    values: Range<usize>,
 }
 
 /// One attribute of a request.
@@ -186,10 +188,10 @@ impl CsrView {
 
     /// The attributes, in order.
     pub fn attributes(&self) -> impl ExactSizeIterator<Item = Attribute<'_>> {
-        self.0.attributes.iter().map(|layout| Attribute {
-            oid: layout.oid,
-            values: layout.values.iter().map(|range| self.slice(range)).collect(),
-        })
+        self.0
+            .attributes
+            .iter()
+            .map(|layout| Attribute { oid: layout.oid, values: read_values(self.slice(&layout.values)) })
     }
 
     /// The signature algorithm.
@@ -257,9 +259,9 @@ fn read_attribute(element: &Element<'_>, deviations: &mut Deviations) -> Result<
     let set = fields.expect(Tag::SET, "attribute values")?;
     fields.finish()?;
     let mut members = set.reader();
-    let mut values = Vec::new();
+    let mut count = 0_usize;
     while !members.is_empty() {
-        if values.len() >= limits::CSR_ATTRIBUTE_VALUES {
+        if count >= limits::CSR_ATTRIBUTE_VALUES {
             let reason = Reason::OverLimit { what: "values of an attribute", limit: limits::CSR_ATTRIBUTE_VALUES };
             return Err(members.error(reason));
         }
@@ -268,12 +270,19 @@ fn read_attribute(element: &Element<'_>, deviations: &mut Deviations) -> Result<
         if oid != oid::AA_ATTESTATION {
             value.check_tolerant(deviations)?;
         }
-        values.push(span(&value));
+        count = count.saturating_add(1);
     }
-    if values.is_empty() && oid != oid::AA_ATTESTATION {
+    if count == 0 && oid != oid::AA_ATTESTATION {
         return Err(set.error(Reason::Missing("attribute value")));
     }
-    Ok(AttributeLayout { oid, values })
+    let end = span(&set).end;
+    Ok(AttributeLayout { oid, values: end.saturating_sub(set.contents().len())..end })
+}
+
+/// The values in the contents of a SET that was read before.
+fn read_values(contents: &[u8]) -> Vec<&[u8]> {
+    let mut members = Reader::new(contents, PRODUCTION);
+    core::iter::from_fn(|| members.element().ok()).map(|value| value.as_der()).collect()
 }
 
 fn span(element: &Element<'_>) -> Range<usize> {

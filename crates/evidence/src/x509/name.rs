@@ -26,7 +26,8 @@ pub struct NameView(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     der: Box<[u8]>,
-    folded: OnceLock<Folded>,
+    /// Apart, since few names are ever folded.
+    folded: OnceLock<Box<Folded>>,
 }
 
 /// A name in a form in which equal names are equal. Made once: whoever builds paths compares each name with
@@ -154,7 +155,7 @@ impl NameView {
             let mut octets = Vec::with_capacity(2 * self.0.der.len());
             self.rdns().for_each(|rdn| rdn.fold_into(&mut octets));
             let digest = HashAlg::Sha256.digest(&[&octets]);
-            Folded { octets, digest }
+            Box::new(Folded { octets, digest })
         })
     }
 

@@ -111,12 +111,29 @@ pub enum PublicKey {
 /// A public key with its algorithm.
 ///
 /// `==` compares encodings; [`SpkiView::same_key`] compares keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SpkiView {
-    der: Arc<[u8]>,
-    algorithm: Oid,
-    key: Arc<PublicKey>,
+    /// What the key is part of, held once for all parts.
+    whole: Arc<[u8]>,
+    start: u32,
+    end: u32,
+    parsed: Arc<Parsed>,
 }
+
+#[derive(Debug)]
+struct Parsed {
+    key: PublicKey,
+    /// Whether the algorithm is id-ecPublicKey, perhaps with a curve that is not known.
+    is_elliptic: bool,
+}
+
+impl PartialEq for SpkiView {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_der() == other.as_der()
+    }
+}
+
+impl Eq for SpkiView {}
 
 impl SpkiView {
     /// Reads the DER of one SubjectPublicKeyInfo.
@@ -132,38 +149,22 @@ impl SpkiView {
 
     /// A key inside something larger, whose DER its parser checks.
     pub(crate) fn from_element(element: &Element<'_>) -> Result<Self, Malformed> {
-        if element.tag() != Tag::SEQUENCE {
-            return Err(element.error(Reason::Unexpected(PRODUCTION)));
-        }
-        let mut fields = element.reader();
-        let algorithm = AlgorithmIdentifier::read(&mut fields)?;
-        let bits = fields.expect(Tag::BIT_STRING, "subjectPublicKey")?;
-        fields.finish()?;
-        let bad_bits = bits.error(Reason::NotDer("subjectPublicKey that is not whole octets"));
-        let octets = bits.bit_string()?.whole_octets().ok_or(bad_bits)?;
-        let key = match algorithm.oid() {
-            oid::RSA_ENCRYPTION => {
-                if algorithm.parameters().is_some_and(|parameters| parameters != [0x05, 0x00]) {
-                    return Err(element.error(Reason::Unexpected("NULL parameters of rsaEncryption")));
-                }
-                read_rsa(octets, RsaScheme::Any)?
-            }
-            oid::RSAES_OAEP => read_rsa(octets, RsaScheme::Oaep)?,
-            oid::RSASSA_PSS => read_rsa(octets, RsaScheme::Pss)?,
-            oid::EC_PUBLIC_KEY => read_ec(&algorithm, octets, &bits)?,
-            oid::ED25519 => {
-                let wrong_length = bits.error(Reason::Unexpected("32 octets of Ed25519 key"));
-                PublicKey::Ed25519(octets.try_into().map_err(|_| wrong_length)?)
-            }
-            oid::ML_DSA_65 => {
-                if algorithm.parameters().is_some() || octets.len() != ML_DSA_65_KEY_OCTETS {
-                    return Err(bits.error(Reason::Unexpected("1952 octets of ML-DSA-65 key, without parameters")));
-                }
-                PublicKey::MlDsa65(octets.to_vec())
-            }
-            unknown => PublicKey::Unknown { oid: unknown },
+        let parsed = Parsed::read(element)?;
+        Self::inside(element.as_der().into(), 0, element, parsed)
+    }
+
+    /// As [`SpkiView::from_element`], for who keeps the whole: `element` was read from it.
+    pub(crate) fn from_element_of(whole: &Arc<[u8]>, element: &Element<'_>) -> Result<Self, Malformed> {
+        let parsed = Parsed::read(element)?;
+        Self::inside(whole.clone(), element.offset(), element, parsed)
+    }
+
+    fn inside(whole: Arc<[u8]>, start: usize, element: &Element<'_>, parsed: Parsed) -> Result<Self, Malformed> {
+        let end = u32::try_from(start.saturating_add(element.as_der().len()));
+        let (Ok(start), Ok(end)) = (u32::try_from(start), end) else {
+            return Err(element.error(Reason::OverLimit { what: "octets", limit: limits::INPUT_OCTETS }));
         };
-        Ok(Self { der: element.as_der().into(), algorithm: algorithm.oid(), key: Arc::new(key) })
+        Ok(Self { whole, start, end, parsed: Arc::new(parsed) })
     }
 
     /// An RSA key (rsaEncryption) of big-endian magnitudes; leading zero octets are dropped.
@@ -221,19 +222,30 @@ impl SpkiView {
     /// The original DER.
     #[must_use]
     pub fn as_der(&self) -> &[u8] {
-        &self.der
+        let (start, end) = (usize::try_from(self.start), usize::try_from(self.end));
+        // Both were made from the whole.
+        start.ok().zip(end.ok()).and_then(|(start, end)| self.whole.get(start..end)).unwrap_or_default()
     }
 
     /// The algorithm of the key.
     #[must_use]
-    pub const fn algorithm(&self) -> Oid {
-        self.algorithm
+    pub fn algorithm(&self) -> Oid {
+        match &self.parsed.key {
+            PublicKey::Rsa { scheme: RsaScheme::Any, .. } => oid::RSA_ENCRYPTION,
+            PublicKey::Rsa { scheme: RsaScheme::Oaep, .. } => oid::RSAES_OAEP,
+            PublicKey::Rsa { scheme: RsaScheme::Pss, .. } => oid::RSASSA_PSS,
+            PublicKey::Ed25519(_) => oid::ED25519,
+            PublicKey::MlDsa65(_) => oid::ML_DSA_65,
+            PublicKey::Ec { .. } => oid::EC_PUBLIC_KEY,
+            PublicKey::Unknown { .. } if self.parsed.is_elliptic => oid::EC_PUBLIC_KEY,
+            PublicKey::Unknown { oid } => *oid,
+        }
     }
 
     /// The key's parameters.
     #[must_use]
     pub fn key(&self) -> &PublicKey {
-        &self.key
+        &self.parsed.key
     }
 
     /// Whether both are the same key: the same parameters, whatever the encoding and whatever scheme an
@@ -245,7 +257,7 @@ impl SpkiView {
                 PublicKey::Rsa { modulus, exponent, .. },
                 PublicKey::Rsa { modulus: other_modulus, exponent: other_exponent, .. },
             ) => modulus == other_modulus && exponent == other_exponent,
-            (PublicKey::Unknown { .. }, PublicKey::Unknown { .. }) => self.der == other.der,
+            (PublicKey::Unknown { .. }, PublicKey::Unknown { .. }) => self == other,
             (
                 PublicKey::Ec { .. }
                 | PublicKey::Ed25519(_)
@@ -261,8 +273,45 @@ impl SpkiView {
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         let mut value = [0; 32];
-        value.copy_from_slice(digest::digest(&digest::SHA256, &self.der).as_ref());
+        value.copy_from_slice(digest::digest(&digest::SHA256, self.as_der()).as_ref());
         value
+    }
+}
+
+impl Parsed {
+    fn read(element: &Element<'_>) -> Result<Self, Malformed> {
+        if element.tag() != Tag::SEQUENCE {
+            return Err(element.error(Reason::Unexpected(PRODUCTION)));
+        }
+        let mut fields = element.reader();
+        let algorithm = AlgorithmIdentifier::read(&mut fields)?;
+        let bits = fields.expect(Tag::BIT_STRING, "subjectPublicKey")?;
+        fields.finish()?;
+        let bad_bits = bits.error(Reason::NotDer("subjectPublicKey that is not whole octets"));
+        let octets = bits.bit_string()?.whole_octets().ok_or(bad_bits)?;
+        let key = match algorithm.oid() {
+            oid::RSA_ENCRYPTION => {
+                if algorithm.parameters().is_some_and(|parameters| parameters != [0x05, 0x00]) {
+                    return Err(element.error(Reason::Unexpected("NULL parameters of rsaEncryption")));
+                }
+                read_rsa(octets, RsaScheme::Any)?
+            }
+            oid::RSAES_OAEP => read_rsa(octets, RsaScheme::Oaep)?,
+            oid::RSASSA_PSS => read_rsa(octets, RsaScheme::Pss)?,
+            oid::EC_PUBLIC_KEY => read_ec(&algorithm, octets, &bits)?,
+            oid::ED25519 => {
+                let wrong_length = bits.error(Reason::Unexpected("32 octets of Ed25519 key"));
+                PublicKey::Ed25519(octets.try_into().map_err(|_| wrong_length)?)
+            }
+            oid::ML_DSA_65 => {
+                if algorithm.parameters().is_some() || octets.len() != ML_DSA_65_KEY_OCTETS {
+                    return Err(bits.error(Reason::Unexpected("1952 octets of ML-DSA-65 key, without parameters")));
+                }
+                PublicKey::MlDsa65(octets.to_vec())
+            }
+            unknown => PublicKey::Unknown { oid: unknown },
+        };
+        Ok(Self { key, is_elliptic: algorithm.oid() == oid::EC_PUBLIC_KEY })
     }
 }
 
