@@ -20,6 +20,8 @@ mod certificates;
 mod crash;
 #[path = "authority/credentials.rs"]
 mod credentials;
+#[path = "authority/decrypting_ak.rs"]
+mod decrypting_ak;
 #[path = "authority/enrolment.rs"]
 mod enrolment;
 #[path = "authority/faults.rs"]

@@ -120,6 +120,19 @@ impl Tpm {
         Ok((added, TpmtSignature::read(&mut reader).unwrap()))
     }
 
+    /// TPM2_RSA_Decrypt without scheme: the private operation on a whole block.
+    pub fn rsa_decrypt(&mut self, key: u32, block: &[u8]) -> Result<Vec<u8>, u32> {
+        let mut parameters = Writer::new();
+        parameters.tpm2b(block).u16(0x0010).u16(0);
+        let (code, rest) = self.authorized(0x159, &[key], 1, parameters.as_bytes());
+        if code != 0 {
+            return Err(code);
+        }
+        let mut reader = Reader::new(&rest, "RSA_Decrypt");
+        reader.u32().unwrap();
+        Ok(reader.tpm2b(512).unwrap().to_vec())
+    }
+
     fn flush(&mut self, handle: u32) {
         assert_eq!(self.transact(0x8001, 0x165, &handle.to_be_bytes()).0, 0);
     }
