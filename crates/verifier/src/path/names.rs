@@ -221,6 +221,7 @@ mod tests {
             (dns("badexample.com"), dns("example.com"), false, true),
             (dns("example.com"), dns(".example.com"), false, true),
             (dns("a.example.com"), dns(".example.com"), true, false),
+            (dns(".example.com"), dns("example.com"), false, true),
             (dns("anything"), dns(""), true, false),
             (dns("*.example.com"), dns("a.example.com"), false, false),
             (dns("*.example.com"), dns("example.org"), false, true),

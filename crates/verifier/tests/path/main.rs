@@ -12,6 +12,7 @@
 )]
 
 mod crypto;
+mod decisions;
 mod field;
 mod pins;
 mod pki;

@@ -58,6 +58,7 @@ impl Vendor {
             ChainProfile::Ek => "tpm-ek",
             ChainProfile::AkAttest | ChainProfile::AkCertifyX509 | ChainProfile::Unprofiled => "tpm-certify",
             ChainProfile::Vendor(profile) => panic!("{profile:?} is tested with its format"),
+            ChainProfile::WebauthnAk => panic!("{profile:?} is tested with its format"),
         };
         let mut files = vec![
             (format!("{format}/root.der"), self.root.as_der().to_vec()),

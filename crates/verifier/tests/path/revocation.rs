@@ -234,6 +234,16 @@ fn indirect_lists_are_for_policy_and_still_revoke() {
     let third = Crl::of("CN=third", 7).with(flag(INDIRECT)).entry(&AK_SERIAL, vec![certificate_issuer(CA)]);
     assert_eq!(outcome(&[&of_root(), &third], RevocationDemand::default()), "chain.crl-indirect");
     assert_eq!(outcome(&[&of_root(), &third, &of_ca()], STRICT), "good");
+    // One that speaks of another issuer, and one that speaks of this issuer and is not indirect by its own word.
+    let no_indirect = RevocationDemand { indirect: IndirectStance::Reject, ..LENIENT };
+    let elsewhere = Crl::of("CN=third", 7).with(flag(INDIRECT)).entry(&AK_SERIAL, vec![certificate_issuer(ROOT)]);
+    assert_eq!(outcome(&[&of_root(), &third], no_indirect), "chain.crl-indirect");
+    assert_eq!(outcome(&[&elsewhere], no_indirect), "chain.crl-indirect");
+    assert_eq!(outcome(&[&Crl::of("CN=third", 7).with(flag(INDIRECT))], no_indirect), "none");
+    assert_eq!(
+        outcome(&[&Crl::of("CN=third", 7).entry(&AK_SERIAL, vec![certificate_issuer(CA)])], no_indirect),
+        "none"
+    );
     let pointing = ak().with(points(|point| {
         point.constructed(Tag::context_constructed(2), |names| {
             names.constructed(Tag::context_constructed(4), |tagged| {
