@@ -8,6 +8,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
+use vouchsafe_evidence::cmw::{self, Cmw};
+use vouchsafe_evidence::formats::webauthn_tpm::{
+    self, AttestationObject, AuthenticatorData, ClientData, TpmStatement, WebauthnTpm,
+};
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
@@ -155,4 +159,29 @@ pub fn verify(data: &[u8]) {
     }
     let verdict = judge(&bytes, trusted());
     assert_eq!(verdict.is_accepted(), bytes == accepted(), "a changed request is accepted");
+}
+
+/// A wrapper is read in one way, whatever carries it, and each message of it can be asked for.
+pub fn cmw(data: &[u8]) {
+    let read = Cmw::parse(data);
+    assert_eq!(Cmw::parse_statement(cmw::statement_of_file(data).stmt()), read);
+    if let Ok(wrapper) = &read {
+        assert!(wrapper.members.len() <= cmw::MEMBERS);
+        for member in &wrapper.members {
+            let _ = (member.content(), member.kind.to_string());
+        }
+    }
+    let _ = (cmw::likeness(data), Cmw::parse_statement(data));
+}
+
+/// The two strings of a registration re-encode to the same bytes, and all that they hold can be read or is refused.
+pub fn webauthn_tpm(data: &[u8]) {
+    if let Ok(evidence) = WebauthnTpm::parse(data) {
+        assert_eq!(evidence.to_der(), data);
+    }
+    let _ = (webauthn_tpm::ROW.outline)(data);
+    if let Ok(object) = AttestationObject::parse(data) {
+        let _ = (TpmStatement::read(&object.statement), AuthenticatorData::parse(object.auth_data));
+    }
+    let _ = (AuthenticatorData::parse(data), ClientData::parse(data));
 }

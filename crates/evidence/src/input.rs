@@ -69,6 +69,9 @@ pub enum InputError {
     /// A format was forced upon a certification request.
     #[error("a format cannot be chosen for a certification request")]
     FormatWithCsr,
+    /// Client data came with evidence that has no place for any.
+    #[error("the client data belongs to no evidence that is here")]
+    ClientDataUnused,
     /// A part of bare evidence is not there.
     #[error("{format} evidence without {part}")]
     Incomplete {
@@ -145,10 +148,7 @@ impl Submission {
         };
         // What nothing reads must not look as if it had been judged.
         let reads_client_data = submission.format.is_some_and(|format| format.id() == webauthn_tpm::ROW.id);
-        match client_data {
-            Some(file) if !reads_client_data => Err(InputError::Unrecognized { file: file.name.to_owned() }),
-            Some(_) | None => Ok(submission),
-        }
+        if client_data.is_some() && !reads_client_data { Err(InputError::ClientDataUnused) } else { Ok(submission) }
     }
 
     /// The submission that a request is. A request without an attestation attribute has no statements, unless it

@@ -281,7 +281,8 @@ pub(crate) fn input_rejection(error: &InputError) -> Rejection {
         InputError::Ambiguous { .. } => codes::INPUT_AMBIGUOUS,
         InputError::Bundle(defect) => return bundle_rejection(defect),
         InputError::Csr(defect) => return csr_rejection(defect),
-        InputError::Empty
+        InputError::ClientDataUnused
+        | InputError::Empty
         | InputError::FormatWithCsr
         | InputError::NotOfFormat(_)
         | InputError::Unrecognized { .. }
@@ -355,6 +356,7 @@ pub(crate) fn format_of_error(error: &InputError) -> &'static str {
         | InputError::UnsupportedFormat(format) => format.id(),
         InputError::Ambiguous { .. }
         | InputError::Bundle(_)
+        | InputError::ClientDataUnused
         | InputError::Empty
         | InputError::Malformed { .. }
         | InputError::OverLimit { .. }

@@ -40,7 +40,8 @@ use vouchsafe_evidence::x509::{CsrView, SpkiView};
 use vouchsafe_verifier::{Instant, Nonce, Policy, ReferenceValues, Request, TrustStore, hex, verify};
 
 /// Cases whose files are tried as they are.
-const WHOLE: [&str; 11] = [
+const WHOLE: [&str; 14] = [
+    "cmw/bare-json",
     "csr/certificates-beside",
     "csr/pem",
     "input/bundle",
@@ -52,11 +53,15 @@ const WHOLE: [&str; 11] = [
     "tpm-certify/key-with-policy",
     "tpm-certify/published-certificate",
     "tpm-certify/two-keys-one-meant",
+    "tpm-ek/p256",
+    "webauthn-tpm/client-data-as-file",
 ];
 
 /// Cases with a request, whose bundle is tried as evidence about the request's key.
-const UNWRAPPED: [&str; 9] = [
+const UNWRAPPED: [&str; 12] = [
     "chain/through-intermediate",
+    "cmw/cbor-content-format",
+    "cmw/json-record",
     "tpm-certify-x509/full",
     "tpm-certify/device-link",
     "tpm-certify/p256",
@@ -65,6 +70,7 @@ const UNWRAPPED: [&str; 9] = [
     "tpm-certify/rsa2048",
     "tpm-certify/with-nonce",
     "tpm-quote/key-and-quote",
+    "webauthn-tpm/request",
 ];
 
 /// Files by name.

@@ -8,8 +8,16 @@ mod crypto4a_qasm;
 mod securosys_primus;
 #[path = "field_vectors/pkix_evidence.rs"]
 mod pkix_evidence;
+#[path = "field_vectors/fortanix_dsm.rs"]
+mod fortanix_dsm;
+#[path = "field_vectors/gcp_cloudhsm.rs"]
+mod gcp_cloudhsm;
+#[path = "field_vectors/thales_luna.rs"]
+mod thales_luna;
 #[path = "field_vectors/support.rs"]
 mod support;
+#[path = "field_vectors/tpm_ek.rs"]
+mod tpm_ek;
 #[path = "field_vectors/webauthn_tpm.rs"]
 mod webauthn_tpm;
 #[path = "field_vectors/yubihsm2.rs"]

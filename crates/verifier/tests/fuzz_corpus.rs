@@ -38,12 +38,14 @@ fn parsers_hold_over_the_corpus() {
             checks::attest(&variant);
             checks::bundle(&variant);
             checks::certificate(&variant);
+            checks::cmw(&variant);
             checks::creation(&variant);
             checks::csr(&variant);
             checks::input(&variant);
             checks::public(&variant);
             checks::revocation_list(&variant);
             checks::signature(&variant);
+            checks::webauthn_tpm(&variant);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `vouchsafe verify`: evidence in, verdict out (CONTRACT, "vouchsafe verify").
 
+mod ear;
 mod graph;
 pub mod report;
 
@@ -11,11 +12,12 @@ use vouchsafe_evidence::input::{InputError, InputFile, Submission};
 use vouchsafe_evidence::limits::INPUT_OCTETS;
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::SpkiView;
+use vouchsafe_verifier::advisory::Advisories;
 use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, hex, verify};
 
 use crate::cli::Answer;
 use crate::failure::Failure;
-use crate::files::{Opened, read_small, read_small_text};
+use crate::files::{Opened, read_small};
 use crate::{console, trust_folder};
 
 /// Verify that a key lives in hardware, and what the platform around it says.
@@ -56,9 +58,32 @@ pub struct Arguments {
     /// against it.
     #[arg(long, value_name = "FILE")]
     client_data: Option<PathBuf>,
+    /// A list of certified modules, CSV or TOML, for policies that ask for a certification; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    modules: Vec<PathBuf>,
+    /// Known flaws of modules, instead of those that come with the program.
+    #[arg(long, value_name = "FILE")]
+    advisories: Option<PathBuf>,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// Besides, an attestation result for whoever relies on it: `ear`, a signed EAT Attestation Result (JWT). Without
+    /// --result-file it takes the place of the report.
+    #[arg(long, value_name = "FORM", requires = "result_key")]
+    result: Option<ResultForm>,
+    /// The key that signs the attestation result: PKCS #8 in PEM, P-256, P-384 or Ed25519.
+    #[arg(long, value_name = "FILE", requires = "result")]
+    result_key: Option<PathBuf>,
+    /// Where the attestation result is written; `-` is standard output.
+    #[arg(long, value_name = "FILE", requires = "result")]
+    result_file: Option<PathBuf>,
+}
+
+/// A form of attestation results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ResultForm {
+    /// An EAT Attestation Result as a JWT (draft-ietf-rats-ear).
+    Ear,
 }
 
 const EXAMPLES: &str = "\
@@ -76,7 +101,18 @@ Examples:
 /// [`Failure`] for everything that is exit code 2.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let question = Question::from_arguments(arguments)?;
+    let signer = arguments.result_key.as_deref().map(ear::Signer::read).transpose()?;
     let verdict = question.answer()?;
+    let printed = match (arguments.result, &signer) {
+        (Some(ResultForm::Ear), Some(signer)) => {
+            let nonce = question.nonce.as_ref().map(Nonce::as_bytes);
+            signer.write(&verdict.to_ear(nonce, now()?), arguments.result_file.as_deref())?
+        }
+        (Some(ResultForm::Ear), None) | (None, _) => false,
+    };
+    if printed {
+        return Ok(if verdict.is_accepted() { Answer::Yes } else { Answer::No });
+    }
     let text = if arguments.json {
         let json = serde_json::to_string_pretty(&verdict.to_json())
             .map_err(|error| Failure::new("the verdict cannot be written as JSON").because(error))?;
@@ -98,6 +134,7 @@ struct Question {
     at: Instant,
     key: Option<SpkiView>,
     format: Option<FormatId>,
+    advisories: Option<Advisories>,
     client_data: Option<Opened>,
 }
 
@@ -107,7 +144,8 @@ impl Question {
             format: arguments.format.as_deref().map(format).transpose()?,
             nonce: arguments.nonce.as_deref().map(nonce).transpose()?,
             at: arguments.at.as_deref().map_or_else(now, instant)?,
-            policy: policy(&arguments.policy)?,
+            policy: crate::policy::load::policy(&arguments.policy, &arguments.modules)?,
+            advisories: arguments.advisories.as_deref().map(crate::policy::load::advisories).transpose()?,
             trust: trust_folder::read(&arguments.trust)?,
             key: arguments.key.as_deref().map(key).transpose()?,
             device: arguments.device.clone(),
@@ -124,9 +162,16 @@ impl Question {
                     .because("its bundle names the format of each statement")
                     .next("leave --format out"));
             }
+            Err(InputError::ClientDataUnused) => {
+                return Err(Failure::new("--client-data belongs to no evidence that is here")
+                    .next("leave it out; webauthn-tpm alone is checked against client data"));
+            }
             Err(error) => return Ok(Verdict::on_unusable_input(&error, &self.policy, self.at)),
         };
         let mut request = Request::new(&submission, &self.trust, &self.policy, self.at);
+        if let Some(advisories) = &self.advisories {
+            request = request.advisories(advisories);
+        }
         if let Some(nonce) = &self.nonce {
             request = request.nonce(nonce);
         }
@@ -187,21 +232,6 @@ pub fn now() -> Result<Instant, Failure> {
     since_epoch.and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok()).map(Instant::from_unix_seconds).ok_or_else(
         || Failure::new("the clock of this machine cannot be used").next("give the time with --at, or set the clock"),
     )
-}
-
-fn policy(name: &str) -> Result<Policy, Failure> {
-    if let Some(policy) = Policy::named(name) {
-        return Ok(policy);
-    }
-    let path = PathBuf::from(name);
-    if !path.exists() {
-        return Err(Failure::new(format!("there is no policy {name}")).because("no such file and no such name").next(
-            format!("name a TOML file, or one that comes with the program: {}", Policy::shipped_names().join(", ")),
-        ));
-    }
-    Policy::from_toml(&read_small_text(&path)?).map_err(|error| {
-        Failure::new(format!("the policy {name} cannot be used")).because(error).next("correct the file")
-    })
 }
 
 fn key(path: &std::path::Path) -> Result<SpkiView, Failure> {

@@ -96,6 +96,8 @@ fn endorser(ek: &AuthenticatedEk) -> Claims {
     let mut claims = Claims::new();
     claims.put("spki", describe::base64(ek.issuer_key().as_der()), Source::Endorsed, 0);
     claims.put("issuer", printable(&ek.certificate().issuer().to_display()), Source::Endorsed, 0);
+    // No key of the module attests anything here, and nothing beside the module holds the one that is endorsed.
+    claims.promise("environment", "module", PROFILE, 0);
     claims.put("bootstrap", "manufacturer", Source::Endorsed, 0);
     claims.put("revocation", ek.revocation().label(), Source::Endorsed, 0);
     let quirks: Vec<&str> = ek.deviations().iter().map(|deviation| deviation.label()).collect();

@@ -124,10 +124,11 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let path = validate(aik, above, context)?;
     let attest = parse_attest(statement.cert_info)?;
     let algorithm = signature::verify(&statement, aik.spki(), &mut context.budget)?;
+    let names = certified_names(&attest)?;
     if attest.extra_data() != algorithm.hash.digest(&[object.auth_data, &sha256(parts.client_data)]) {
         return Err(Rejection::plain(EXTRA_DATA));
     }
-    let (spki, key) = certified(&attest, statement.pub_area)?;
+    let (spki, key) = certified(names, statement.pub_area)?;
     if !data.key.spki.same_key(&spki) {
         return Err(Rejection::plain(KEY_MISMATCH));
     }
@@ -197,18 +198,22 @@ fn validate(aik: &CertView, above: &[CertView], context: &mut Context<'_>) -> Re
     Ok(validate_path(aik, &pool, context.trust.format(ID), inputs, budget)?)
 }
 
-/// The key whose Name the TPM certified.
-fn certified(attest: &TpmsAttest, pub_area: &[u8]) -> Result<(SpkiView, TpmKey), Rejection> {
-    let (name, qualified_name): (&Name, &Name) = match attest.attested() {
-        Attested::Certify { name, qualified_name } => (name, qualified_name),
+/// Name and qualified name of the key that the TPM certified.
+fn certified_names(attest: &TpmsAttest) -> Result<(&Name, &Name), Rejection> {
+    match attest.attested() {
+        Attested::Certify { name, qualified_name } => Ok((name, qualified_name)),
         Attested::CommandAudit { .. }
         | Attested::Creation { .. }
         | Attested::Nv { .. }
         | Attested::NvDigest { .. }
         | Attested::Quote { .. }
         | Attested::SessionAudit { .. }
-        | Attested::Time { .. } => return Err(Rejection::plain(codes::TPM_WRONG_TYPE)),
-    };
+        | Attested::Time { .. } => Err(Rejection::plain(codes::TPM_WRONG_TYPE)),
+    }
+}
+
+/// The key whose Name the TPM certified.
+fn certified((name, qualified_name): (&Name, &Name), pub_area: &[u8]) -> Result<(SpkiView, TpmKey), Rejection> {
     let public = TpmtPublic::parse(pub_area)
         .map_err(|e| Rejection::new(codes::TPM_MALFORMED_PUBLIC, format!("The public area is malformed: {e}.")))?;
     if strong_name(&public)? != *name {

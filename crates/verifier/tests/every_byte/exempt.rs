@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, CertChoice};
+use vouchsafe_evidence::cmw::Cmw;
 use vouchsafe_evidence::input::{Form, InputFile, Submission};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::pem;
@@ -30,7 +31,27 @@ pub fn exemption(
     if is_wrapping_of_published_statements(subject, original, offset) && report == changed_report {
         return Some("The certificate around published statements");
     }
+    if is_same_wrapped(original, &changed[file].1) && report == changed_report {
+        return Some("Labels, indicators and spelling in wrappers");
+    }
     None
+}
+
+/// Whether both hold wrappers of the same messages, however these are labelled and their types spelled.
+fn is_same_wrapped(original: &[u8], changed: &[u8]) -> bool {
+    let messages = |file: &[u8]| {
+        let wrappers: Vec<Cmw> = match AttestationBundle::parse(file) {
+            Ok(bundle) => {
+                let wrapped = bundle.statements().iter().filter(|statement| statement.oid() == oid::CMW);
+                wrapped.filter_map(|statement| Cmw::parse_statement(statement.stmt()).ok()).collect()
+            }
+            Err(_) => Cmw::parse(file).ok().into_iter().collect(),
+        };
+        let members = wrappers.into_iter().flat_map(|wrapper| wrapper.members);
+        members.map(|member| (member.content(), member.value)).collect::<Vec<_>>()
+    };
+    let found = messages(original);
+    !found.is_empty() && found == messages(changed)
 }
 
 /// Whether both are PEM and hold the same octets.

@@ -57,6 +57,7 @@ impl Vendor {
         let format = match profile {
             ChainProfile::Ek => "tpm-ek",
             ChainProfile::AkAttest | ChainProfile::AkCertifyX509 | ChainProfile::Unprofiled => "tpm-certify",
+            ChainProfile::WebauthnAk => "webauthn-tpm",
             ChainProfile::Vendor(profile) => panic!("{profile:?} is tested with its format"),
             ChainProfile::WebauthnAk => panic!("{profile:?} is tested with its format"),
         };

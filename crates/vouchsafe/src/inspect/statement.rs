@@ -1,10 +1,12 @@
 //! Bundles and statements in words.
 
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, CertChoice};
+use vouchsafe_evidence::cmw::{Cmw, Content, Member};
 use vouchsafe_evidence::formats::Outline;
 use vouchsafe_evidence::statement::Statement;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::tpm::{Attested, PcrSelection, TpmsAttest, TpmtPublic, TpmtSignature};
+use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::hex;
 
 use super::tree::Item;
@@ -65,11 +67,31 @@ pub fn statement(index: usize, statement: &AttestationStatement) -> Item {
             Ok(parts) => parts.into_iter().map(outline).collect(),
             Err(malformed) => vec![Item::malformed(format.row().title, &malformed)],
         },
-        Ok(Statement::Cmw(_) | Statement::Unknown(_) | _) => {
+        Ok(Statement::Cmw(found)) => match Cmw::parse_statement(&found) {
+            Ok(wrapper) => wrapper.members.iter().map(|member| self::member(index, member)).collect(),
+            Err(malformed) => vec![Item::malformed("CMW", &malformed)],
+        },
+        Ok(Statement::Unknown(_) | _) => {
             vec![Item::leaf("contents", format!("{} octets, not read", statement.stmt().len()))]
         }
     };
     Item::group(name, items).says(kind)
+}
+
+/// One message of a wrapper.
+fn member(index: usize, member: &Member) -> Item {
+    let name = if member.path.is_empty() { "message".to_owned() } else { printable(&member.path.join("/")) };
+    let items = match member.content() {
+        Content::Evidence(found) => vec![statement(index, &found)],
+        Content::Certificate => match CertView::parse(&member.value) {
+            Ok(certificate) => vec![x509::certificate(&certificate)],
+            Err(malformed) => vec![Item::malformed("certificate", &malformed)],
+        },
+        Content::Certificates | Content::Unknown => {
+            vec![Item::leaf("contents", format!("{} octets, not read", member.value.len()))]
+        }
+    };
+    Item::group(name, items).says(printable(&member.kind.to_string()))
 }
 
 /// What a listed format's module says of its bytes.
