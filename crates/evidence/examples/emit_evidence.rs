@@ -18,12 +18,12 @@ use vouchsafe_evidence::pem;
 use vouchsafe_evidence::x509::build::DerWriter;
 
 /// Where a module would keep these, and never show them, this program computes them.
-fn key(octet: u8) -> Option<SigningKey> {
+pub fn key(octet: u8) -> Option<SigningKey> {
     SigningKey::from_slice(&[octet; 32]).ok()
 }
 
 /// The DER of a key's SubjectPublicKeyInfo.
-fn spki(key: &SigningKey) -> Vec<u8> {
+pub fn spki(key: &SigningKey) -> Vec<u8> {
     let mut der = DerWriter::new();
     der.sequence(|spki| {
         spki.sequence(|algorithm| {
@@ -35,7 +35,7 @@ fn spki(key: &SigningKey) -> Vec<u8> {
 }
 
 /// Evidence that answers `nonce`.
-fn evidence(attestation_key: &SigningKey, user_key: &SigningKey, nonce: &[u8]) -> Vec<u8> {
+pub fn evidence(attestation_key: &SigningKey, user_key: &SigningKey, nonce: &[u8]) -> Vec<u8> {
     let tbs = TbsEvidence::new()
         .transaction(|claims| claims.nonce(nonce).attestation_key(&spki(attestation_key)))
         .platform(|claims| {

@@ -88,6 +88,11 @@ impl Claims {
         self.0.iter().map(|(name, claim)| (*name, claim))
     }
 
+    /// The values alone, as one object.
+    pub(crate) fn into_values(self) -> Value {
+        Value::Object(self.0.into_iter().map(|(name, claim)| (name.to_owned(), claim.value)).collect())
+    }
+
     /// Whether nothing is claimed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -381,7 +381,19 @@ fn key_section(
         (true, false) => Outcome::Rejected,
         (false, false) => Outcome::Absent,
     };
-    Section { outcome, reasons, claims: claims.into_iter().next().unwrap_or_default() }
+    Section { outcome, reasons, claims: key_claims(binding, claims) }
+}
+
+/// What is said of the key; where none was named and several are judged, of the first, with the list of all.
+fn key_claims(binding: &Binding, claims: Vec<Claims>) -> Claims {
+    let is_about_several = binding.subject.is_none() && claims.len() > 1;
+    let mut first = claims.first().cloned().unwrap_or_default();
+    let place = first.iter().next().map(|(_, claim)| (claim.source, claim.statement));
+    if let (true, Some((source, statement))) = (is_about_several, place) {
+        let all: Vec<serde_json::Value> = claims.into_iter().map(Claims::into_values).collect();
+        first.put("keys", all, source, statement);
+    }
+    first
 }
 
 fn platform_section(

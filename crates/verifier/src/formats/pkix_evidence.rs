@@ -85,10 +85,10 @@ fn device(signers: &Signers) -> Result<Option<Device>, Rejection> {
         }
         links.push(link);
     }
-    let by_link = links.into_iter().min().map(|link| Device {
-        id: format!("link:{}", hex::encode(link)),
-        source: "deviceLink of the AK certificate",
-    });
+    let by_link = links
+        .into_iter()
+        .min()
+        .map(|link| Device { id: format!("link:{}", hex::encode(link)), source: "deviceLink of the AK certificate" });
     Ok(by_link.or_else(|| {
         let key = &signers.endorsed.first()?.key;
         Some(Device { id: format!("ak:{}", hex::encode(&key.sha256())), source: "attesting key" })

@@ -209,7 +209,8 @@ fn a_signer_without_certificate_is_trusted_by_the_store_alone() {
     }
     assert!(judge(&file(), &trust(&folder, &[("keys/ak.crt", "certs/p256.crt")])).is_accepted());
     // A certificate beside it does, with its path.
-    let beside = [file(), vec![("ak", read(&folder, "certs/p256.crt")), ("int", read(&folder, "certs/int.crt"))]].concat();
+    let beside =
+        [file(), vec![("ak", read(&folder, "certs/p256.crt")), ("int", read(&folder, "certs/int.crt"))]].concat();
     assert!(judge(&beside, &root(&folder)).is_accepted());
     // Certificates of an attestation key that are no certificate of an attestation key are none there either.
     let other = trust(&folder, &[("keys/ak.crt", "certs/p256b.crt")]);

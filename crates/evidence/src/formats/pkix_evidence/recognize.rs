@@ -84,11 +84,8 @@ fn is_evidence(octets: &[u8]) -> bool {
 fn looks_like_evidence(octets: &[u8]) -> Option<bool> {
     let outer = behind_header(octets, Tag::SEQUENCE)?;
     // A request is the TbsEvidence alone.
-    let fields = if outer.first() == Some(&Tag::INTEGER.leading_octet()) {
-        outer
-    } else {
-        behind_header(outer, Tag::SEQUENCE)?
-    };
+    let fields =
+        if outer.first() == Some(&Tag::INTEGER.leading_octet()) { outer } else { behind_header(outer, Tag::SEQUENCE)? };
     let [0x02, length @ 1..=8, rest @ ..] = fields else { return None };
     let elements = behind_header(rest.get(usize::from(*length)..)?, Tag::SEQUENCE)?;
     let element = behind_header(elements, Tag::SEQUENCE)?;

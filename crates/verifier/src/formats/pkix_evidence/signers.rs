@@ -36,12 +36,7 @@ const PROFILE: ChainProfile = ChainProfile::Vendor(VendorProfile::new(&RULES));
 
 fn check_attestation_key(certificate: &Examined, _: Allowances) -> Result<Vec<Deviation>, PathDefect> {
     let purposes = certificate.purposes();
-    let foreign = [
-        oid::KP_AIK_CERTIFICATE,
-        oid::KP_CERTIFY_X509,
-        oid::KP_EK_CERTIFICATE,
-        oid::ANY_EXTENDED_KEY_USAGE,
-    ];
+    let foreign = [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_EK_CERTIFICATE, oid::ANY_EXTENDED_KEY_USAGE];
     if !purposes.contains(&oid::KP_ATTESTATION_KEY) || foreign.iter().any(|other| purposes.contains(other)) {
         return Err(PathDefect::WrongFamily);
     }
@@ -201,7 +196,8 @@ impl From<Failure> for Rejection {
 impl Judge<'_, '_, '_> {
     /// Checks one signature by everything that its block says of the signer.
     fn verify(&mut self, block: &SignatureBlock<'_>) -> Result<Verified, Rejection> {
-        let algorithm = SignatureAlgorithm::from_der(block.algorithm).map_err(|_| Rejection::plain(codes::ALGORITHM))?;
+        let algorithm =
+            SignatureAlgorithm::from_der(block.algorithm).map_err(|_| Rejection::plain(codes::ALGORITHM))?;
         let signer = &block.signer;
         let certified = signer.certificate.as_ref().map(|certificate| {
             let key = certificate.spki().clone();

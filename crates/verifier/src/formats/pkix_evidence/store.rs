@@ -59,7 +59,8 @@ pub(super) fn identifies(key_id: &[u8], key: &SpkiView, certificate: Option<&Cer
     if key_id.is_empty() {
         return false;
     }
-    let extension = certificate.and_then(|certificate| certificate.extension(oid::SUBJECT_KEY_IDENTIFIER).ok().flatten());
+    let extension =
+        certificate.and_then(|certificate| certificate.extension(oid::SUBJECT_KEY_IDENTIFIER).ok().flatten());
     let stated = extension.and_then(|extension| subject_key_identifier(extension.value()).ok());
     if stated == Some(key_id) || key.sha256() == key_id {
         return true;

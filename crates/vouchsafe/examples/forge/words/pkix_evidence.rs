@@ -34,8 +34,7 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
         }
         // evidence-purposes("sign", ..): the value of the claim, by the last arcs "4"
         "evidence-purposes" => {
-            let purposes: Result<Vec<_>> =
-                arguments.rest().iter().map(|arc| identifier("2.", arc.text()?)).collect();
+            let purposes: Result<Vec<_>> = arguments.rest().iter().map(|arc| identifier("2.", arc.text()?)).collect();
             Value::Octets(element(0x30, &purposes?.concat()))
         }
         // evidence-tbs([elements], version: octets)
