@@ -59,7 +59,6 @@ impl Vendor {
             ChainProfile::AkAttest | ChainProfile::AkCertifyX509 | ChainProfile::Unprofiled => "tpm-certify",
             ChainProfile::WebauthnAk => "webauthn-tpm",
             ChainProfile::Vendor(profile) => panic!("{profile:?} is tested with its format"),
-            ChainProfile::WebauthnAk => panic!("{profile:?} is tested with its format"),
         };
         let mut files = vec![
             (format!("{format}/root.der"), self.root.as_der().to_vec()),

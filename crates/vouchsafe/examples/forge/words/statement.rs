@@ -38,7 +38,8 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
     }))
 }
 
-fn statement(oid: Oid, stmt: &[u8]) -> Value {
+/// A statement of a type, from the DER of `stmt`.
+pub fn statement(oid: Oid, stmt: &[u8]) -> Value {
     let mut writer = DerWriter::new();
     writer.sequence(|fields| {
         fields.oid(oid).raw(stmt);

@@ -177,7 +177,7 @@ fn general_name(text: &str) -> Result<GeneralName> {
         "ip" => GeneralName::Ip(vouchsafe_verifier::hex::decode(value).context("an address in hexadecimal")?),
         "uri" => GeneralName::Uri(value.as_bytes().to_vec()),
         "tpm" => GeneralName::Directory(build::distinguished_name(&[
-            (oid::TPM_MANUFACTURER, "id:00001014"),
+            (oid::TPM_MANUFACTURER, if value.is_empty() { "id:00001014" } else { value }),
             (oid::TPM_MODEL, "swtpm"),
             (oid::TPM_VERSION, "id:20191023"),
         ])?),
