@@ -34,12 +34,14 @@
 //! ```
 
 pub mod advisory;
+pub mod ak_certificate;
 mod appraise;
 mod authenticate;
 mod bind;
 mod claims;
 pub mod crypto;
 mod describe;
+mod ear;
 pub mod enrolment;
 mod formats;
 pub mod hex;

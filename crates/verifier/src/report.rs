@@ -64,7 +64,9 @@ impl Serialize for Verdict {
         report.serialize_entry("module_advisories", self.module_advisories())?;
         report.serialize_entry("platform", &SectionView::from(self.platform()))?;
         report.serialize_entry("policy", &printable(self.policy()))?;
-        report.serialize_entry("policy_note", &self.policy_note().map(printable))?;
+        if let Some(note) = self.policy_note() {
+            report.serialize_entry("policy_note", &printable(note))?;
+        }
         report.serialize_entry("reasons", &Reasons(self.reasons()))?;
         report.serialize_entry("skipped", &SkippedViews(self.skipped()))?;
         report.serialize_entry("verdict", if self.is_accepted() { "accepted" } else { "rejected" })?;
@@ -96,6 +98,8 @@ impl Serialize for ClaimsView<'_> {
 
 #[derive(Serialize)]
 struct ClaimView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
     source: Source,
     statement: usize,
     value: &'a Value,
@@ -103,7 +107,7 @@ struct ClaimView<'a> {
 
 impl<'a> From<&'a Claim> for ClaimView<'a> {
     fn from(claim: &'a Claim) -> Self {
-        Self { source: claim.source, statement: claim.statement, value: &claim.value }
+        Self { by: claim.by, source: claim.source, statement: claim.statement, value: &claim.value }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::demo;
 use crate::failure::{EXIT_REFUSED, Failure};
 #[cfg(feature = "agent")]
 use crate::{agent, csr, enroll, key};
-use crate::{inspect, trust, verify};
+use crate::{inspect, policy, trust, verify};
 
 /// What a verb came to, when it could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ enum Verb {
     Enroll(enroll::Arguments),
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
+    Policy(policy::Arguments),
     Trust(trust::Arguments),
     #[cfg(feature = "agent")]
     Agent(agent::Arguments),
@@ -83,6 +84,7 @@ impl Cli {
             Verb::Authority(arguments) => authority::run(&arguments),
             Verb::Verify(arguments) => verify::run(&arguments),
             Verb::Inspect(arguments) => inspect::run(&arguments),
+            Verb::Policy(arguments) => policy::run(&arguments),
             Verb::Trust(arguments) => trust::run(&arguments),
         }
     }

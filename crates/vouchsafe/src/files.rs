@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// Octets of a policy, key or configuration file.
 const SMALL_FILE_OCTETS: u64 = 1024 * 1024;
 
+/// Octets of a list of modules or of a stored verdict.
+const LARGE_FILE_OCTETS: u64 = 16 * 1024 * 1024;
+
 /// A file that is open for reading.
 pub struct Opened {
     name: String,
@@ -69,6 +72,18 @@ pub fn read_small(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// The text of a list of modules or of a stored verdict.
+///
+/// # Errors
+/// [`Failure`] if it cannot be read, is larger than such files are, or is not UTF-8.
+pub fn read_large_text(path: &Path) -> Result<String, Failure> {
+    let contents = Opened::open(path)?.read(LARGE_FILE_OCTETS)?;
+    if !u64::try_from(contents.len()).is_ok_and(|octets| octets <= LARGE_FILE_OCTETS) {
+        return Err(Failure::new(format!("{} is larger than {LARGE_FILE_OCTETS} octets", path.display())));
+    }
+    String::from_utf8(contents).map_err(|_| Failure::new(format!("{} is not text in UTF-8", path.display())))
+}
+
 /// The text of a file that is small by nature.
 ///
 /// # Errors
@@ -90,7 +105,6 @@ pub fn write_or_print(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be written.
-#[cfg(feature = "agent")]
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let failed = |error| {
         Failure::new(format!("{} cannot be written", path.display()))

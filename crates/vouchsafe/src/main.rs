@@ -33,6 +33,7 @@ mod key;
 mod key_kind;
 #[cfg(any(feature = "agent", feature = "authority"))]
 mod logging;
+mod policy;
 mod reasons;
 mod trust;
 mod trust_folder;

@@ -31,7 +31,7 @@ fn making_the_vectors_again_changes_nothing() {
     // What no specification makes is written by hand, and that only where it is text; keys of RSA are made once.
     let by_hand: BTreeSet<String> = files(&vectors).into_iter().filter(|path| !made.contains_key(path)).collect();
     for path in &by_hand {
-        let is_text = [".toml", ".md"].iter().any(|end| path.ends_with(end))
+        let is_text = [".toml", ".md", ".csv"].iter().any(|end| path.ends_with(end))
             || ["keys/", "recordings/"].iter().any(|start| path.starts_with(start));
         assert!(is_text, "{path} is made by no specification");
     }
@@ -49,6 +49,15 @@ fn the_page_of_rejections_is_up_to_date() {
     let page = repository().unwrap().join("docs/rejections.md");
     let written = fs::read_to_string(page).unwrap_or_default();
     assert!(written == open().rejections().unwrap(), "docs/rejections.md is stale; run forge docs");
+}
+
+#[test]
+fn the_pages_of_claims_are_up_to_date() {
+    let docs = repository().unwrap().join("docs");
+    for (path, text) in open().claim_pages().unwrap() {
+        let written = fs::read_to_string(docs.join(path)).unwrap_or_default();
+        assert!(written == text, "docs/{path} is stale; run forge docs");
+    }
 }
 
 /// Every file beneath a folder, by its relative path.

@@ -110,15 +110,15 @@ impl Policy {
     }
 
     fn explain_rule(&self, rule: &Rule) -> Explanation {
-        let mut text = rule.in_words();
-        if let Some(first) = text.get_mut(..1) {
-            first.make_ascii_uppercase();
-        }
+        let text = rule.in_words();
         let name = rule.claim_name();
         let words = [(Source::Implied, "a maker's promise"), (Source::HostAsserted, "host software's word")];
         let refused: Vec<&str> =
             words.iter().filter(|(source, _)| !self.sources.suffices(*source, &name)).map(|(_, word)| *word).collect();
-        let sources = if refused.is_empty() { String::new() } else { format!(", not by {}", refused.join(" or ")) };
+        let sources = match refused.is_empty() || rule.claim.0 == "spki" {
+            true => String::new(),
+            false => format!("; {} does not count", refused.join(" or ")),
+        };
         Explanation {
             rule: rule.id.to_owned(),
             text: format!("{text}{sources}."),

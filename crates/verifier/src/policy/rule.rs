@@ -173,8 +173,8 @@ impl Rule {
     pub fn in_words(&self) -> String {
         let name = self.claim.1.map_or_else(|| self.claim_name(), |member| format!("{}.{member}", self.claim_name()));
         match &self.wanted {
-            Wanted::RsaBits(_) => format!("an RSA key must {}", self.wanted.in_words()),
-            Wanted::Curves(_) => format!("any other key must {}", self.wanted.in_words()),
+            Wanted::RsaBits(_) => format!("An RSA key must {}", self.wanted.in_words()),
+            Wanted::Curves(_) => format!("Any other key must {}", self.wanted.in_words()),
             _ => format!("{name} must {}", self.wanted.in_words()),
         }
     }

@@ -4,7 +4,7 @@
 //! cargo run -p vouchsafe --example forge -- make [FOLDER]     files of every case, in place or into FOLDER
 //! cargo run -p vouchsafe --example forge -- record [--fresh]  asks a software TPM for answers that are missing
 //! cargo run -p vouchsafe --example forge -- check             whether the files are what `make` makes
-//! cargo run -p vouchsafe --example forge -- docs              writes docs/rejections.md
+//! cargo run -p vouchsafe --example forge -- docs              writes docs/rejections.md and docs/claims
 //! cargo run -p vouchsafe --example forge -- show EXPRESSION   the octets that an expression gives, in hexadecimal
 //! ```
 
@@ -48,8 +48,13 @@ fn run(arguments: &[&str]) -> Result<()> {
             }
         }
         ["docs"] => {
-            let text = Workshop::open(&root, Mode::Replay)?.rejections()?;
-            std::fs::write(root.join("docs/rejections.md"), text).context("docs/rejections.md")
+            let workshop = Workshop::open(&root, Mode::Replay)?;
+            let docs = root.join("docs");
+            std::fs::create_dir_all(docs.join("claims")).context("docs/claims")?;
+            for (path, text) in workshop.claim_pages()? {
+                std::fs::write(docs.join(path), text).context(path)?;
+            }
+            std::fs::write(docs.join("rejections.md"), workshop.rejections()?).context("docs/rejections.md")
         }
         ["show", expression] => {
             let octets = Workshop::open(&root, Mode::Replay)?.octets(expression)?;

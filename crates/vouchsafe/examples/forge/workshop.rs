@@ -1,5 +1,6 @@
 //! Specifications in, files out.
 
+mod claim_pages;
 mod device;
 mod documents;
 mod expression;
@@ -125,6 +126,11 @@ impl Workshop {
     /// The text of `docs/rejections.md`.
     pub fn rejections(&self) -> Result<String> {
         documents::rejections(&self.vectors)
+    }
+
+    /// The pages of `docs/claims`, by their paths beneath `docs`.
+    pub fn claim_pages(&self) -> Result<[(&'static str, String); 3]> {
+        claim_pages::pages()
     }
 
     /// The octets that an expression gives, outside of any case.

@@ -25,6 +25,10 @@ pub fn text(verdict: &Verdict, has_nonce: bool) -> String {
     }
     text.push_str(&binding(verdict));
     text.push_str(&freshness(verdict, has_nonce));
+    for advisory in verdict.module_advisories() {
+        let line = format!("{}: {}. {}", advisory.id, advisory.title, advisory.why);
+        text.push_str(&row("Known flaw", &printable(&line)));
+    }
     for skipped in verdict.skipped() {
         let line = format!("statement {}, type {}: {}", skipped.statement, skipped.oid, skipped.why);
         text.push_str(&row("Skipped", &printable(&line)));
@@ -51,12 +55,14 @@ fn headline(verdict: &Verdict) -> String {
         }
         (false, _) => "Nothing below may be relied on; the reasons stand at the end.",
     };
+    let note = verdict.policy_note().filter(|_| verdict.is_accepted());
     format!(
-        "{}  {what}, policy {}, at {}\n\n{}",
+        "{}  {what}, policy {}, at {}\n\n{}{}",
         paint(word, tone),
         printable(verdict.policy()),
         verdict.at(),
-        wrapped(meaning, 2)
+        wrapped(meaning, 2),
+        note.map(|note| wrapped(&printable(note), 2)).unwrap_or_default(),
     )
 }
 
