@@ -8,7 +8,6 @@ use super::yubico::{has_any, number, required, value};
 use super::{Offer, Outline, Recognized, Row, Wrapping, not_in_requests};
 use crate::input::InputError;
 use crate::oid::{self, Oid};
-use crate::statement::FormatId;
 use crate::x509::CertView;
 use crate::x509::der::{Element, Tag};
 use crate::{Malformed, Reason};
@@ -35,8 +34,6 @@ const OF_KEYS: [Oid; 5] = [
     oid::YUBIHSM2_OBJECT_ID,
     oid::YUBIHSM2_LABEL,
 ];
-/// What both have.
-const OF_MODULES: [Oid; 2] = [oid::YUBIHSM2_FIRMWARE, oid::YUBIHSM2_SERIAL];
 /// Octets of the bit field of domains.
 const DOMAINS_OCTETS: usize = 2;
 /// Octets of the bit field of capabilities.
@@ -275,11 +272,12 @@ fn label(value: &[u8]) -> Result<String, Malformed> {
     text.map(str::to_owned).map_err(|_| element.error(Reason::Unexpected("UTF-8")))
 }
 
-/// A certificate with extensions that only certificates about keys have is the evidence; all others are helpers.
+/// A certificate with extensions that only certificates about keys have is the evidence; all others are helpers,
+/// of whatever else is there where no such certificate is.
 fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
     let is_key = |certificate: &CertView| has_any(certificate, &OF_KEYS);
     let mut keys = offer.certificates.iter().filter(|offered| is_key(&offered.certificate));
-    let Some(key) = keys.next() else { return without_key(offer) };
+    let Some(key) = keys.next() else { return Ok(None) };
     if let Some(other) = keys.find(|other| other.certificate != key.certificate) {
         let (first, second) = (key.file.to_owned(), other.file.to_owned());
         return Err(InputError::Ambiguous { part: "key certificate", first, second });
@@ -292,17 +290,6 @@ fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
         content: key.certificate.as_der().to_vec(),
         certificates: others.filter(|certificate| **certificate != key.certificate).cloned().collect(),
     }))
-}
-
-/// Certificates of factory keys alone attest no key; beside other files they may be anything.
-fn without_key(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
-    let is_signer = offer.certificates.iter().any(|offered| has_any(&offered.certificate, &OF_MODULES));
-    match FormatId::from_id(ROW.id) {
-        Some(format) if is_signer && offer.files.is_empty() => {
-            Err(InputError::Incomplete { format, part: "key certificate" })
-        }
-        Some(_) | None => Ok(None),
-    }
 }
 
 fn outline(content: &[u8]) -> Result<Vec<Outline>, Malformed> {

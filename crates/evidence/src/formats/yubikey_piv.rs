@@ -7,12 +7,11 @@
 
 use core::fmt;
 
-use super::yubico::{has_any, number, required, value};
 pub use super::yubico::Firmware;
+use super::yubico::{has_any, number, required, value};
 use super::{Offer, Outline, Recognized, Row, Wrapping};
 use crate::input::InputError;
 use crate::oid::{self, Oid};
-use crate::statement::FormatId;
 use crate::x509::der::{Element, Reader, Tag};
 use crate::x509::{CertView, CsrView};
 use crate::{Malformed, Reason, limits};
@@ -111,6 +110,16 @@ impl TouchPolicy {
             2 => Self::Always,
             3 => Self::Cached,
             other => Self::Other(other),
+        }
+    }
+
+    /// Whether a use of the key needs a touch, at least now and then; `None` where the value is not documented.
+    #[must_use]
+    pub const fn needs_user(self) -> Option<bool> {
+        match self {
+            Self::Never => Some(false),
+            Self::Always | Self::Cached => Some(true),
+            Self::Other(_) => None,
         }
     }
 }
@@ -285,11 +294,12 @@ impl SignerMarks {
     }
 }
 
-/// A certificate with extensions that only slot certificates have is the evidence; all others are helpers.
+/// A certificate with extensions that only slot certificates have is the evidence; all others are helpers,
+/// of whatever else is there where no such certificate is.
 fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
     let is_slot = |certificate: &CertView| has_any(certificate, &OF_SLOTS);
     let mut slots = offer.certificates.iter().filter(|offered| is_slot(&offered.certificate));
-    let Some(slot) = slots.next() else { return without_slot(offer) };
+    let Some(slot) = slots.next() else { return Ok(None) };
     if let Some(other) = slots.find(|other| other.certificate != slot.certificate) {
         let (first, second) = (slot.file.to_owned(), other.file.to_owned());
         return Err(InputError::Ambiguous { part: "slot certificate", first, second });
@@ -302,18 +312,6 @@ fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
         content: slot.certificate.as_der().to_vec(),
         certificates: others.filter(|certificate| **certificate != slot.certificate).cloned().collect(),
     }))
-}
-
-/// Certificates of slot F9 alone attest nothing; beside other files they may be anything.
-fn without_slot(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
-    let is_signer =
-        offer.certificates.iter().any(|offered| has_any(&offered.certificate, &[oid::YUBIKEY_PIV_FIRMWARE]));
-    match FormatId::from_id(ROW.id) {
-        Some(format) if is_signer && offer.files.is_empty() => {
-            Err(InputError::Incomplete { format, part: "slot certificate" })
-        }
-        Some(_) | None => Ok(None),
-    }
 }
 
 /// Tools of Yubico and others put slot certificate and certificate of slot F9 among the extensions that a request asks

@@ -123,8 +123,7 @@ pub(super) fn signer_path(
     profile: VendorProfile,
     context: &mut Context<'_>,
 ) -> Result<ValidatedPath, Rejection> {
-    let inputs =
-        PathInputs { profile: ChainProfile::Vendor(profile), at: context.at, revocation: context.revocation };
+    let inputs = PathInputs { profile: ChainProfile::Vendor(profile), at: context.at, revocation: context.revocation };
     let mut failure: Option<PathError> = None;
     for certificate in certificates {
         match validate_path(certificate, context.certificates, trust, inputs, &mut context.budget) {

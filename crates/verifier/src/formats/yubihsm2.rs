@@ -85,15 +85,12 @@ const LEAF_CODES: LeafCodes = LeafCodes {
     signer_missing: SIGNER_MISSING,
 };
 
-const QUIRKS: &[Quirk] = &[Quirk::ExplicitDefault, Quirk::NegativeOrZeroSerial];
+/// The maker's other products put raw octets where DER is expected; that they are others is said by name.
+const QUIRKS: &[Quirk] =
+    &[Quirk::ExplicitDefault, Quirk::ExtensionNotDer, Quirk::NegativeOrZeroSerial, Quirk::NonMinimalSerial];
 
-static RULES: VendorRules = VendorRules {
-    name: "yubihsm2-device",
-    quirks: QUIRKS,
-    processed: &[],
-    check_last: check_device,
-    pinned: &[],
-};
+static RULES: VendorRules =
+    VendorRules { name: "yubihsm2-device", quirks: QUIRKS, processed: &[], check_last: check_device, pinned: &[] };
 
 /// What the certificate of a module's factory key must be like.
 fn check_device(certificate: &Examined, _: Allowances) -> Result<Vec<Deviation>, PathDefect> {

@@ -68,16 +68,8 @@ const SIGNER_NOT_F9: Code = Code {
     meaning: "The certificate of the key that signed the attestation is Yubico's and not one of slot F9.",
 };
 
-const CODES: &[Code] = &[
-    BAD_SIGNATURE,
-    CA,
-    MALFORMED,
-    NOT_VALID,
-    SIGNATURE_ALGORITHM,
-    SIGNER_IS_SLOT,
-    SIGNER_MISSING,
-    SIGNER_NOT_F9,
-];
+const CODES: &[Code] =
+    &[BAD_SIGNATURE, CA, MALFORMED, NOT_VALID, SIGNATURE_ALGORITHM, SIGNER_IS_SLOT, SIGNER_MISSING, SIGNER_NOT_F9];
 
 const LEAF_CODES: LeafCodes = LeafCodes {
     malformed: MALFORMED,
@@ -89,7 +81,8 @@ const LEAF_CODES: LeafCodes = LeafCodes {
 };
 
 /// Raw octets stand where DER is expected.
-const QUIRKS: &[Quirk] = &[Quirk::ExplicitDefault, Quirk::ExtensionNotDer, Quirk::NegativeOrZeroSerial];
+const QUIRKS: &[Quirk] =
+    &[Quirk::ExplicitDefault, Quirk::ExtensionNotDer, Quirk::NegativeOrZeroSerial, Quirk::NonMinimalSerial];
 
 /// Early certificates of slot F9 do not say that they are a CA's. That is a flaw of theirs which exactly these keys are
 /// known for; any other key would make CAs of end entities with it.
@@ -171,12 +164,7 @@ fn check_is_f9(path: &ValidatedPath, marks: &SignerMarks) -> Result<(), Rejectio
     }
 }
 
-fn testimony(
-    attestation: &SlotAttestation,
-    path: &ValidatedPath,
-    marks: &SignerMarks,
-    statement: usize,
-) -> Testimony {
+fn testimony(attestation: &SlotAttestation, path: &ValidatedPath, marks: &SignerMarks, statement: usize) -> Testimony {
     let serial = attestation.serial().map(|serial| serial.to_string());
     let mut signer_claims = yubico::signer_claims(path, statement);
     let is_own = path.anchor().mark().own_signer;
@@ -218,7 +206,7 @@ fn key_claims(attestation: &SlotAttestation, by: &'static str, at: usize) -> Cla
     claims.promise("sensitive", true, by, at);
     claims.promise("device_bound", true, by, at);
     claims.promise("purposes", yubico::purposes(key), by, at);
-    if let Some(needs_user) = attestation.pin_policy().needs_user() {
+    if let Some(needs_user) = needs_user(attestation) {
         claims.put("user_auth", needs_user, Source::Signed, at);
     }
     let policy = format!("pin={} touch={}", attestation.pin_policy(), attestation.touch_policy());
@@ -227,6 +215,15 @@ fn key_claims(attestation: &SlotAttestation, by: &'static str, at: usize) -> Cla
         claims.put("identifier", slot, Source::Signed, at);
     }
     claims
+}
+
+/// Whether the user must do something before the key is used, be it a PIN or a touch; `None` where that is not known.
+fn needs_user(attestation: &SlotAttestation) -> Option<bool> {
+    match (attestation.pin_policy().needs_user(), attestation.touch_policy().needs_user()) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        (Some(false) | None, None) | (None, Some(false)) => None,
+    }
 }
 
 fn platform_claims(
@@ -263,5 +260,6 @@ fn platform_claims(
 /// The FIPS series, if the certificate of slot F9 says so and the YubiKey agrees, as far as its firmware can.
 fn fips(attestation: &SlotAttestation, marks: &SignerMarks) -> Option<Value> {
     let agrees = attestation.form_factor().is_none_or(|form_factor| form_factor.is_fips());
-    (marks.fips.is_some() && agrees).then(|| json!({ "module": format!("YubiKey {} FIPS", attestation.firmware().major) }))
+    (marks.fips.is_some() && agrees)
+        .then(|| json!({ "module": format!("YubiKey {} FIPS", attestation.firmware().major) }))
 }
