@@ -9,7 +9,7 @@ mod key_pop;
 mod signer;
 mod tpm_certify;
 mod tpm_certify_x509;
-pub(crate) mod tpm_ek;
+mod tpm_ek;
 mod tpm_quote;
 mod tpm_signature;
 
@@ -107,7 +107,7 @@ pub(crate) fn authenticate(
     let (mut pending, mut listed) = (Vec::new(), Vec::new());
     for (index, statement) in unwrapped.statements.iter().map(|(index, statement)| (*index, statement)) {
         match sort(index, statement, platform, context, &outcome) {
-            Ok(Sorted::Tpm(statement)) => pending.push(statement),
+            Ok(Sorted::Tpm(statement)) => pending.push(*statement),
             Ok(Sorted::Listed(evidence)) => listed.push(evidence),
             Ok(Sorted::Possession(freshness)) => outcome.possession = Some((index, freshness)),
             Err(Aside::Skipped(why)) => {
@@ -131,6 +131,24 @@ pub(crate) fn authenticate(
     }
     outcome.statements.sort_by_key(Authenticated::index);
     outcome.failures.sort_by_key(|(_, rejection)| rejection.statement());
+    outcome
+}
+
+/// Authenticates the one endorsement key certificate that a submission is.
+pub(crate) fn authenticate_endorsement_key(
+    certificate: &CertView,
+    platform: PlatformDemand,
+    context: &mut Context<'_>,
+) -> Authentication {
+    let mut outcome = Authentication::default();
+    let authenticated = tpm_ek::authenticate(certificate, context).and_then(|testimony| {
+        let freshness = freshness_of(&testimony.nonce, context.nonce, None)?;
+        Ok(testify(testimony, freshness, FormatId::TpmEk, 0, platform))
+    });
+    match authenticated {
+        Ok(statement) => outcome.statements.push(statement),
+        Err(rejection) => outcome.failures.push((FormatId::TpmEk, rejection)),
+    }
     outcome
 }
 
@@ -215,7 +233,7 @@ enum Aside {
 
 /// Where a statement belongs.
 enum Sorted<'a> {
-    Tpm(Pending),
+    Tpm(Box<Pending>),
     Listed(Evidence<'a>),
     Possession(Freshness),
 }
@@ -245,7 +263,7 @@ fn sort<'a>(
             .map_err(failed),
         FormatId::TpmCertify | FormatId::TpmQuote | FormatId::TpmCertifyX509 | FormatId::TpmEk | FormatId::Cmw => {
             match Parsed::parse(format, statement) {
-                Ok(Some(parsed)) => Ok(Sorted::Tpm(Pending { index, format, parsed })),
+                Ok(Some(parsed)) => Ok(Sorted::Tpm(Box::new(Pending { index, format, parsed }))),
                 // Wrappers were opened before, and endorsement keys make no statements.
                 Ok(None) => Err(Aside::Skipped("The statement stands where none of its type is read.")),
                 Err(rejection) => Err(failed(rejection)),

@@ -8,7 +8,7 @@ use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
 use crate::Nonce;
 use crate::advisory::Advisories;
 use crate::appraise::{Appraised, appraise};
-use crate::authenticate::{Authentication, Context, authenticate, cmw, tpm_ek};
+use crate::authenticate::{Authentication, Context, authenticate, authenticate_endorsement_key, cmw};
 use crate::bind::{Expectation, bind};
 use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, VerificationCache, verify_signature};
 use crate::describe::describe;
@@ -135,7 +135,9 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         budget,
     };
     let authentication = match submission.form() {
-        Form::EndorsementKey(certificate) => tpm_ek::authenticate(certificate, &mut context),
+        Form::EndorsementKey(certificate) => {
+            authenticate_endorsement_key(certificate, request.policy.platform(), &mut context)
+        }
         Form::Csr(_) | Form::PublishedCertificate(_) | Form::Evidence => {
             authenticate(&unwrapped, request.policy.platform(), &mut context)
         }

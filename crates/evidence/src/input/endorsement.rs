@@ -1,15 +1,14 @@
 //! Certificates of endorsement keys, which TPMs come with (TCG EK Credential Profile).
 
+use crate::Malformed;
 use crate::oid::{self, Oid};
 use crate::x509::CertView;
 use crate::x509::extensions::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
-use crate::Malformed;
 
 /// Reads a certificate, or one of an endorsement key with the octets that fill its place in a TPM's NV memory.
 pub(super) fn read_certificate(bytes: &[u8]) -> Result<CertView, Malformed> {
-    CertView::parse(bytes).or_else(|malformed| {
-        CertView::parse_padded(bytes).ok().filter(is_endorsement_key).ok_or(malformed)
-    })
+    CertView::parse(bytes)
+        .or_else(|malformed| CertView::parse_padded(bytes).ok().filter(is_endorsement_key).ok_or(malformed))
 }
 
 /// Whether a certificate is of an endorsement key and of no CA: by its purpose or, where it states none, by naming a

@@ -2,17 +2,16 @@
 //! the certificate has it: the key cannot sign, and to be answered it must be asked (enrolment, ActivateCredential).
 
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::{CertView, PublicKey};
 
-use super::{AttestedKey, AttestedPlatform, Authenticated, Authentication, Context, KeyProperties, ModuleSigner, Signer};
+use super::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
 use crate::describe;
 use crate::enrolment::{AuthenticatedEk, authenticate_ek_within};
-use crate::formats::NonceField;
+use crate::formats::{NonceField, TestifiedKey, Testimony};
 use crate::hex;
 use crate::path::{ChainProfile, PathInputs};
 use crate::rejection::Rejection;
@@ -20,46 +19,32 @@ use crate::rejection::Rejection;
 /// Who promises what no certificate says: the profile that its maker follows.
 const PROFILE: &str = "TCG EK Credential Profile";
 
-/// Authenticates the one endorsement key certificate that a submission is.
-pub(crate) fn authenticate(certificate: &CertView, context: &mut Context<'_>) -> Authentication {
-    let mut outcome = Authentication::default();
-    match identity(certificate, context) {
-        Ok(statement) => outcome.statements.push(statement),
-        Err(rejection) => outcome.failures.push((FormatId::TpmEk, rejection)),
-    }
-    outcome
-}
-
-fn identity(certificate: &CertView, context: &mut Context<'_>) -> Result<Authenticated, Rejection> {
+/// What the certificate of an endorsement key says, once it has a path to a vendor's root.
+pub(super) fn authenticate(certificate: &CertView, context: &mut Context<'_>) -> Result<Testimony, Rejection> {
     let inputs = PathInputs { profile: ChainProfile::Ek, at: context.at, revocation: context.revocation };
     let (candidates, pool) = ([certificate], context.certificates);
     let ek = authenticate_ek_within(&candidates, pool, context.trust, inputs, &mut context.budget)?;
-    let freshness = super::freshness_of(&NonceField::Unsupported, context.nonce, None)?;
     let spki = ek.spki().clone();
     let is_virtual = ek.is_virtual();
     let mut platform = Claims::new();
     let names = ek.certificate().extension(oid::SUBJECT_ALT_NAME).ok().flatten();
-    describe::tpm_module(&mut platform, names.map(|names| names.value()), is_virtual, 0);
-    Ok(Authenticated {
-        index: 0,
-        format: FormatId::TpmEk,
-        signer: Signer::Module(ModuleSigner {
+    let names = names.map(|names| names.value());
+    describe::tpm_module(&mut platform, names, is_virtual, 0);
+    let mut claims = endorser(&ek);
+    describe::tpm_module(&mut claims, names, is_virtual, 0);
+    let device =
+        Device { id: format!("tpm-ek:{}", hex::encode(&spki.sha256())), source: "endorsement key certificate" };
+    Ok(Testimony {
+        signer: ModuleSigner {
             key: ek.issuer_key().clone(),
             module: Some(spki.sha256().to_vec()),
-            claims: endorser(&ek),
-            device: Some(Device {
-                id: format!("tpm-ek:{}", hex::encode(&spki.sha256())),
-                source: "endorsement key certificate",
-            }),
+            claims,
+            device: Some(device),
             is_virtual,
-        }),
-        qualifying: Vec::new(),
-        freshness,
-        keys: vec![AttestedKey {
-            spki: Some(spki),
-            properties: KeyProperties::Claims { claims: key(&ek), is_attesting: false },
-        }],
-        platform: Some(AttestedPlatform::Claims(platform)),
+        },
+        nonce: NonceField::Unsupported,
+        keys: vec![TestifiedKey { spki: Some(spki), claims: key(&ek), is_attesting: false }],
+        platform: Some(platform),
     })
 }
 

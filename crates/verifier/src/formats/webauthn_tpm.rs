@@ -224,7 +224,15 @@ fn certified((name, qualified_name): (&Name, &Name), pub_area: &[u8]) -> Result<
     }
     let spki = public.spki().ok_or_else(|| Rejection::plain(codes::TPM_KEY_TYPE))?;
     let attributes: ObjectAttributes = public.attributes();
-    Ok((spki, TpmKey { attributes, public: Some(public), qualified_name: Some(qualified_name.clone()) }))
+    Ok((
+        spki,
+        TpmKey {
+            attributes,
+            public: Some(public),
+            qualified_name: Some(qualified_name.clone()),
+            firmware_version: None,
+        },
+    ))
 }
 
 fn testimony(
@@ -243,12 +251,16 @@ fn testimony(
     let mut platform = Claims::new();
     let names = path.leaf().extension(oid::SUBJECT_ALT_NAME).ok().flatten();
     let is_virtual = path.anchor().is_virtual();
-    tpm_module(&mut platform, names.map(|names| names.value()), is_virtual, at);
+    let names = names.map(|names| names.value());
+    tpm_module(&mut platform, names, is_virtual, at);
+    // The same for policy that leaves platforms out, and joins lists of modules all the same.
+    let mut attesting = attesting_key(path, algorithm, at);
+    tpm_module(&mut attesting, names, is_virtual, at);
     Testimony {
         signer: ModuleSigner {
             key: path.leaf().spki().clone(),
             module: None,
-            claims: attesting_key(path, algorithm, at),
+            claims: attesting,
             device: None,
             is_virtual,
         },

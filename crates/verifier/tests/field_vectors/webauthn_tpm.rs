@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use vouchsafe_evidence::input::{InputFile, Submission};
-use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::pem;
+use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, verify};
 
 use super::support::{anchors, claim, codes, folder_of, policy, read};
@@ -119,7 +119,8 @@ fn a_weak_signature_is_for_policy_to_accept() {
 fn the_challenge_is_the_nonce() {
     let Some(folder) = folder_of("webauthn-tpm") else { return };
     let trust = anchors(&folder, "webauthn-tpm", &[ROOT]);
-    let entry = manifest(&folder).into_iter().find(|entry| entry["file"] == "py_webauthn-3270ca14.attobj.cbor").unwrap();
+    let entry =
+        manifest(&folder).into_iter().find(|entry| entry["file"] == "py_webauthn-3270ca14.attobj.cbor").unwrap();
     let challenge = vouchsafe_evidence::base64url::decode("uzn9u0Tx-LBdtGgERsbkHRBjiUt5i2rvm2BBTZrWqEo").unwrap();
     let nonce = Nonce::new(&challenge).unwrap();
     let verdict = judge(&folder, &entry, &trust, &policy(), Some(&nonce));

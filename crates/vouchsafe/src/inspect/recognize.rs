@@ -1,6 +1,7 @@
 //! Telling what a file is, by its content.
 
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, BundleDefect};
+use vouchsafe_evidence::cmw::{self, Likeness};
 use vouchsafe_evidence::limits::INPUT_OCTETS;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{TpmCertify, TpmCertifyX509};
@@ -66,6 +67,15 @@ fn octets(contents: &[u8]) -> Recognized {
         && let Some(found) = der(contents)
     {
         return found;
+    }
+    match cmw::likeness(contents) {
+        Likeness::Wrapper => {
+            return Recognized::known(statement::statement(0, &cmw::statement_of_file(contents)));
+        }
+        Likeness::Signed => {
+            return Recognized::broken(Item::leaf("CMW", "signed as a whole, by JWS or COSE, which is not read"));
+        }
+        Likeness::None => {}
     }
     tpm_structure(contents).unwrap_or_else(|| unknown(contents))
 }

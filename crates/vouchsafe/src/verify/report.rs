@@ -1,6 +1,7 @@
 //! A verdict in words, for people.
 
 use serde_json::Value;
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::{By, Claim, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
 
@@ -46,6 +47,10 @@ fn headline(verdict: &Verdict) -> String {
         format => format!("{format} evidence"),
     };
     let meaning = match (verdict.is_accepted(), verdict.platform().outcome) {
+        (true, _) if verdict.format() == FormatId::TpmEk.id() => {
+            "This certificate identifies a TPM. It does not show that whoever presents it has that TPM: its key cannot \
+             sign, and nothing here challenged it."
+        }
         (true, Outcome::Accepted) => {
             "This key lives in the module that reported this platform state. It does not say that only good software \
              uses the key."

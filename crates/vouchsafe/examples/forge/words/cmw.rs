@@ -14,8 +14,11 @@ pub fn call(_: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Opti
         // json-record("type", value, ind: n): the type is a format id or a media type
         "json-record" => {
             let kind = media_type(arguments.at(0)?.text()?);
-            let mut fields = vec![serde_json::to_vec(&kind)?, serde_json::to_vec(&base64url(&arguments.at(1)?.octets()?))?];
-            fields.extend(arguments.labelled("ind").map(|bits| bits.number().map(|n| n.to_string().into_bytes())).transpose()?);
+            let mut fields =
+                vec![serde_json::to_vec(&kind)?, serde_json::to_vec(&base64url(&arguments.at(1)?.octets()?))?];
+            fields.extend(
+                arguments.labelled("ind").map(|bits| bits.number().map(|n| n.to_string().into_bytes())).transpose()?,
+            );
             [b"[", fields.join(&b","[..]).as_slice(), b"]"].concat()
         }
         // cbor-record("type", value, ind: n, by: "number"): a content format in place of the media type

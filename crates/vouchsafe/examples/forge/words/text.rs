@@ -84,10 +84,12 @@ pub fn cbor_string(major: u8, octets: &[u8]) -> Vec<u8> {
 /// The text of octets.
 pub fn base64url(octets: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let digit = |bits: u32| ALPHABET.get(usize::try_from(bits & 0x3F).unwrap_or_default()).map_or('A', |d| char::from(*d));
+    let digit =
+        |bits: u32| ALPHABET.get(usize::try_from(bits & 0x3F).unwrap_or_default()).map_or('A', |d| char::from(*d));
     let mut text = String::new();
     for chunk in octets.chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, place| bits << 8 | u32::from(chunk.get(place).copied().unwrap_or_default()));
+        let bits =
+            (0..3).fold(0_u32, |bits, place| bits << 8 | u32::from(chunk.get(place).copied().unwrap_or_default()));
         text.extend([18, 12, 6, 0].into_iter().take(chunk.len() + 1).map(|shift| digit(bits >> shift)));
     }
     text

@@ -26,7 +26,9 @@ pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<
         // authenticator-data(key, flags: 0x45, credential: octets, key-octets: octets, more: octets)
         "authenticator-data" => Value::Octets(authenticator_data(scope, arguments)?),
         // webauthn(registration): the statement
-        "webauthn" => statement(oid::STATEMENT_WEBAUTHN_TPM, &element(0x04, &arguments.at(0)?.field("content")?.octets()?)),
+        "webauthn" => {
+            statement(oid::STATEMENT_WEBAUTHN_TPM, &element(0x04, &arguments.at(0)?.field("content")?.octets()?))
+        }
         _ => return Ok(None),
     }))
 }
