@@ -9,9 +9,13 @@ use std::sync::OnceLock;
 
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
 use vouchsafe_evidence::cmw::{self, Cmw};
+use vouchsafe_evidence::formats::ListedFormat;
+use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
 use vouchsafe_evidence::formats::webauthn_tpm::{
     self, AttestationObject, AuthenticatorData, ClientData, TpmStatement, WebauthnTpm,
 };
+use vouchsafe_evidence::formats::yubihsm2::{self, KeyAttestation};
+use vouchsafe_evidence::formats::yubikey_piv::{self, SlotAttestation};
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
@@ -63,6 +67,26 @@ pub fn csr(data: &[u8]) {
         assert_eq!(csr.as_der(), data);
         let _ = csr.attestation_bundle();
         let _ = csr.subject().to_display();
+    }
+}
+
+/// Evidence that parses holds what it signs, and everything in it can be asked for; recognition and outline never fail
+/// otherwise than by saying so.
+pub fn pkix_evidence(data: &[u8]) {
+    if let Ok(view) = EvidenceView::parse(data) {
+        assert!(data.windows(view.tbs().len()).any(|window| window == view.tbs()));
+        for key in &view.elements().keys {
+            let _ = (key.expiry.map(|time| time.to_rfc3339()), key.purposes.map(|purposes| purposes.words().count()));
+        }
+        let row = ListedFormat::from_id("pkix-evidence").unwrap().row();
+        assert!((row.outline)(data).is_ok());
+        let files = [InputFile { name: "evidence", bytes: data }];
+        let submission = Submission::recognize(&files, None).unwrap();
+        assert_eq!(submission.label(), "pkix-evidence");
+    }
+    let files = [InputFile { name: "evidence", bytes: data }];
+    if let Ok(submission) = Submission::recognize(&files, ListedFormat::from_id("pkix-evidence").map(Into::into)) {
+        let _ = submission.statements();
     }
 }
 
@@ -184,4 +208,39 @@ pub fn webauthn_tpm(data: &[u8]) {
         let _ = (TpmStatement::read(&object.statement), AuthenticatorData::parse(object.auth_data));
     }
     let _ = (AuthenticatorData::parse(data), ClientData::parse(data));
+}
+
+/// A certificate about a key in a YubiKey's slot keeps its bytes, is recognized, and all that it says can be asked for;
+/// what a request carries of that kind is read or refused.
+pub fn yubikey_piv(data: &[u8]) {
+    if let Ok(attestation) = SlotAttestation::parse(data) {
+        assert_eq!(attestation.certificate().as_der(), data);
+        assert!((yubikey_piv::ROW.outline)(data).is_ok());
+        let _ = (attestation.slot(), attestation.serial(), attestation.pin_policy().needs_user());
+        let files = [InputFile { name: "slot", bytes: data }];
+        let forced = ListedFormat::from_id("yubikey-piv").map(Into::into);
+        assert_eq!(Submission::recognize(&files, forced).unwrap().label(), "yubikey-piv");
+    }
+    if let Ok(certificate) = CertView::parse(data) {
+        let _ = yubikey_piv::SignerMarks::read(&certificate);
+    }
+    if let Ok(request) = CsrView::parse(data) {
+        let _ = (yubikey_piv::ROW.in_request)(&request);
+    }
+}
+
+/// A certificate about a key in a YubiHSM 2 keeps its bytes, is recognized, and all that it says can be asked for.
+pub fn yubihsm2(data: &[u8]) {
+    if let Ok(attestation) = KeyAttestation::parse(data) {
+        assert_eq!(attestation.certificate().as_der(), data);
+        assert!((yubihsm2::ROW.outline)(data).is_ok());
+        assert!(attestation.domains().all(|domain| (1..=16).contains(&domain)));
+        assert!(attestation.capabilities().names().count() <= 64);
+        let files = [InputFile { name: "key", bytes: data }];
+        let forced = ListedFormat::from_id("yubihsm2").map(Into::into);
+        assert_eq!(Submission::recognize(&files, forced).unwrap().label(), "yubihsm2");
+    }
+    if let Ok(certificate) = CertView::parse(data) {
+        let _ = yubihsm2::SignerMarks::read(&certificate);
+    }
 }

@@ -40,14 +40,26 @@ use vouchsafe_evidence::x509::{CsrView, SpkiView};
 use vouchsafe_verifier::{Instant, Nonce, Policy, ReferenceValues, Request, TrustStore, hex, verify};
 
 /// Cases whose files are tried as they are.
-const WHOLE: [&str; 14] = [
+const WHOLE: [&str; 30] = [
     "cmw/bare-json",
     "csr/certificates-beside",
     "csr/pem",
+    "fortanix-dsm/certificates",
+    "fortanix-dsm/p256",
+    "gcp-cloudhsm/p256",
+    "gcp-cloudhsm/rsa2048",
+    "gcp-cloudhsm/symmetric",
     "input/bundle",
     "input/bundle-pem",
     "input/statement",
     "input/stmt-without-type",
+    "pkix-evidence/intermediates-explicit",
+    "pkix-evidence/key-id",
+    "pkix-evidence/pem",
+    "pkix-evidence/through-intermediate",
+    "pkix-evidence/two-signers",
+    "thales-luna/certificates",
+    "thales-luna/without-root",
     "tpm-certify-x509/bare-files",
     "tpm-certify/bare-parts",
     "tpm-certify/key-with-policy",
@@ -55,13 +67,21 @@ const WHOLE: [&str; 14] = [
     "tpm-certify/two-keys-one-meant",
     "tpm-ek/p256",
     "webauthn-tpm/client-data-as-file",
+    "yubihsm2/two-certificates",
+    "yubikey-piv/chain-in-one-file",
+    "yubikey-piv/new-root",
+    "yubikey-piv/two-certificates",
 ];
 
 /// Cases with a request, whose bundle is tried as evidence about the request's key.
-const UNWRAPPED: [&str; 12] = [
+const UNWRAPPED: [&str; 18] = [
     "chain/through-intermediate",
     "cmw/cbor-content-format",
     "cmw/json-record",
+    "fortanix-dsm/chain-in-bundle",
+    "gcp-cloudhsm/request",
+    "pkix-evidence/in-request",
+    "thales-luna/chain-in-bundle",
     "tpm-certify-x509/full",
     "tpm-certify/device-link",
     "tpm-certify/p256",
@@ -71,6 +91,8 @@ const UNWRAPPED: [&str; 12] = [
     "tpm-certify/with-nonce",
     "tpm-quote/key-and-quote",
     "webauthn-tpm/request",
+    "yubihsm2/in-request-without-nonce",
+    "yubikey-piv/in-request-without-nonce",
 ];
 
 /// Files by name.

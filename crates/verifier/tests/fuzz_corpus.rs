@@ -42,10 +42,13 @@ fn parsers_hold_over_the_corpus() {
             checks::creation(&variant);
             checks::csr(&variant);
             checks::input(&variant);
+            checks::pkix_evidence(&variant);
             checks::public(&variant);
             checks::revocation_list(&variant);
             checks::signature(&variant);
             checks::webauthn_tpm(&variant);
+            checks::yubihsm2(&variant);
+            checks::yubikey_piv(&variant);
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement, CertChoice};
 use vouchsafe_evidence::cmw::Cmw;
+use vouchsafe_evidence::formats::gcp_cloudhsm::Attestation;
 use vouchsafe_evidence::input::{Form, InputFile, Submission};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::pem;
@@ -22,6 +23,9 @@ pub fn exemption(
     if is_same_text(original, &changed[file].1) && report == changed_report {
         return Some("Text around and between the lines of PEM");
     }
+    if is_same_compressed(original, &changed[file].1) && report == changed_report {
+        return Some("How an attestation is compressed");
+    }
     if is_unused_certificate(subject, file, offset) && report == changed_report {
         return Some("Certificates that no path uses");
     }
@@ -33,6 +37,9 @@ pub fn exemption(
     }
     if is_same_wrapped(original, &changed[file].1) && report == changed_report {
         return Some("Labels, indicators and spelling in wrappers");
+    }
+    if is_signer_that_no_longer_counts(report, changed_report) {
+        return Some("The name of the issuer of one of several signers");
     }
     None
 }
@@ -54,6 +61,17 @@ fn is_same_wrapped(original: &[u8], changed: &[u8]) -> bool {
     !found.is_empty() && found == messages(changed)
 }
 
+/// Whether one of several signers of PKIX Evidence is not trusted any more, and the report says so.
+fn is_signer_that_no_longer_counts(report: &Value, changed_report: &Value) -> bool {
+    let list = |report: &Value, name: &str| -> usize {
+        report["attesting_key"]["claims"][name]["value"].as_array().map_or(0, Vec::len)
+    };
+    let (algorithms, strangers) = ("signature_algorithms", "counter_signers");
+    list(report, algorithms) == list(changed_report, algorithms) + 1
+        && list(report, strangers) + 1 == list(changed_report, strangers)
+        && list(changed_report, algorithms) > 0
+}
+
 /// Whether both are PEM and hold the same octets.
 fn is_same_text(original: &[u8], changed: &[u8]) -> bool {
     let contents = |file: &[u8]| {
@@ -61,6 +79,12 @@ fn is_same_text(original: &[u8], changed: &[u8]) -> bool {
         Some(blocks.iter().map(|block| block.contents().to_vec()).collect::<Vec<_>>())
     };
     contents(original).is_some() && contents(original) == contents(changed)
+}
+
+/// Whether both are compressed attestations, of which the same comes out.
+fn is_same_compressed(original: &[u8], changed: &[u8]) -> bool {
+    let expanded = |file: &[u8]| file.starts_with(&[0x1F, 0x8B]).then(|| Attestation::parse(file).ok()).flatten();
+    expanded(original).is_some() && expanded(original) == expanded(changed)
 }
 
 /// Whether the octet belongs to a certificate without which the evidence says all the same.

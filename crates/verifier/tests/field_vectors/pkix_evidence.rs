@@ -185,7 +185,7 @@ fn what_does_not_belong_is_skipped_and_reported() {
 fn an_extractable_key_is_said_to_be_one() {
     let Some(folder) = folder() else { return };
     let file = ("v25", read(&folder, "valid/v25-extractable-key.der"));
-    let verdict = judge(&[file.clone()], &root(&folder));
+    let verdict = judge(std::slice::from_ref(&file), &root(&folder));
     assert_eq!(support::claim(&verdict, "key", "extractable"), json!(true));
     assert_eq!(support::claim(&verdict, "key", "origin"), json!("imported"));
     let default = vouchsafe_verifier::Policy::named("default").unwrap();

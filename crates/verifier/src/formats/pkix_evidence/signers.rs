@@ -102,7 +102,8 @@ impl Signers {
     ///   refuses all (section 6).
     /// - Where ak-spki names keys, each of them has signed: otherwise one half of a pair could be stripped (10.3). Who
     ///   signed without being named is a counter-signer and counts for nothing.
-    /// - At least one of the signers is trusted.
+    /// - At least one of the signers is trusted, and none of them has a certificate beneath a trusted root that is damaged,
+    ///   expired, revoked or for something else.
     pub(super) fn check(view: &EvidenceView<'_>, context: &mut Context<'_>) -> Result<Self, Rejection> {
         if view.signatures().is_empty() {
             return Err(Rejection::plain(codes::UNSIGNED));
@@ -127,7 +128,7 @@ impl Signers {
             let key = signer.key.clone();
             match judge.endorse(signer) {
                 Ok(endorsed) => found.endorsed.push(endorsed),
-                Err(stop) if stop.is_limit() => return Err(stop.into()),
+                Err(stop) if stop.is_final() => return Err(stop.into()),
                 Err(why) => {
                     failure = Some(match failure {
                         Some(before) => before.more_specific(why),
@@ -169,9 +170,11 @@ enum Failure {
 }
 
 impl Failure {
-    fn is_limit(&self) -> bool {
+    /// Whether nothing that others signed makes up for it: a certificate that hangs beneath a trusted root and is damaged,
+    /// expired, revoked or for something else. One of a hierarchy that is not known here only counts for nothing.
+    fn is_final(&self) -> bool {
         match self {
-            Self::Path(error) => error.defect() == PathDefect::SignatureLimit,
+            Self::Path(error) => !is_of_unknown_hierarchy(error),
             Self::Unknown => false,
         }
     }
@@ -182,6 +185,10 @@ impl Failure {
             (path @ Self::Path(_), Self::Unknown) | (Self::Unknown, path) => path,
         }
     }
+}
+
+fn is_of_unknown_hierarchy(error: &PathError) -> bool {
+    matches!(error.defect(), PathDefect::NoAnchor | PathDefect::NoPath)
 }
 
 impl From<Failure> for Rejection {
@@ -310,9 +317,8 @@ impl Judge<'_, '_, '_> {
                 }
             }
         }
-        let no_path = |error: &PathError| matches!(error.defect(), PathDefect::NoAnchor | PathDefect::NoPath);
         match failure {
-            Some(error) if !no_path(&error) => Err(Failure::Path(error)),
+            Some(error) if !is_of_unknown_hierarchy(&error) => Err(Failure::Path(error)),
             failure => self.trusted_as_it_stands(key, algorithm, failure),
         }
     }
