@@ -160,8 +160,9 @@ fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
     let mut certificates: Vec<CertView> = Vec::new();
     let is_told = |file: &super::OfferedFile<'_>| file.blocks.is_empty() && is_document(file.bytes);
     let documents = offer.files.iter().filter(|file| is_told(file)).map(|file| (file.name, file.bytes.to_vec()));
-    let has_document = documents.clone().next().is_some();
-    let loose = offer.certificates.iter().filter(|offered| !has_document && is_statement(&offered.certificate, offer));
+    // Certificates alone are told by what is in them only where nothing else is there to tell.
+    let has_no_files = offer.files.is_empty();
+    let loose = offer.certificates.iter().filter(|offered| has_no_files && is_statement(&offered.certificate, offer));
     let loose = loose.map(|offered| (offered.file, offered.certificate.as_der().to_vec()));
     for (name, content) in documents.chain(loose) {
         match &found {

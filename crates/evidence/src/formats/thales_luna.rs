@@ -28,6 +28,8 @@ pub const CERTIFICATES: usize = 16;
 const SERIAL_OCTETS: usize = 4;
 
 const PRODUCTION: &str = "public key confirmation";
+/// Of bags that hold certificates alone.
+const VERSION: u64 = 1;
 /// The arc of Luna's purposes, as it stands in DER behind its length.
 const PURPOSES: [u8; 8] = [0x2B, 0x06, 0x01, 0x04, 0x01, 0xE0, 0x5F, 0x01];
 
@@ -155,7 +157,9 @@ fn read_bag(input: &[u8]) -> Result<Vec<CertView>, Malformed> {
     info.finish()?;
     let mut data = content.sequence("SignedData")?;
     content.finish()?;
-    data.uint("version")?;
+    if data.uint("version")? != VERSION {
+        return Err(data.error(Reason::Unexpected("version 1")));
+    }
     let algorithms = data.expect(Tag::SET, "digestAlgorithms")?;
     let mut encapsulated = data.sequence("contentInfo")?;
     if encapsulated.oid("contentType")? != oid::PKCS7_DATA {
@@ -209,10 +213,11 @@ fn bags<'a>(file: &'a OfferedFile<'_>) -> Vec<&'a [u8]> {
 }
 
 fn recognize(offer: &Offer<'_>) -> Result<Option<Recognized>, InputError> {
-    let has_bag = offer.files.iter().any(|file| !bags(file).is_empty());
+    // Certificates alone are told by what is in them only where nothing else is there to tell.
+    let has_no_files = offer.files.is_empty();
     let in_bags = offer.files.iter().flat_map(|file| bags(file).into_iter().map(|bag| (file.name, bag)));
     let is_proof = |certificate: &CertView| purposes(certificate).contains(&oid::KP_LUNA_PROOF_OF_ORIGIN);
-    let loose = offer.certificates.iter().filter(|offered| !has_bag && is_proof(&offered.certificate));
+    let loose = offer.certificates.iter().filter(|offered| has_no_files && is_proof(&offered.certificate));
     let loose = loose.map(|offered| (offered.file, offered.certificate.as_der()));
     let mut found: Option<(&str, &[u8])> = None;
     for (name, octets) in in_bags.chain(loose) {
