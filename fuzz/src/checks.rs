@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
 use vouchsafe_evidence::cmw::{self, Cmw};
 use vouchsafe_evidence::formats::ListedFormat;
+use vouchsafe_evidence::formats::fortanix_dsm;
+use vouchsafe_evidence::formats::gcp_cloudhsm;
+use vouchsafe_evidence::formats::thales_luna;
 use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
 use vouchsafe_evidence::formats::webauthn_tpm::{
     self, AttestationObject, AuthenticatorData, ClientData, TpmStatement, WebauthnTpm,
@@ -243,4 +246,61 @@ pub fn yubihsm2(data: &[u8]) {
     if let Ok(certificate) = CertView::parse(data) {
         let _ = yubihsm2::SignerMarks::read(&certificate);
     }
+}
+
+/// An attestation of a Marvell module is bounded, its objects lie within what is signed, and all of them can be shown.
+pub fn gcp_cloudhsm(data: &[u8]) {
+    if let Ok(attestation) = gcp_cloudhsm::Attestation::parse(data) {
+        let (signed, signature) = (attestation.signed(), attestation.signature());
+        assert!(signed.len() + signature.len() <= gcp_cloudhsm::ATTESTATION_OCTETS);
+        let objects: usize = attestation.objects().flat_map(|object| object.attributes()).map(|(_, v)| v.len()).sum();
+        assert!(objects < signed.len());
+        for object in attestation.objects() {
+            assert!(object.attributes().count() <= gcp_cloudhsm::ATTRIBUTES);
+            let _ = (object.spki(), object.class());
+            for (kind, value) in object.attributes() {
+                assert_eq!(object.value(kind), Some(value));
+                let _ = (object.flag(kind), object.text(kind));
+            }
+        }
+        // Expanded it is the same attestation, octet for octet.
+        let expanded = [signed, signature].concat();
+        assert_eq!(gcp_cloudhsm::Attestation::parse(&expanded), Ok(attestation));
+        assert!((gcp_cloudhsm::ROW.outline)(data).is_ok());
+        is_recognized(data, "gcp-cloudhsm");
+    }
+}
+
+/// A public key confirmation holds one proof of origin and no certificate twice, is recognized, and can be shown.
+pub fn thales_luna(data: &[u8]) {
+    if let Ok(confirmation) = thales_luna::Confirmation::parse(data) {
+        assert!(confirmation.others().len() < thales_luna::CERTIFICATES);
+        assert!(!confirmation.others().contains(confirmation.proof()));
+        let serial = thales_luna::serial(confirmation.proof());
+        assert_eq!((thales_luna::ROW.outline)(data).is_ok(), serial.is_ok());
+        let _ = confirmation.hierarchy(confirmation.others());
+        is_recognized(data, "thales-luna");
+    }
+}
+
+/// A document of Fortanix DSM is bounded, and its statement can be asked for all that it says.
+pub fn fortanix_dsm(data: &[u8]) {
+    if let Ok(attestation) = fortanix_dsm::KeyAttestation::parse(data) {
+        assert!(data.len() <= fortanix_dsm::DOCUMENT_OCTETS);
+        assert!(attestation.authority_chain().len() <= fortanix_dsm::AUTHORITY_CHAIN);
+        let _ = (fortanix_dsm::ROW.outline)(data);
+        for certificate in attestation.authority_chain() {
+            let _ = fortanix_dsm::demands_fx2200(certificate);
+        }
+        if data.first() != Some(&0x30) {
+            is_recognized(data, "fortanix-dsm");
+        }
+    }
+}
+
+/// Whether a file alone is told to be of this format when that is asked for.
+fn is_recognized(data: &[u8], id: &str) {
+    let files = [InputFile { name: "file", bytes: data }];
+    let forced = ListedFormat::from_id(id).map(Into::into);
+    assert_eq!(Submission::recognize(&files, forced).map(|submission| submission.label()), Ok(id));
 }

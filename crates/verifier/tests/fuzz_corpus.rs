@@ -41,11 +41,14 @@ fn parsers_hold_over_the_corpus() {
             checks::cmw(&variant);
             checks::creation(&variant);
             checks::csr(&variant);
+            checks::fortanix_dsm(&variant);
+            checks::gcp_cloudhsm(&variant);
             checks::input(&variant);
             checks::pkix_evidence(&variant);
             checks::public(&variant);
             checks::revocation_list(&variant);
             checks::signature(&variant);
+            checks::thales_luna(&variant);
             checks::webauthn_tpm(&variant);
             checks::yubihsm2(&variant);
             checks::yubikey_piv(&variant);
