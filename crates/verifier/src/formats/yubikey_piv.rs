@@ -263,3 +263,24 @@ fn fips(attestation: &SlotAttestation, marks: &SignerMarks) -> Option<Value> {
     (marks.fips.is_some() && agrees)
         .then(|| json!({ "module": format!("YubiKey {} FIPS", attestation.firmware().major) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+
+    #[test]
+    fn two_keys_of_the_maker_are_pinned_and_for_one_flaw_alone() {
+        let pinned: Vec<String> = PINNED.iter().map(|(fingerprint, _)| hex::encode(fingerprint)).collect();
+        assert_eq!(
+            pinned,
+            [
+                "4b185b7783d792f902cd960cd1c9417977d88d3077b16bc9ebdcef7313f2e29e",
+                "29412da192720e5f4f22a408559c057e4ff25347eafb20cfb15a047a07601935",
+            ]
+        );
+        for (_, allowances) in PINNED {
+            assert_eq!(*allowances, Allowances { missing_basic_constraints: true, ..Allowances::NONE });
+        }
+    }
+}

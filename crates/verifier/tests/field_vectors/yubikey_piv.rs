@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use vouchsafe_evidence::pem;
-use vouchsafe_verifier::{Policy, TrustStore, Verdict};
+use vouchsafe_evidence::x509::SpkiView;
+use vouchsafe_verifier::{Policy, TrustStore, Verdict, hex};
 
 use crate::support::{claim, codes, folder_of, judge, policy, read};
 
@@ -156,5 +157,17 @@ fn each_bit_of_the_signatures_counts() {
         let last = files[file].1.len() - 1;
         files[file].1[last] ^= 1;
         assert_eq!(codes(&judge(&files, &trust, &policy(), AT, None)), [code]);
+    }
+}
+
+#[test]
+fn the_pinned_keys_are_those_of_the_old_roots() {
+    let Some(folder) = folder_of(FORMAT) else { return };
+    for (file, pinned) in [
+        (ROOTS[0], "4b185b7783d792f902cd960cd1c9417977d88d3077b16bc9ebdcef7313f2e29e"),
+        (ROOTS[2], "29412da192720e5f4f22a408559c057e4ff25347eafb20cfb15a047a07601935"),
+    ] {
+        let key = SpkiView::from_key_file(&read(&folder, file)).unwrap();
+        assert_eq!(hex::encode(&key.sha256()), pinned, "{file}");
     }
 }
