@@ -318,6 +318,8 @@ oids! {
     SHA384_WITH_RSA = Oid::constant("1.2.840.113549.1.1.12");
     /// sha512WithRSAEncryption.
     SHA512_WITH_RSA = Oid::constant("1.2.840.113549.1.1.13");
+    /// id-dsa: DSA keys (RFC 3279, 2.3.2).
+    DSA = Oid::constant("1.2.840.10040.4.1");
     /// id-ecPublicKey.
     EC_PUBLIC_KEY = Oid::constant("1.2.840.10045.2.1");
     /// secp256r1.

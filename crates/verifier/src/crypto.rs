@@ -8,10 +8,12 @@ use vouchsafe_evidence::limits;
 mod algorithm;
 mod cache;
 mod check;
+mod dsa;
 
 pub use algorithm::{PssSalt, SignatureAlgorithm, UnsupportedAlgorithm};
 pub use cache::VerificationCache;
 pub(crate) use check::{Legacy, verify_authority_signature, verify_legacy_signature};
+pub(crate) use dsa::{DsaError, DsaKey, verify_dsa};
 pub use check::{SignatureError, verify_signature, verify_tpm_signature};
 
 /// Octets of the digest by which a signature check is remembered.

@@ -14,6 +14,8 @@ mod fortanix_dsm;
 mod gcp_cloudhsm;
 #[path = "field_vectors/thales_luna.rs"]
 mod thales_luna;
+#[path = "field_vectors/entrust_nshield.rs"]
+mod entrust_nshield;
 #[path = "field_vectors/support.rs"]
 mod support;
 #[path = "field_vectors/tpm_ek.rs"]

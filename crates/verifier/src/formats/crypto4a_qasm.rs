@@ -109,7 +109,9 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let mut attesting = Claims::new();
     attesting.put("spki", base64(signers.first.leaf().spki().as_der()), Source::Signed, at);
     attesting.promise("environment", "module", "Crypto4A", at);
-    attesting.put("hss", if signers.has_unchecked { "unchecked" } else { "absent" }, Source::Signed, at);
+    if signers.has_unchecked {
+        attesting.put("hss", "unchecked", Source::Signed, at);
+    }
     chain_claims(&mut attesting, &signers.first, at);
     Ok(Testimony {
         signer: ModuleSigner {
@@ -255,11 +257,6 @@ impl<'a> KeyClaims<'a> {
         }
         if never_extracted {
             claims.put("never_extractable", true, Source::Signed, at);
-        }
-        for (number, managed) in [(11, false), (10, true)] {
-            if self.has(number)? {
-                claims.put("managed", managed, Source::Signed, at);
-            }
         }
         let archived = self.claims.iter().any(|claim| claim.kind() == ClaimType::Key(16));
         if archived {

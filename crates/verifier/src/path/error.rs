@@ -245,7 +245,7 @@ impl PathError {
     ];
 
     /// A defect of the path as a whole.
-    pub(super) const fn of_path(defect: PathDefect) -> Self {
+    pub(crate) const fn of_path(defect: PathDefect) -> Self {
         Self { defect, subject: None }
     }
 

@@ -44,11 +44,14 @@ pub enum TrustDefect {
     /// A public key where only certificates help.
     #[error("holds a public key, where only certificates are of use")]
     NotCertificate,
+    /// A JSON file that is not a point on a curve.
+    #[error("is no public key in JSON: member {0}")]
+    Point(&'static str),
     /// A folder that the store does not have.
     #[error("`{0}` is none of intermediates, keys and crls")]
     UnknownFolder(String),
     /// A file name that says nothing about what it holds.
-    #[error("is none of *.pem, *.crt, *.der and NAME.toml")]
+    #[error("is none of *.pem, *.crt, *.der, *.json and NAME.toml")]
     UnknownName,
     /// A PEM block of another label, a private key above all.
     #[error("holds a PEM block labeled {0}, which does not belong there")]

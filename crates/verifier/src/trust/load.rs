@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use vouchsafe_evidence::json::Value;
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
-use vouchsafe_evidence::x509::{CertView, CrlView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, CrlView, NamedCurve, SpkiView};
 
 use super::{
     Allowances, AnchorIdentity, AnchorMark, FormatTrust, TrustAnchor, TrustCrl, TrustDefect, TrustError, TrustFile,
 };
+use crate::hex;
 
 /// Where a file stands in the store, by its path.
 enum Place<'a> {
@@ -41,6 +43,8 @@ enum Encoding {
     Der,
     Pem,
     PemOrDer,
+    /// A point on a named curve in JSON, as Entrust publishes the root key of its warrants.
+    PointJson,
 }
 
 /// Marks by format, role and stem, each with its file.
@@ -95,7 +99,7 @@ fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
         if let Place::Mark { format, role, stem } = place(path).map_err(fail)? {
             let prefix = role.prefix();
             let marks_something =
-                ["pem", "crt", "der"].iter().any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
+                ["pem", "crt", "der", "json"].iter().any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
             if !marks_something {
                 return Err(fail(TrustDefect::MarkOrphan));
             }
@@ -138,6 +142,7 @@ fn encoding(extension: &str) -> Result<Encoding, TrustDefect> {
         "pem" => Ok(Encoding::Pem),
         "crt" => Ok(Encoding::PemOrDer),
         "der" => Ok(Encoding::Der),
+        "json" => Ok(Encoding::PointJson),
         _ => Err(TrustDefect::UnknownName),
     }
 }
@@ -194,6 +199,7 @@ fn identities(contents: &[u8], encoding: Encoding) -> Result<Vec<AnchorIdentity>
     let is_der = match encoding {
         Encoding::Der => true,
         Encoding::Pem => false,
+        Encoding::PointJson => return Ok(vec![AnchorIdentity::PublicKey(point_from_json(contents)?)]),
         Encoding::PemOrDer => contents.first() == Some(&SEQUENCE),
     };
     if is_der {
@@ -231,4 +237,18 @@ impl AnchorIdentity {
             Self::PublicKey(key) => key.as_der(),
         }
     }
+}
+
+/// The public key of an object with the members `curve`, `x` and `y`; others, such as `name`, are for people.
+fn point_from_json(contents: &[u8]) -> Result<SpkiView, TrustDefect> {
+    let object = Value::parse(contents)?;
+    let text = |name: &'static str| object.member(name).and_then(Value::text).ok_or(TrustDefect::Point(name));
+    let curve = match text("curve")? {
+        "NIST P-256" | "P-256" => NamedCurve::P256,
+        "NIST P-384" | "P-384" => NamedCurve::P384,
+        "NIST P-521" | "P-521" => NamedCurve::P521,
+        _ => return Err(TrustDefect::Point("curve")),
+    };
+    let coordinate = |name| hex::decode(text(name)?).ok_or(TrustDefect::Point(name));
+    Ok(SpkiView::from_ec(curve, &coordinate("x")?, &coordinate("y")?)?)
 }
