@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn chains_are_bounded() {
-        let chain = vec!["\"\""; AUTHORITY_CHAIN + 1].join(",");
+        let chain = ["\"\""; AUTHORITY_CHAIN + 1].join(",");
         let text = format!(
             r#"{{"authority_chain": [{chain}], "attestation_statement": {{"format": "x509_certificate", "statement": ""}}}}"#
         );

@@ -2,6 +2,7 @@
 //! attributes of a key's objects as a LiquidSecurity module of Marvell's (formerly Cavium's) keeps them, signed by the
 //! module's partition. Layout CAVIUM_V2, compressed or not.
 
+pub mod attribute;
 mod gzip;
 
 use core::ops::Range;
@@ -42,85 +43,6 @@ const REQUEST_FLAGS: u32 = 3;
 const NUMBER_OCTETS: usize = 8;
 
 const PRODUCTION: &str = "Marvell key attestation";
-
-/// Attributes of objects, by the numbers of PKCS #11 and of the module's maker.
-pub mod attribute {
-    /// CKA_CLASS.
-    pub const CLASS: u32 = 0x0000;
-    /// CKA_LABEL.
-    pub const LABEL: u32 = 0x0003;
-    /// CKA_KEY_TYPE.
-    pub const KEY_TYPE: u32 = 0x0100;
-    /// CKA_ID.
-    pub const ID: u32 = 0x0102;
-    /// CKA_SENSITIVE.
-    pub const SENSITIVE: u32 = 0x0103;
-    /// CKA_ENCRYPT.
-    pub const ENCRYPT: u32 = 0x0104;
-    /// CKA_DECRYPT.
-    pub const DECRYPT: u32 = 0x0105;
-    /// CKA_WRAP.
-    pub const WRAP: u32 = 0x0106;
-    /// CKA_UNWRAP.
-    pub const UNWRAP: u32 = 0x0107;
-    /// CKA_SIGN.
-    pub const SIGN: u32 = 0x0108;
-    /// CKA_SIGN_RECOVER.
-    pub const SIGN_RECOVER: u32 = 0x0109;
-    /// CKA_VERIFY.
-    pub const VERIFY: u32 = 0x010A;
-    /// CKA_VERIFY_RECOVER.
-    pub const VERIFY_RECOVER: u32 = 0x010B;
-    /// CKA_DERIVE.
-    pub const DERIVE: u32 = 0x010C;
-    /// The modulus of an RSA key, or the uncompressed point of a key on a curve.
-    pub const MODULUS: u32 = 0x0120;
-    /// Bits of the modulus, or the number of the curve.
-    pub const MODULUS_BITS: u32 = 0x0121;
-    /// The public exponent.
-    pub const PUBLIC_EXPONENT: u32 = 0x0122;
-    /// CKA_EXTRACTABLE.
-    pub const EXTRACTABLE: u32 = 0x0162;
-    /// CKA_LOCAL.
-    pub const LOCAL: u32 = 0x0163;
-    /// CKA_NEVER_EXTRACTABLE.
-    pub const NEVER_EXTRACTABLE: u32 = 0x0164;
-    /// CKA_ALWAYS_SENSITIVE.
-    pub const ALWAYS_SENSITIVE: u32 = 0x0165;
-    /// Key check value.
-    pub const CHECK_VALUE: u32 = 0x0173;
-    /// CKA_WRAP_WITH_TRUSTED.
-    pub const WRAP_WITH_TRUSTED: u32 = 0x0210;
-}
-
-/// Names of attributes, for a person to read.
-const NAMES: [(u32, &str); 25] = [
-    (attribute::CLASS, "class"),
-    (attribute::LABEL, "label"),
-    (attribute::KEY_TYPE, "key type"),
-    (attribute::ID, "id"),
-    (attribute::SENSITIVE, "sensitive"),
-    (attribute::ENCRYPT, "encrypt"),
-    (attribute::DECRYPT, "decrypt"),
-    (attribute::WRAP, "wrap"),
-    (attribute::UNWRAP, "unwrap"),
-    (attribute::SIGN, "sign"),
-    (attribute::SIGN_RECOVER, "sign-recover"),
-    (attribute::VERIFY, "verify"),
-    (attribute::VERIFY_RECOVER, "verify-recover"),
-    (attribute::DERIVE, "derive"),
-    (attribute::MODULUS, "modulus or point"),
-    (attribute::MODULUS_BITS, "modulus bits or curve"),
-    (attribute::PUBLIC_EXPONENT, "public exponent"),
-    (attribute::EXTRACTABLE, "extractable"),
-    (attribute::LOCAL, "local"),
-    (attribute::NEVER_EXTRACTABLE, "never extractable"),
-    (attribute::ALWAYS_SENSITIVE, "always sensitive"),
-    (attribute::CHECK_VALUE, "key check value"),
-    (attribute::WRAP_WITH_TRUSTED, "wrap with trusted"),
-    (0x0001, "token"),
-    (0x0002, "private"),
-];
 
 const PUBLIC_KEY: u64 = 2;
 const PRIVATE_KEY: u64 = 3;
@@ -499,7 +421,7 @@ fn outline(input: &[u8]) -> Result<Vec<Outline>, Malformed> {
             parts.push(Outline::leaf("kind", kind));
         }
         parts.extend(object.attributes().map(|(kind, value)| {
-            let name = NAMES.iter().find(|(known, _)| *known == kind).map(|(_, name)| (*name).to_owned());
+            let name = attribute::NAMES.iter().find(|(known, _)| *known == kind).map(|(_, name)| (*name).to_owned());
             let name = name.unwrap_or_else(|| format!("attribute {kind:#x}"));
             match kind {
                 attribute::LABEL | attribute::ID => Outline::leaf(name, object.text(kind).unwrap_or_default()),

@@ -46,7 +46,7 @@ fn the_statement_is_accepted_while_its_authority_is_certified() {
         assert_eq!(claim(&verdict, "platform", "model"), "FX2200");
         assert_eq!(
             claim(&verdict, "attesting_key", "chain_quirks"),
-            json!(["non-minimal-key-usage", "explicit-default"])
+            json!(["explicit-default", "non-minimal-key-usage"])
         );
     }
     let codes = |at| codes(&judge(&[("x", document.clone())], &trust, &policy(), at, None));
