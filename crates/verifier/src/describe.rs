@@ -257,6 +257,10 @@ fn describe_attesting_key(statement: &Authenticated) -> Claims {
         claims.put("chain_quirks", quirks, Source::Endorsed, at);
     }
     module(&mut claims, root, at);
+    let firmware = statement.keys().iter().find_map(|key| key.tpm().and_then(|key| key.firmware_version));
+    if let Some(version) = firmware {
+        claims.put("fw_version", hex::encode(&version.to_be_bytes()), Source::Signed, at);
+    }
     if let Some(name) = root.name() {
         claims.put("name", hex::encode(name.as_bytes()), Source::Endorsed, at);
     }

@@ -192,6 +192,9 @@ pub(crate) struct TpmKey {
     pub public: Option<TpmtPublic>,
     /// Its qualified name, where the TPM signed one.
     pub qualified_name: Option<Name>,
+    /// The TPM's firmwareVersion, where the TPM signed it beside the key. Of attesting keys outside the endorsement
+    /// hierarchy it is obfuscated (TPM 2.0 Part 1, Attestation).
+    pub firmware_version: Option<u64>,
 }
 
 impl TpmKey {

@@ -70,6 +70,7 @@ impl Certify {
             attributes: self.public.attributes(),
             public: Some(self.public),
             qualified_name: Some(self.qualified_name),
+            firmware_version: Some(self.attest.firmware_version()),
         };
         let properties = KeyProperties::Tpm(Box::new(key));
         Ok((qualifying, Subject::Key(AttestedKey { spki: Some(spki), properties })))

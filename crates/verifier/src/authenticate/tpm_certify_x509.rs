@@ -100,7 +100,8 @@ impl CertifyX509 {
             (None, _, Some(extension)) => (extension, None),
             (_, _, None) => return Err(Rejection::plain(codes::CX509_ATTRIBUTES_MISSING)),
         };
-        let properties = KeyProperties::Tpm(Box::new(TpmKey { attributes, public, qualified_name: None }));
+        let properties =
+            KeyProperties::Tpm(Box::new(TpmKey { attributes, public, qualified_name: None, firmware_version: None }));
         Ok((self.nonce, Subject::Key(AttestedKey { spki: Some(self.leaf.spki().clone()), properties })))
     }
 }
