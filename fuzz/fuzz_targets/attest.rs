@@ -1,6 +1,13 @@
 #![no_main]
 
+#[path = "../src/allocation.rs"]
+mod allocation;
 #[path = "../src/checks.rs"]
 mod checks;
+#[path = "../src/parsers.rs"]
+mod parsers;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::attest(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    allocation::within(allocation::parse_octets(data.len()), || parsers::attest(data));
+    checks::attest(data);
+});

@@ -1,6 +1,8 @@
 #![no_main]
 
-#[path = "../src/checks.rs"]
-mod checks;
+#[path = "../src/accepted.rs"]
+mod accepted;
+#[path = "../src/allocation.rs"]
+mod allocation;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::verify(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| allocation::within(allocation::VERIFY_OCTETS, || accepted::verify(data)));

@@ -1,10 +1,8 @@
 //! What must hold for any bytes. The fuzz targets call these; an ordinary test runs them over the vectors.
 
 #![allow(dead_code, reason = "each fuzz target calls one of them")]
-#![allow(clippy::disallowed_methods, reason = "tests read files")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
@@ -12,17 +10,18 @@ use vouchsafe_evidence::cmw::{self, Cmw};
 use vouchsafe_evidence::formats::ListedFormat;
 use vouchsafe_evidence::formats::fortanix_dsm;
 use vouchsafe_evidence::formats::gcp_cloudhsm;
-use vouchsafe_evidence::formats::thales_luna;
 use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
+use vouchsafe_evidence::formats::thales_luna;
 use vouchsafe_evidence::formats::webauthn_tpm::{
     self, AttestationObject, AuthenticatorData, ClientData, TpmStatement, WebauthnTpm,
 };
 use vouchsafe_evidence::formats::yubihsm2::{self, KeyAttestation};
 use vouchsafe_evidence::formats::yubikey_piv::{self, SlotAttestation};
 use vouchsafe_evidence::input::{InputFile, Submission};
+use vouchsafe_evidence::statement::{FormatId, Statement};
 use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
-use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify as verify_request};
+use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify};
 
 /// A TPMS_ATTEST that parses re-encodes to the same bytes.
 pub fn attest(data: &[u8]) {
@@ -130,62 +129,11 @@ pub fn input(data: &[u8]) {
 fn judge(data: &[u8], trust: &TrustStore) -> Verdict {
     static POLICY: OnceLock<Policy> = OnceLock::new();
     let policy = POLICY.get_or_init(|| Policy::named("default").unwrap());
-    let at = Instant::from_rfc3339(ACCEPTED_AT).unwrap();
+    let at = Instant::from_rfc3339("2026-12-01T00:00:00Z").unwrap();
     match Submission::recognize(&[InputFile { name: "input", bytes: data }], None) {
-        Ok(submission) => verify_request(&Request::new(&submission, trust, policy, at)),
+        Ok(submission) => verify(&Request::new(&submission, trust, policy, at)),
         Err(error) => Verdict::on_unusable_input(&error, policy, at),
     }
-}
-
-/// A time at which the accepted request is accepted.
-const ACCEPTED_AT: &str = "2026-12-01T00:00:00Z";
-
-fn vector(path: &str) -> Vec<u8> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let vectors = here.ancestors().map(|folder| folder.join("vectors")).find(|folder| folder.is_dir()).unwrap();
-    std::fs::read(vectors.join(path)).unwrap()
-}
-
-/// An accepted request: a key certified by an attesting key, and a quote by the same one.
-fn accepted() -> &'static [u8] {
-    static ACCEPTED: OnceLock<Vec<u8>> = OnceLock::new();
-    ACCEPTED.get_or_init(|| vector("tpm-quote/key-and-quote/request.der"))
-}
-
-/// The anchor of its attesting key's certificates.
-fn trusted() -> &'static TrustStore {
-    static TRUST: OnceLock<TrustStore> = OnceLock::new();
-    TRUST.get_or_init(|| {
-        let anchor = vector("trust/default/tpm-certify/root.pem");
-        let folders = ["tpm-certify", "tpm-quote", "tpm-certify-x509"];
-        TrustStore::from_files(folders.map(|folder| (format!("{folder}/root.pem"), anchor.clone()))).unwrap()
-    })
-}
-
-/// Octets of the accepted request.
-pub fn accepted_len() -> usize {
-    accepted().len()
-}
-
-/// The accepted request, changed as `data` says, is never accepted: all of it is signed.
-///
-/// `data` is a list of edits of four octets: two of offset, one of the kind of edit, one of its value.
-pub fn verify(data: &[u8]) {
-    assert!(judge(accepted(), trusted()).is_accepted(), "the unchanged request is refused");
-    let mut bytes = accepted().to_vec();
-    for edit in data.chunks_exact(4).take(16) {
-        let offset = usize::from(u16::from_be_bytes([edit[0], edit[1]])) % bytes.len().max(1);
-        match edit[2] % 4 {
-            0 => bytes[offset] ^= edit[3],
-            1 => bytes[offset] = edit[3],
-            2 => bytes.insert(offset, edit[3]),
-            _ => {
-                bytes.remove(offset);
-            }
-        }
-    }
-    let verdict = judge(&bytes, trusted());
-    assert_eq!(verdict.is_accepted(), bytes == accepted(), "a changed request is accepted");
 }
 
 /// A wrapper is read in one way, whatever carries it, and each message of it can be asked for.
@@ -303,4 +251,19 @@ fn is_recognized(data: &[u8], id: &str) {
     let files = [InputFile { name: "file", bytes: data }];
     let forced = ListedFormat::from_id(id).map(Into::into);
     assert_eq!(Submission::recognize(&files, forced).map(|submission| submission.label()), Ok(id));
+}
+
+/// A statement of any type is read or refused, and so is what it holds when it is shown.
+///
+/// The first octet selects the format.
+pub fn statement(data: &[u8]) {
+    let Some((selector, stmt)) = data.split_first() else { return };
+    let Some(format) = FormatId::all().nth(usize::from(*selector) % FormatId::all().count()) else { return };
+    if let Some(oid) = format.oid() {
+        assert_eq!(Statement::parse(oid, stmt), Statement::parse(oid, stmt));
+    }
+    if let FormatId::Listed(listed) = format {
+        let _ = (listed.row().outline)(stmt);
+        let _ = listed.content(stmt).map(listed.row().outline);
+    }
 }

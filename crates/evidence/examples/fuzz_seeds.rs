@@ -15,12 +15,21 @@ use std::process::ExitCode;
 
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::pem;
-use vouchsafe_evidence::statement::Statement;
+use vouchsafe_evidence::statement::{FormatId, Statement};
 use vouchsafe_evidence::tpm::{CreationData, HashAlg, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
 
 /// Octets of the largest file that is taken: larger ones make fuzzing slow and show nothing that small ones do not.
 const SEED_OCTETS: usize = 64 * 1024;
+
+/// Folders of vectors, and the targets that read what is in them.
+const SEEDS_OF_FORMATS: [(&str, &str); 5] = [
+    ("cmw", "cmw"),
+    ("pkix-evidence", "pkix_evidence"),
+    ("webauthn-tpm", "webauthn_tpm"),
+    ("yubihsm2", "yubihsm2"),
+    ("yubikey-piv", "yubikey_piv"),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -63,6 +72,11 @@ fn sow(folder: &Path, corpus: &Corpus<'_>) -> Result<()> {
             continue;
         }
         corpus.add("input", &file)?;
+        for (format, target) in SEEDS_OF_FORMATS {
+            if path.iter().any(|part| part == format) {
+                corpus.add(target, &file)?;
+            }
+        }
         let blocks = pem::read(&file).unwrap_or_default();
         for block in &blocks {
             sow_part(&path, block.contents(), corpus)?;
@@ -115,6 +129,10 @@ fn sow_bundle(der: &[u8], corpus: &Corpus<'_>) -> Result<()> {
         corpus.add("certificate", certificate.as_der())?;
     }
     for statement in bundle.statements() {
+        let place = FormatId::all().position(|format| statement.format() == Some(format));
+        if let Some(selector) = place.and_then(|place| u8::try_from(place).ok()) {
+            corpus.add("statement", &[&[selector], statement.stmt()].concat())?;
+        }
         let parts = match statement.parse() {
             Ok(Statement::TpmCertify(parts)) => vec![Some(parts.attest), Some(parts.signature), parts.public],
             Ok(Statement::TpmQuote(parts)) => vec![Some(parts.attest), Some(parts.signature)],

@@ -165,6 +165,8 @@ impl<'a> Reader<'a> {
                 for _ in 0..argument {
                     members.push(self.value(next)?);
                 }
+                // Room for more than the one or two members that most lists have would count a thousand times.
+                members.shrink_to_fit();
                 Value::Array(members)
             }
             5 => self.map(argument, next)?,
@@ -182,6 +184,7 @@ impl<'a> Reader<'a> {
             }
             members.push((key, self.value(depth)?));
         }
+        members.shrink_to_fit();
         Ok(Value::Map(members))
     }
 

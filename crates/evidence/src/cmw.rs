@@ -18,6 +18,8 @@
 
 mod read;
 
+use std::sync::Arc;
+
 use crate::formats::{ListedFormat, Wrapping};
 use crate::oid;
 use crate::statement::FormatId;
@@ -28,6 +30,8 @@ use crate::{Malformed, Reason, bundle::AttestationStatement};
 pub(crate) const PRODUCTION: &str = "CMW";
 /// Members of one wrapper, those of collections within included.
 pub const MEMBERS: usize = 64;
+/// Octets of one label of a collection.
+pub const LABEL_OCTETS: usize = 256;
 /// Before the id of a format in the media type of its evidence.
 pub const MEDIA_TYPE_PREFIX: &str = "application/vnd.vouchsafe.";
 /// The first content format of this project, in the experimental range (RFC 7252, 12.3).
@@ -68,8 +72,9 @@ pub enum MessageType {
 /// One message of a wrapper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The labels of the collections that lead to it, outermost first; none for a record that stands alone.
-    pub path: Vec<String>,
+    /// The labels of the collections that lead to it, outermost first; none for a record that stands alone. Members of
+    /// one collection share them.
+    pub path: Vec<Arc<str>>,
     /// What it is.
     pub kind: MessageType,
     /// The message.

@@ -5,7 +5,7 @@ use crate::{Malformed, Reason, limits};
 
 const PRODUCTION: &str = "JSON";
 /// Values in one text, those within others included.
-const VALUES: usize = 1024;
+const VALUES: usize = 512;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Value {
     /// Reads exactly one value, with blanks around it.
     ///
     /// # Errors
-    /// [`Malformed`] for anything else, and beyond 16 levels or 1024 values.
+    /// [`Malformed`] for anything else, and beyond 16 levels or 512 values.
     pub fn parse(input: &[u8]) -> Result<Self, Malformed> {
         let text = core::str::from_utf8(input)
             .map_err(|error| Malformed::new(PRODUCTION, error.valid_up_to(), Reason::Unexpected("UTF-8")))?;
@@ -143,6 +143,8 @@ impl<'a> Reader<'a> {
             members.push((name, self.value(depth)?));
             self.skip_blank();
             if self.take("}") {
+                // Room for more than the one or two members that most have would count a thousand times.
+                members.shrink_to_fit();
                 return Ok(Value::Object(members));
             }
             self.expect(",")?;
@@ -160,6 +162,7 @@ impl<'a> Reader<'a> {
             members.push(self.value(depth)?);
             self.skip_blank();
             if self.take("]") {
+                members.shrink_to_fit();
                 return Ok(Value::Array(members));
             }
             self.expect(",")?;

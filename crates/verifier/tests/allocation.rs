@@ -187,6 +187,32 @@ fn list_of_issuers() -> Vec<u8> {
     })
 }
 
+/// Wrappers whose members lie beneath long labels, in many small values, or in lists of nothing.
+fn dear_wrappers() -> Vec<(&'static str, Vec<u8>)> {
+    let record = r#"["text/plain","MAA"]"#;
+    let members: Vec<String> = (0..64).map(|number| format!(r#""{number}":{record}"#)).collect();
+    let members = members.join(",");
+    let nested = |label: &str, depth: usize| {
+        let open = format!(r#"{{"{label}":"#).repeat(depth);
+        format!("{open}{{{members}}}{}", "}".repeat(depth)).into_bytes()
+    };
+    let arrays = |one: &str, count: usize| format!("[{}]", vec![one; count].join(",")).into_bytes();
+    let names: Vec<String> = (0..500).map(|number| format!(r#""{number}":0"#)).collect();
+    vec![
+        ("wrapper beneath a long label", nested(&"x".repeat(256), 1)),
+        ("wrapper beneath a label that is too long", nested(&"x".repeat(1 << 16), 1)),
+        ("wrapper beneath many labels", nested(&"x".repeat(200), 7)),
+        ("JSON of lists", arrays("[0]", 250)),
+        ("JSON of lists of lists", arrays("[[[0]]]", 125)),
+        ("JSON of numbers", arrays("0", 500)),
+        ("JSON of names", format!("{{{}}}", names.join(",")).into_bytes()),
+        ("JSON of escapes", format!(r#"["{}","MAA"]"#, "\\n".repeat(100_000)).into_bytes()),
+        ("CBOR of lists", [&[0x99, 0x01, 0xF4][..], &[0x81, 0x00].repeat(500)].concat()),
+        ("CBOR of tags", [&[0x99, 0x01, 0xF4][..], &[0xC0, 0x00].repeat(500)].concat()),
+        ("CBOR of maps", [&[0x99, 0x01, 0x40][..], &[0xA1, 0x00, 0x00].repeat(320)].concat()),
+    ]
+}
+
 /// Inputs that cost a presenter little and a parser as much as can be.
 fn dear() -> Vec<(&'static str, Vec<u8>)> {
     let many = |one: Vec<u8>| vec![one; limits::CERTIFICATES_PARSED];
@@ -267,6 +293,7 @@ fn parsers_hold_no_more_than_their_bound() {
         let is_read = parsers::PARSERS.iter().any(|(_, parse)| allocation::peak(|| parse(input)) > input.len());
         assert!(is_read, "{name} is refused before anything is held");
     }
+    inputs.extend(dear_wrappers().into_iter().map(|(name, input)| (name.to_owned(), input)));
     inputs.extend(dear.into_iter().map(|(name, input)| (name.to_owned(), input)));
     let found = measure(&inputs);
     found.iter().take(12).for_each(|(share, what)| println!("{share:.2} {what}"));

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "../../../fuzz/src/accepted.rs"]
+mod accepted;
 #[path = "../../../fuzz/src/checks.rs"]
 mod checks;
 
@@ -48,6 +50,7 @@ fn parsers_hold_over_the_corpus() {
             checks::public(&variant);
             checks::revocation_list(&variant);
             checks::signature(&variant);
+            (0..16).for_each(|format| checks::statement(&[&[format], variant.as_slice()].concat()));
             checks::thales_luna(&variant);
             checks::webauthn_tpm(&variant);
             checks::yubihsm2(&variant);
@@ -59,12 +62,27 @@ fn parsers_hold_over_the_corpus() {
 /// No single flipped bit of an accepted request leaves it accepted, nor does an octet put in or taken out.
 #[test]
 fn every_octet_of_an_accepted_request_counts() {
-    for offset in 0..u16::try_from(checks::accepted_len()).unwrap() {
+    for offset in 0..u16::try_from(accepted::request_octets()).unwrap() {
         let [high, low] = offset.to_be_bytes();
-        checks::verify(&[high, low, 0, 1 << (offset % 8)]);
+        accepted::verify(&[0, high, low, 0, 1 << (offset % 8)]);
         if offset % 16 == 0 {
-            checks::verify(&[high, low, 2, 0]);
-            checks::verify(&[high, low, 3, 0]);
+            accepted::verify(&[0, high, low, 2, 0]);
+            accepted::verify(&[0, high, low, 3, 0]);
+        }
+    }
+}
+
+/// Statements and certificates of accepted bundles, left out, repeated and mixed with those of others, claim no more
+/// than they did.
+#[test]
+fn rearranged_bundles_claim_no_more() {
+    for subject in 1..7 {
+        for first in [4, 5, 6, 7] {
+            for second in [4, 5, 6, 7] {
+                for value in 0..6 {
+                    accepted::verify(&[subject, 0, value, first, value, 0, 1, second, value]);
+                }
+            }
         }
     }
 }

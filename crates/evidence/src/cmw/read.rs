@@ -1,6 +1,8 @@
 //! Reading wrappers of both serializations into one list of members.
 
-use super::{CONTENT_FORMAT_LAST, Cmw, Likeness, MEMBERS, Member, MessageType, PRODUCTION};
+use std::sync::Arc;
+
+use super::{CONTENT_FORMAT_LAST, Cmw, LABEL_OCTETS, Likeness, MEMBERS, Member, MessageType, PRODUCTION};
 use crate::{Malformed, Reason, base64url, cbor, json, limits};
 
 /// The label under which a collection names its own type.
@@ -18,7 +20,7 @@ const INDICATOR_MAX: u64 = 0x1F;
 /// Collects members while it descends.
 pub(super) struct Flattener {
     members: Vec<Member>,
-    path: Vec<String>,
+    path: Vec<Arc<str>>,
     depth: usize,
     /// Whether what is read stands in a tunnel, in which no other may open: each holds a copy of all that is in it.
     in_tunnel: bool,
@@ -74,7 +76,10 @@ impl Flattener {
         if self.depth > limits::NESTING {
             return Err(error(Reason::OverLimit { what: "nesting", limit: limits::NESTING }));
         }
-        self.path.push(label);
+        if label.len() > LABEL_OCTETS {
+            return Err(error(Reason::OverLimit { what: "octets of a label", limit: LABEL_OCTETS }));
+        }
+        self.path.push(label.into());
         read(self)?;
         self.path.pop();
         self.depth = self.depth.saturating_sub(1);
@@ -338,7 +343,7 @@ mod tests {
         assert_eq!(members[1].kind, MessageType::ContentFormat(1));
         let inner = br#"["text/plain","MAA"]"#;
         let tunnel = [&b"\xa1\x01\x82\x6f#cmw-j2c-tunnel"[..], &[0x54], inner].concat();
-        assert_eq!(Cmw::parse(&tunnel).unwrap().members[0].path, ["1", "json"]);
+        assert_eq!(Cmw::parse(&tunnel).unwrap().members[0].path.join("/"), "1/json");
     }
 
     #[test]

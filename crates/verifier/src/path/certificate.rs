@@ -104,7 +104,7 @@ impl Examined {
         Ok(Self {
             version: certificate.version(),
             has_subject: !certificate.subject().is_empty(),
-            quirks: certificate.quirks(),
+            quirks: certificate.quirks().to_vec(),
             not_before: Instant::from_unix_seconds(certificate.not_before()),
             not_after: Instant::from_unix_seconds(certificate.not_after()),
             purposes_are_critical: purposes.is_some_and(|extension| extension.is_critical()),
