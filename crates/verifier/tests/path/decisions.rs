@@ -9,9 +9,9 @@ use vouchsafe_evidence::x509::{CertView, Quirk};
 use vouchsafe_verifier::Instant;
 use vouchsafe_verifier::TrustStore;
 use vouchsafe_verifier::enrolment::authenticate_ek;
-use vouchsafe_verifier::path::{CrlDefect, Deviation};
+use vouchsafe_verifier::path::{ChainProfile, CrlDefect, Deviation};
 
-use crate::pki::{Cert, NOW, code};
+use crate::pki::{Cert, NOW, code, trust, validate};
 
 const ROOT: &str = "CN=root";
 const CA: &str = "CN=ca";
@@ -85,6 +85,31 @@ fn the_first_of_equal_reasons_is_told() {
     let (expired, early) = (ek(NOW - 2, NOW - 1), ek(NOW + 1, NOW + 2));
     assert_eq!(endorsement(&[expired.clone(), early.clone()]), Err("chain.expired"));
     assert_eq!(endorsement(&[early, expired]), Err("chain.not-yet-valid"));
+}
+
+/// An anchor that nothing names says nothing about why there is no path.
+#[test]
+fn anchors_that_nobody_names_are_passed_over() {
+    let stranger = Cert::root("CN=stranger", 9).validity(NOW - 2, NOW - 1).build();
+    let of_nobody = Cert::ak(AK, 3, "CN=nobody", 8).build();
+    let judged = |leaf: &CertView| validate(leaf, &[], &trust(&[&stranger]), ChainProfile::AkAttest).unwrap_err();
+    assert_eq!(judged(&of_nobody).code(), "chain.no-path");
+    assert_eq!(judged(&Cert::ak(AK, 3, "CN=stranger", 9).build()).code(), "chain.expired");
+}
+
+/// Twenty CAs each certify another key of one name, and only the last is the one that counts: a certificate is tried
+/// beneath those whom it names, so that trying it elsewhere does not use it up.
+#[test]
+fn certificates_are_tried_beneath_their_issuers_alone() {
+    const CAS: u8 = 20;
+    let mut pool: Vec<CertView> = Vec::new();
+    for number in 0..CAS {
+        let issuer = format!("CN=issuer {number}");
+        pool.push(Cert::ca(&issuer, 20 + number, ROOT, 1).build());
+        pool.push(Cert::ca(CA, 60 + number, &issuer, 20 + number).build());
+    }
+    let leaf = Cert::ak(AK, 3, CA, 60 + CAS - 1).build();
+    assert_eq!(code(&leaf, &pool, &root().build()), "accepted");
 }
 
 #[test]
