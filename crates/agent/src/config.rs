@@ -239,16 +239,10 @@ fn default_state() -> PathBuf {
     }
 }
 
-/// The key kind of that name in configuration and messages.
+/// The kind of attesting keys of that name in configuration and messages.
 #[must_use]
 pub fn key_kind(name: &str) -> Option<KeyKind> {
-    match name {
-        "ecc-p256" => Some(KeyKind::EcP256),
-        "ecc-p384" => Some(KeyKind::EcP384),
-        "rsa-2048" => Some(KeyKind::Rsa2048),
-        "rsa-3072" => Some(KeyKind::Rsa3072),
-        _ => None,
-    }
+    KeyKind::ALL.into_iter().find(|kind| kind.attests() && key_kind_name(*kind) == name)
 }
 
 /// The name of a key kind in configuration and messages.
@@ -257,8 +251,11 @@ pub const fn key_kind_name(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::EcP256 => "ecc-p256",
         KeyKind::EcP384 => "ecc-p384",
+        KeyKind::EcP521 => "ecc-p521",
+        KeyKind::Rsa1024 => "rsa-1024",
         KeyKind::Rsa2048 => "rsa-2048",
         KeyKind::Rsa3072 => "rsa-3072",
+        KeyKind::Rsa4096 => "rsa-4096",
     }
 }
 

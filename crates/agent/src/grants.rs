@@ -21,11 +21,18 @@ pub enum Capability {
     /// `activate-credential`: enroll attesting keys: see the endorsement, answer challenges, make machine's
     /// attesting keys and install their certificates.
     ActivateCredential,
+    /// `manage-clients`: see which users have keys, and have all keys of one destroyed.
+    ManageClients,
 }
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Capability; 3] = [Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential];
+    pub const ALL: [Capability; 4] = [
+        Capability::Attest,
+        Capability::AttestPlatform,
+        Capability::ActivateCredential,
+        Capability::ManageClients,
+    ];
 
     /// The name in the configuration.
     #[must_use]
@@ -34,6 +41,7 @@ impl Capability {
             Capability::Attest => "attest",
             Capability::AttestPlatform => "attest-platform",
             Capability::ActivateCredential => "activate-credential",
+            Capability::ManageClients => "manage-clients",
         }
     }
 

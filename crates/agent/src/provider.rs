@@ -6,129 +6,20 @@
 //! caller stores.
 
 mod fault;
+mod key;
 mod state;
 pub mod tpm;
 
 pub use fault::{Fault, FaultClass, Template};
+pub use key::{
+    EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme,
+};
 pub use state::{MemoryStore, StateStore, StoreFault};
 
 pub use vouchsafe_evidence::statement::FormatId;
 
 use vouchsafe_evidence::oid::Oid;
 use zeroize::Zeroizing;
-
-/// Key types that a provider makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// ECDSA on NIST P-256.
-    EcP256,
-    /// ECDSA on NIST P-384.
-    EcP384,
-    /// RSA with a modulus of 2048 bits, public exponent 65537.
-    Rsa2048,
-    /// RSA with a modulus of 3072 bits, public exponent 65537.
-    Rsa3072,
-}
-
-/// What a key is made for; fixed for its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyPurpose {
-    /// Signs what its owner asks for.
-    Sign,
-    /// Attests other keys and signs nothing else: an attesting key of the caller's own.
-    Attest,
-}
-
-/// A key to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeySpec {
-    /// Algorithm and size.
-    pub kind: KeyKind,
-    /// What it is for.
-    pub purpose: KeyPurpose,
-}
-
-/// Hash algorithms that callers may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hash {
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
-impl Hash {
-    /// Octets of a digest.
-    #[must_use]
-    pub const fn digest_len(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-}
-
-/// How a digest is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SignatureScheme {
-    /// ECDSA; the signature is r and s side by side, each as wide as the field.
-    Ecdsa(Hash),
-    /// RSASSA-PKCS1-v1_5; the signature is as wide as the modulus.
-    RsaPkcs1v15(Hash),
-    /// RSASSA-PSS with MGF1 and a salt of the module's choice, usually as long as the digest.
-    RsaPss(Hash),
-}
-
-impl SignatureScheme {
-    /// The hash whose digest is signed.
-    #[must_use]
-    pub const fn hash(self) -> Hash {
-        match self {
-            Self::Ecdsa(hash) | Self::RsaPkcs1v15(hash) | Self::RsaPss(hash) => hash,
-        }
-    }
-}
-
-/// A key as its provider wants it back: opaque to everyone else, useless without the module that made it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyBlob(Vec<u8>);
-
-impl KeyBlob {
-    /// The blob that was stored as `bytes`. Nothing is checked until a provider uses it.
-    #[must_use]
-    pub const fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
-    /// The octets to store.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for KeyBlob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyBlob({} octets)", self.0.len())
-    }
-}
-
-/// The public half of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey {
-    /// Algorithm and size.
-    pub kind: KeyKind,
-    /// What the key is for.
-    pub purpose: KeyPurpose,
-    /// DER SubjectPublicKeyInfo.
-    pub spki: Vec<u8>,
-    /// Contents of the SPKI's BIT STRING: `04 | X | Y` for EC (SEC 1), DER RSAPublicKey for RSA (RFC 8017).
-    /// The PSA export formats are exactly these.
-    pub subject_public_key: Vec<u8>,
-}
 
 /// Makes and uses keys.
 pub trait KeyProvider: Send {
@@ -150,6 +41,32 @@ pub trait KeyProvider: Send {
     /// [`Fault::DigestLength`], [`Fault::SchemeMismatch`], [`Fault::PurposeMismatch`] for an attesting key,
     /// [`Fault::KeyLost`] when the module was cleared.
     fn sign_hash(&mut self, key: &KeyBlob, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault>;
+
+    /// Decrypts a short message that was encrypted to a key of [`KeyPurpose::Decrypt`]. `label` is OAEP's and empty for
+    /// other schemes.
+    ///
+    /// # Errors
+    /// [`Fault::PurposeMismatch`], [`Fault::CiphertextInvalid`] for a message that was not encrypted so,
+    /// [`Fault::Missing`] for a label that the module cannot take, [`Fault::KeyLost`].
+    fn decrypt(
+        &mut self,
+        key: &KeyBlob,
+        scheme: EncryptionScheme,
+        ciphertext: &[u8],
+        label: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault>;
+
+    /// Random octets from the module.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn random(&mut self, octets: u16) -> Result<Zeroizing<Vec<u8>>, Fault>;
+
+    /// Whether the module makes keys of this kind.
+    ///
+    /// # Errors
+    /// [`Fault`] when it cannot be asked.
+    fn makes(&mut self, kind: KeyKind) -> Result<bool, Fault>;
 
     /// Makes the module forget a key. A module that keeps nothing but blobs has nothing to do.
     ///
@@ -389,11 +306,32 @@ pub struct Endorsement {
     pub name: Vec<u8>,
 }
 
-/// An answer that only the module holding both the endorsement key and the attesting key can give.
+/// What a credential for a key is made of: whoever makes one learns from its answer that the key is in the module that
+/// holds the endorsement key, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivationParameters {
+    /// The key's Name (Part 1, "Names"): nameAlg and digest.
+    pub name: Vec<u8>,
+    /// Its public area in the module's own encoding (a marshaled TPMT_PUBLIC).
+    pub public: Vec<u8>,
+    /// The endorsement key, of RSA 2048 by its default template: DER RSAPublicKey (RFC 8017).
+    pub endorsement_key: Vec<u8>,
+}
+
+/// The key that a credential is bound to.
+#[derive(Clone, Copy, Debug)]
+pub enum ActivatedKey<'a> {
+    /// An attesting key of the administrator's, by name; empty for the default.
+    Attesting(&'a str),
+    /// A key of the caller's own.
+    Own(&'a KeyBlob),
+}
+
+/// An answer that only the module holding both the endorsement key and the other key can give.
 #[derive(Clone, Copy, Debug)]
 pub struct Activation<'a> {
-    /// Name of the attesting key.
-    pub attesting_key: &'a str,
+    /// The key that the credential is bound to.
+    pub key: ActivatedKey<'a>,
     /// TPM2B_ID_OBJECT, with its size field.
     pub credential: &'a [u8],
     /// TPM2B_ENCRYPTED_SECRET, with its size field.
@@ -449,6 +387,12 @@ pub trait Attester: Send {
     /// # Errors
     /// [`Fault::AttestingKeyUnknown`], [`Fault::NoEndorsementCertificate`].
     fn endorsement(&mut self, attesting_key: &str) -> Result<Endorsement, Fault>;
+
+    /// What a credential for a key is made of.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] where the module has no endorsement key of the default kind, [`Fault::BlobInvalid`].
+    fn activation_parameters(&mut self, key: &KeyBlob) -> Result<ActivationParameters, Fault>;
 
     /// Opens a credential (TPM2_ActivateCredential). Every endorsement key whose sizes fit is tried.
     ///

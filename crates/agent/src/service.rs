@@ -7,20 +7,26 @@
 //! waiting than it may have, the next is answered `PsaErrorInsufficientMemory` at once; requests of several
 //! users are taken in turns. A request that is not answered in time gets `PsaErrorCommunicationFailure`.
 
+mod activation;
 mod admission;
 mod attestation;
+mod capability;
 mod certificate_template;
+mod clients;
 mod connection;
 mod discovery;
 mod dispatch;
+mod encryption;
 mod enrollment;
 mod frame;
 mod key_attributes;
 mod keys;
 mod listener;
 mod peer;
+mod public_key;
 mod queue;
 mod refusal;
+mod signatures;
 mod slot;
 mod worker;
 

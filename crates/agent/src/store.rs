@@ -148,12 +148,35 @@ pub struct KeyId {
 pub struct StoredKey {
     /// Which key.
     pub id: KeyId,
-    /// What it was made for.
-    pub purpose: KeyPurpose,
-    /// The protobuf `KeyAttributes` of a signing key; empty for an attesting key.
+    /// What kind of thing it is.
+    pub role: KeyRole,
+    /// The protobuf `KeyAttributes`; empty for an attesting key.
     pub attributes: Vec<u8>,
-    /// The provider's blob.
+    /// The provider's blob. Of a public key the key itself, in its PSA export format.
     pub blob: KeyBlob,
+}
+
+/// What a stored key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRole {
+    /// A key pair in the provider's module, made for this.
+    Pair(KeyPurpose),
+    /// A public key that was brought in; its provider knows nothing of it.
+    Public,
+}
+
+impl KeyRole {
+    const ALL: [Self; 4] =
+        [Self::Pair(KeyPurpose::Sign), Self::Pair(KeyPurpose::Attest), Self::Pair(KeyPurpose::Decrypt), Self::Public];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pair(KeyPurpose::Sign) => "sign",
+            Self::Pair(KeyPurpose::Attest) => "attest",
+            Self::Pair(KeyPurpose::Decrypt) => "decrypt",
+            Self::Public => "public",
+        }
+    }
 }
 
 /// What became of a key that was to be stored.
@@ -210,7 +233,7 @@ impl Store {
                 key.id.uid,
                 key.id.provider.0,
                 key.id.name,
-                purpose_name(key.purpose),
+                key.role.name(),
                 key.attributes,
                 key.blob.as_bytes(),
                 unix_seconds(),
@@ -259,6 +282,18 @@ impl Store {
         )?;
         let rows = statement.query_map([uid], RawKey::from_row)?;
         rows.map(|row| row.map_err(StoreError::from).and_then(RawKey::check)).collect()
+    }
+
+    /// The clients that have keys, by uid.
+    ///
+    /// # Errors
+    ///
+    /// the faults of the database.
+    pub fn clients(&self) -> Result<Vec<u32>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached("SELECT DISTINCT uid FROM keys ORDER BY uid")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<Vec<u32>, _>>()?)
     }
 
     /// Forgets a key and its certificates; true if it was there.
@@ -422,19 +457,9 @@ impl RawKey {
     }
 
     fn check(self) -> Result<StoredKey, StoreError> {
-        let purpose = match self.purpose.as_str() {
-            "sign" => KeyPurpose::Sign,
-            "attest" => KeyPurpose::Attest,
-            _ => return Err(StoreError::Damaged { column: "purpose", found: self.purpose }),
-        };
-        Ok(StoredKey { id: self.id, purpose, attributes: self.attributes, blob: KeyBlob::from_bytes(self.blob) })
-    }
-}
-
-const fn purpose_name(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Sign => "sign",
-        KeyPurpose::Attest => "attest",
+        let role = KeyRole::ALL.into_iter().find(|role| role.name() == self.purpose);
+        let role = role.ok_or(StoreError::Damaged { column: "purpose", found: self.purpose })?;
+        Ok(StoredKey { id: self.id, role, attributes: self.attributes, blob: KeyBlob::from_bytes(self.blob) })
     }
 }
 

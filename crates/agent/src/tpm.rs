@@ -20,8 +20,8 @@ mod transport;
 
 pub use client::Tpm;
 pub use command::{
-    Certified, CertifiedX509, Created, CreationProof, Hierarchy, NvIndex, PcrValues, Property, Sealed, SignScheme,
-    Ticket, nv_attributes,
+    Certified, CertifiedX509, Created, CreationProof, DecryptScheme, Hierarchy, NvIndex, PcrValues, Property, Sealed,
+    SignScheme, Ticket, nv_attributes,
 };
 pub use frame::CommandCode;
 pub use import::{Duplicate, Sensitive};

@@ -39,6 +39,10 @@ pub enum Fault {
     /// A certificate offered for an attesting key holds another key.
     #[error("the first certificate does not hold the attesting key")]
     CertificateMismatch,
+    /// A message that was not encrypted to the key by the scheme that is named. Says nothing about what is wrong with it,
+    /// on purpose.
+    #[error("the message was not encrypted to this key by this scheme")]
+    CiphertextInvalid,
     /// The connection to the module was lost and could not be made again.
     #[error("the module at {address} cannot be reached: {source}")]
     Connection {
@@ -177,6 +181,8 @@ pub enum FaultClass {
     Corruption,
     /// The state store failed.
     Storage,
+    /// Padding of a decrypted message is not what it must be.
+    Padding,
     /// Any other refusal of the module.
     Hardware,
 }
@@ -199,6 +205,7 @@ impl Fault {
             | Self::PcrSelection(_)
             | Self::SchemeMismatch(_)
             | Self::Template(_) => FaultClass::InvalidArgument,
+            Self::CiphertextInvalid => FaultClass::Padding,
             Self::Connection { .. } => FaultClass::Communication,
             Self::Missing { .. } => FaultClass::NotSupported,
             Self::Primitive(_) => FaultClass::Hardware,
@@ -219,6 +226,7 @@ impl Fault {
             Self::AttestingKeyUnknown { .. } => "agent.attesting-key-unknown",
             Self::BlobInvalid(_) => "agent.blob-invalid",
             Self::CertificateMismatch => "agent.certificate-mismatch",
+            Self::CiphertextInvalid => "agent.ciphertext-invalid",
             Self::Connection { .. } => "agent.connection",
             Self::DigestLength { .. } => "agent.digest-length",
             Self::KeyLost => "agent.key-lost",
@@ -248,6 +256,7 @@ impl Fault {
             Self::AttestingKeyUnknown { .. } => "list the attesting keys and choose one of them",
             Self::BlobInvalid(_) => "restore the agent's state from a backup or make the key again",
             Self::CertificateMismatch => "install the certificate that was issued for this attesting key",
+            Self::CiphertextInvalid => "encrypt the message anew, to the key's public half",
             Self::Connection { .. } => {
                 "check that the device or simulator is there, that the address is right and that no other \
                  program holds it"

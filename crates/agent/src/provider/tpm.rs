@@ -29,9 +29,9 @@ use self::endorsement::EndorsementKeys;
 use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;
 use super::{
-    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, FamilyCertificates, Fault,
-    KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
-    StateStore,
+    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
+    Endorsement, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism,
+    PlatformMechanism, PublicKey, SignatureScheme, StateStore,
 };
 use crate::tpm::{Address, Connection, ResponseCode, Tpm, Transport};
 
@@ -74,6 +74,8 @@ pub struct TpmProvider {
     /// Whether `prepared` is of the connection that is open.
     is_prepared: bool,
     loaded: LoadedKeys,
+    /// Kinds of keys that the TPM was asked about, and whether it makes them.
+    kinds: Vec<(KeyKind, bool)>,
 }
 
 impl TpmProvider {
@@ -92,7 +94,7 @@ impl TpmProvider {
     pub fn over(transport: Box<dyn Transport>, settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
         let mut tpm = Tpm::over(transport)?;
         let prepared = prepare(&mut tpm, store.as_ref(), &settings)?;
-        Ok(Self { tpm, store, settings, prepared, is_prepared: true, loaded: LoadedKeys::default() })
+        Ok(Self { tpm, store, settings, prepared, is_prepared: true, loaded: LoadedKeys::default(), kinds: Vec::new() })
     }
 
     /// Runs `operation`, once more if the TPM turns out to have been reset, cleared, disconnected or locked since.
@@ -146,6 +148,8 @@ impl TpmProvider {
         // A TPM that fails in the middle of this must not be used half prepared by the next request.
         self.is_prepared = false;
         self.tpm.forget_salt_key();
+        // It may be another TPM.
+        self.kinds.clear();
         self.tpm.reopen()?;
         self.prepared = prepare(&mut self.tpm, self.store.as_ref(), &self.settings)?;
         self.is_prepared = true;
@@ -187,6 +191,24 @@ impl KeyProvider for TpmProvider {
 
     fn sign_hash(&mut self, key: &KeyBlob, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault> {
         self.run(|this| this.sign_digest(key, scheme, digest))
+    }
+
+    fn decrypt(
+        &mut self,
+        key: &KeyBlob,
+        scheme: EncryptionScheme,
+        ciphertext: &[u8],
+        label: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.run(|this| this.decrypt_message(key, scheme, ciphertext, label))
+    }
+
+    fn random(&mut self, octets: u16) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.run(|this| this.tpm.random(octets))
+    }
+
+    fn makes(&mut self, kind: KeyKind) -> Result<bool, Fault> {
+        self.run(|this| this.makes_kind(kind))
     }
 
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
@@ -235,6 +257,10 @@ impl Attester for TpmProvider {
     fn endorsement(&mut self, attesting_key: &str) -> Result<Endorsement, Fault> {
         let attesting_key = self.attesting_key(attesting_key)?;
         self.prepared.endorsement.describe(attesting_key)
+    }
+
+    fn activation_parameters(&mut self, key: &KeyBlob) -> Result<ActivationParameters, Fault> {
+        self.prepared.endorsement.activation_parameters(key)
     }
 
     fn activate(&mut self, activation: Activation<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {

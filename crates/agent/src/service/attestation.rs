@@ -12,7 +12,7 @@ use crate::provider::{
     Attestation, AttestationSubject, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, FormatId, Hash,
     KeyBlob, KeyMechanism, KeyPurpose, Mechanism, PlatformMechanism, Stability,
 };
-use crate::store::StoredKey;
+use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
     self, AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain,
     ListAttestingKeysResult, ListMechanismsResult, MechanismInfo,
@@ -24,7 +24,7 @@ pub(super) fn attest_key(
     provider: &mut dyn Provider,
     operation: AttestKeyOperation,
 ) -> Result<AttestationResult, Refusal> {
-    let key = call.key(operation.key_name)?;
+    let key = call.key_pair(operation.key_name)?;
     let (mechanism, family, named) = match operation.mechanism {
         Some(message::KeyMechanism::TpmCertify(_)) => {
             (KeyMechanism::TpmCertify, Family::Attest, operation.attesting_key)
@@ -177,7 +177,7 @@ pub(super) fn list_attesting_keys(
         keys.extend(provider.attesting_keys()?.into_iter().map(machine_key_info));
     }
     for key in call.shared.store.keys(call.peer.uid)? {
-        if key.purpose == KeyPurpose::Attest && key.id.provider == call.provider {
+        if key.role == KeyRole::Pair(KeyPurpose::Attest) && key.id.provider == call.provider {
             keys.push(own_key_info(call, provider, &key)?);
         }
     }
@@ -242,6 +242,6 @@ impl Call {
     /// The caller's attesting key of that name, if it has one.
     pub(super) fn own_attesting_key(&self, name: &str) -> Result<Option<StoredKey>, Refusal> {
         let key = self.shared.store.key(&self.key_id(name.to_owned()))?;
-        Ok(key.filter(|key| key.purpose == KeyPurpose::Attest))
+        Ok(key.filter(|key| key.role == KeyRole::Pair(KeyPurpose::Attest)))
     }
 }

@@ -3,7 +3,7 @@
 use super::dispatch::Service;
 use super::refusal::Refusal;
 use crate::provider::KeyPurpose;
-use crate::store::Store;
+use crate::store::{KeyRole, Store};
 use crate::wire::header::{AuthType, VERSION};
 use crate::wire::message::{
     AuthenticatorInfo, KeyInfo, ListAuthenticatorsResult, ListKeysResult, ListOpcodesResult, ListProvidersResult,
@@ -65,7 +65,7 @@ pub(super) fn list_keys(store: &Store, uid: u32) -> Result<ListKeysResult, Refus
     let keys = store
         .keys(uid)?
         .into_iter()
-        .filter(|key| key.purpose == KeyPurpose::Sign)
+        .filter(|key| key.role != KeyRole::Pair(KeyPurpose::Attest))
         .map(|key| {
             Ok(KeyInfo {
                 provider_id: key.id.provider.0.into(),

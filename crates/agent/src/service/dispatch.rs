@@ -9,7 +9,7 @@ use super::peer::Peer;
 use super::refusal::Refusal;
 use super::slot::Provider;
 use super::worker::Worker;
-use super::{attestation, discovery, enrollment, keys};
+use super::{activation, attestation, capability, clients, discovery, encryption, enrollment, keys, signatures};
 use crate::config::{CertifyX509Config, Limits};
 use crate::grants::Grants;
 use crate::store::Store;
@@ -19,7 +19,8 @@ use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperatio
 /// What answers requests.
 #[derive(Debug)]
 pub(super) struct Service {
-    shared: Arc<Shared>,
+    /// What all requests share.
+    pub(super) shared: Arc<Shared>,
     /// The providers, the default one first.
     pub(super) workers: Vec<Worker>,
 }
@@ -99,6 +100,8 @@ impl Service {
                 let listed = tokio::task::spawn_blocking(move || discovery::list_keys(&store, peer.uid));
                 listed.await.map_err(|_| Refusal::ProviderFailed)??.encode_to_vec()
             }
+            CoreOperation::ListClients => clients::list(self, peer).await?.encode_to_vec(),
+            CoreOperation::DeleteClient(operation) => clients::delete(self, peer, operation).await?.encode_to_vec(),
         })
     }
 
@@ -127,7 +130,17 @@ fn perform(call: &Call, provider: &mut dyn Provider, operation: ProviderOperatio
         ProviderOperation::GenerateKey(op) => keys::generate(call, provider, op)?.encode_to_vec(),
         ProviderOperation::DestroyKey(op) => keys::destroy(call, provider, op)?.encode_to_vec(),
         ProviderOperation::ExportPublicKey(op) => keys::export_public(call, provider, op)?.encode_to_vec(),
-        ProviderOperation::SignHash(op) => keys::sign_hash(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::ImportKey(op) => keys::import(call, op)?.encode_to_vec(),
+        ProviderOperation::SignHash(op) => signatures::sign_hash(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::VerifyHash(op) => signatures::verify_hash(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::SignMessage(op) => signatures::sign_message(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::VerifyMessage(op) => signatures::verify_message(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::AsymmetricEncrypt(op) => encryption::encrypt(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::AsymmetricDecrypt(op) => encryption::decrypt(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::GenerateRandom(op) => encryption::random(provider, &op)?.encode_to_vec(),
+        ProviderOperation::CanDoCrypto(op) => capability::can_do_crypto(provider, &op)?.encode_to_vec(),
+        ProviderOperation::PrepareKeyAttestation(op) => activation::prepare(call, provider, op)?.encode_to_vec(),
+        ProviderOperation::ParsecAttestKey(op) => activation::attest(call, provider, op)?.encode_to_vec(),
         ProviderOperation::AttestKey(op) => attestation::attest_key(call, provider, op)?.encode_to_vec(),
         ProviderOperation::AttestPlatform(op) => attestation::attest_platform(call, provider, op)?.encode_to_vec(),
         ProviderOperation::ListMechanisms => attestation::list_mechanisms(provider)?.encode_to_vec(),

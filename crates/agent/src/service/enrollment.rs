@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::slot::Provider;
 use crate::config::key_kind;
 use crate::grants::Capability;
-use crate::provider::{Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template};
-use crate::store::StoredKey;
+use crate::provider::{ActivatedKey, Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template};
+use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
     DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain, InstallCertificatesOperation,
@@ -46,7 +46,7 @@ pub(super) fn activate(
 ) -> Result<ActivateCredentialResult, Refusal> {
     call.demand(Capability::ActivateCredential)?;
     let activation = Activation {
-        attesting_key: &operation.attesting_key,
+        key: ActivatedKey::Attesting(&operation.attesting_key),
         credential: &operation.credential,
         secret: &operation.secret,
     };
@@ -146,7 +146,7 @@ pub(super) fn create_attesting_key(
         let spec = KeySpec { kind, purpose: KeyPurpose::Attest };
         let blob = create(call, provider, operation.name.clone(), spec, Vec::new())?;
         let id = call.key_id(operation.name);
-        let key = StoredKey { id, purpose: spec.purpose, attributes: Vec::new(), blob };
+        let key = StoredKey { id, role: KeyRole::Pair(spec.purpose), attributes: Vec::new(), blob };
         own_key_info(call, provider, &key)?
     };
     Ok(CreateAttestingKeyResult { key: Some(info) })

@@ -4,14 +4,15 @@ use prost::Message;
 use tracing::info;
 
 use super::dispatch::Call;
-use super::key_attributes::{key_spec, scheme_of_policy, signature_scheme};
+use super::key_attributes::Description;
+use super::public_key::PublicHalf;
 use super::refusal::Refusal;
 use super::slot::Provider;
 use crate::provider::{KeyBlob, KeyPurpose, KeySpec};
-use crate::store::{Insertion, KeyId, StoreError, StoredKey};
+use crate::store::{Insertion, KeyId, KeyRole, StoreError, StoredKey};
 use crate::wire::message::{
     DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
-    GenerateKeyResult, KeyAttributes, SignHashOperation, SignHashResult,
+    GenerateKeyResult, ImportKeyOperation, ImportKeyResult, KeyAttributes, KeyTypeVariant,
 };
 
 /// Longest key name, in octets of UTF-8.
@@ -23,14 +24,14 @@ pub(super) fn generate(
     provider: &mut dyn Provider,
     operation: GenerateKeyOperation,
 ) -> Result<GenerateKeyResult, Refusal> {
-    let attributes = operation.attributes.ok_or(Refusal::Invalid {
-        field: "attributes",
-        found: String::new(),
-        expected: "key attributes",
-    })?;
-    let spec = key_spec(&attributes)?;
+    let attributes = operation.attributes.ok_or_else(missing_attributes)?;
+    let spec = Description::of(&attributes)?.spec()?;
     create(call, provider, operation.key_name, spec, attributes.encode_to_vec())?;
     Ok(GenerateKeyResult {})
+}
+
+fn missing_attributes() -> Refusal {
+    Refusal::Invalid { field: "attributes", found: String::new(), expected: "key attributes" }
 }
 
 /// Makes a key of the caller's and stores it under a name that is free.
@@ -48,7 +49,7 @@ pub(super) fn create(
         return Err(Refusal::KeyExists { name: id.name });
     }
     let blob = provider.generate(spec)?;
-    let key = StoredKey { id, purpose: spec.purpose, attributes, blob };
+    let key = StoredKey { id, role: KeyRole::Pair(spec.purpose), attributes, blob };
     match call.shared.store.insert_key(&key, call.shared.limits.keys_per_user) {
         Ok(Insertion::Stored) => {
             info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, kind = ?spec.kind,
@@ -73,6 +74,40 @@ fn discard(provider: &mut dyn Provider, blob: &KeyBlob) {
     }
 }
 
+/// PsaImportKey, of public keys alone: a private key that was elsewhere is no key of a module.
+pub(super) fn import(call: &Call, operation: ImportKeyOperation) -> Result<ImportKeyResult, Refusal> {
+    check_name(&operation.key_name)?;
+    let mut attributes = operation.attributes.ok_or_else(missing_attributes)?;
+    let is_rsa = match attributes.key_type.as_ref().and_then(|key_type| key_type.variant.as_ref()) {
+        Some(KeyTypeVariant::RsaPublicKey(_)) => true,
+        Some(KeyTypeVariant::EccPublicKey(_)) => false,
+        Some(KeyTypeVariant::RsaKeyPair(_) | KeyTypeVariant::EccKeyPair(_)) | None => {
+            return Err(Refusal::NotSupported { what: "importing a key that is not public" });
+        }
+    };
+    let half = PublicHalf::parse(is_rsa, &operation.data)?;
+    if attributes.key_bits == 0 {
+        attributes.key_bits = half.kind().bits().into();
+    }
+    if Description::of(&attributes)?.kind != half.kind() {
+        return Err(Refusal::Invalid {
+            field: "attributes.key_bits",
+            found: attributes.key_bits.to_string(),
+            expected: "the size of the key, or zero",
+        });
+    }
+    let id = call.key_id(operation.key_name);
+    let blob = KeyBlob::from_bytes(operation.data);
+    let key = StoredKey { id, role: KeyRole::Public, attributes: attributes.encode_to_vec(), blob };
+    match call.shared.store.insert_key(&key, call.shared.limits.keys_per_user)? {
+        Insertion::Stored => {
+            info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, kind = ?half.kind(), "public key imported");
+            Ok(ImportKeyResult {})
+        }
+        Insertion::NameTaken => Err(Refusal::KeyExists { name: key.id.name }),
+    }
+}
+
 /// PsaDestroyKey. The caller's own attesting keys are destroyed by it too; the machine's are no keys of
 /// anyone's name space and out of its reach.
 pub(super) fn destroy(
@@ -81,7 +116,9 @@ pub(super) fn destroy(
     operation: DestroyKeyOperation,
 ) -> Result<DestroyKeyResult, Refusal> {
     let key = call.key(operation.key_name)?;
-    provider.destroy(&key.blob)?;
+    if key.role != KeyRole::Public {
+        provider.destroy(&key.blob)?;
+    }
     call.shared.store.remove_key(&key.id)?;
     info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, "key destroyed");
     Ok(DestroyKeyResult {})
@@ -94,41 +131,29 @@ pub(super) fn export_public(
     operation: ExportPublicKeyOperation,
 ) -> Result<ExportPublicKeyResult, Refusal> {
     let key = call.key(operation.key_name)?;
-    let public = provider.export_public(&key.blob)?;
-    Ok(ExportPublicKeyResult { data: public.subject_public_key })
+    Ok(ExportPublicKeyResult { data: public_half(provider, &key)?.into_exported() })
 }
 
-/// PsaSignHash.
-pub(super) fn sign_hash(
-    call: &Call,
-    provider: &mut dyn Provider,
-    operation: SignHashOperation,
-) -> Result<SignHashResult, Refusal> {
-    let key = call.key(operation.key_name)?;
-    if key.purpose != KeyPurpose::Sign {
-        return Err(Refusal::UsageNotPermitted { operation: "signing: it is an attesting key" });
+/// The public half of a stored key.
+pub(super) fn public_half(provider: &mut dyn Provider, key: &StoredKey) -> Result<PublicHalf, Refusal> {
+    match key.role {
+        KeyRole::Pair(_) => Ok(provider.export_public(&key.blob)?.into()),
+        KeyRole::Public => PublicHalf::parse(description(key)?.kind.is_rsa(), key.blob.as_bytes()),
     }
-    let policy = attributes(&key)?.key_policy.unwrap_or_default();
-    if !policy.key_usage_flags.as_ref().is_some_and(|usage| usage.sign_hash) {
-        return Err(Refusal::UsageNotPermitted { operation: "sign_hash" });
-    }
-    let algorithm = operation.alg.ok_or(Refusal::Invalid {
-        field: "alg",
-        found: String::new(),
-        expected: "a signature algorithm",
-    })?;
-    let scheme = signature_scheme(&algorithm)?;
-    if scheme != scheme_of_policy(&policy)? {
-        return Err(Refusal::AlgorithmNotPermitted);
-    }
-    let signature = provider.sign_hash(&key.blob, scheme, &operation.hash)?;
-    Ok(SignHashResult { signature })
 }
 
-/// The attributes of a stored signing key.
+/// The attributes of a stored key.
 pub(super) fn attributes(key: &StoredKey) -> Result<KeyAttributes, Refusal> {
     KeyAttributes::decode(key.attributes.as_slice())
         .map_err(|error| StoreError::Damaged { column: "attributes", found: error.to_string() }.into())
+}
+
+/// What a stored key's attributes say. An attesting key has none and is used for nothing that they would allow.
+pub(super) fn description(key: &StoredKey) -> Result<Description, Refusal> {
+    if key.role == KeyRole::Pair(KeyPurpose::Attest) {
+        return Err(Refusal::UsageNotPermitted { operation: "anything but attesting: it is an attesting key" });
+    }
+    Description::of(&attributes(key)?)
 }
 
 /// A name is shown to people and stands in logs and certificates.
@@ -148,6 +173,15 @@ impl Call {
     /// The id of the caller's key of that name.
     pub(super) fn key_id(&self, name: String) -> KeyId {
         KeyId { uid: self.peer.uid, provider: self.provider, name }
+    }
+
+    /// The caller's key pair of that name.
+    pub(super) fn key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
+        let key = self.key(name)?;
+        match key.role {
+            KeyRole::Pair(_) => Ok(key),
+            KeyRole::Public => Err(Refusal::UsageNotPermitted { operation: "this: it is a public key alone" }),
+        }
     }
 
     /// The caller's key of that name.

@@ -23,6 +23,12 @@ pub(super) enum Refusal {
         /// Who the peer is.
         peer: u32,
     },
+    /// The operation is for administrators.
+    #[error("this user has no grant for {:?}", capability.name())]
+    AdminOnly {
+        /// What it would need.
+        capability: Capability,
+    },
     /// The algorithm is not the one that the key was made for.
     #[error("the key was made for another algorithm")]
     AlgorithmNotPermitted,
@@ -34,6 +40,18 @@ pub(super) enum Refusal {
     Busy {
         /// Whose.
         full: Full,
+    },
+    /// The client has no keys.
+    #[error("uid {uid} has no keys")]
+    ClientUnknown {
+        /// The client.
+        uid: u32,
+    },
+    /// The algorithm is one that is no longer allowed.
+    #[error("{what} is no longer allowed")]
+    Deprecated {
+        /// The algorithm.
+        what: &'static str,
     },
     /// The provider took too long.
     #[error("no answer of the provider within {} s", limit.as_secs())]
@@ -87,6 +105,9 @@ pub(super) enum Refusal {
     /// A request that the frame or the routing rules do not allow.
     #[error("{0}")]
     Protocol(Status),
+    /// The signature is not the key's over that digest or message.
+    #[error("the signature is not valid")]
+    SignatureInvalid,
     /// The key store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -103,8 +124,10 @@ impl Refusal {
     pub(super) fn status(&self) -> Status {
         match self {
             Refusal::AuthenticationFalse { .. } => Status::AuthenticationError,
+            Refusal::AdminOnly { .. } => Status::AdminOperation,
             Refusal::BodyMalformed(_) => Status::DeserializingBodyFailed,
             Refusal::Busy { .. } => Status::PsaErrorInsufficientMemory,
+            Refusal::Deprecated { .. } => Status::DeprecatedPrimitive,
             Refusal::Deadline { .. } => Status::PsaErrorCommunicationFailure,
             Refusal::Fault(fault) => fault_status(fault),
             Refusal::AlgorithmNotPermitted | Refusal::GrantMissing { .. } | Refusal::UsageNotPermitted { .. } => {
@@ -112,11 +135,12 @@ impl Refusal {
             }
             Refusal::Invalid { .. } => Status::PsaErrorInvalidArgument,
             Refusal::KeyExists { .. } => Status::PsaErrorAlreadyExists,
-            Refusal::KeyUnknown { .. } => Status::PsaErrorDoesNotExist,
+            Refusal::ClientUnknown { .. } | Refusal::KeyUnknown { .. } => Status::PsaErrorDoesNotExist,
             Refusal::NotAuthenticated => Status::NotAuthenticated,
             Refusal::NotSupported { .. } => Status::PsaErrorNotSupported,
             Refusal::ProviderFailed => Status::PsaErrorHardwareFailure,
             Refusal::Protocol(status) => *status,
+            Refusal::SignatureInvalid => Status::PsaErrorInvalidSignature,
             Refusal::Store(error) if error.is_full() => Status::PsaErrorInsufficientStorage,
             Refusal::Store(StoreError::Damaged { .. }) => Status::PsaErrorDataCorrupt,
             Refusal::Store(_) => Status::PsaErrorStorageFailure,
@@ -128,8 +152,11 @@ impl Refusal {
         match self {
             Refusal::AuthenticationFalse { .. } => "agent.authentication-false",
             Refusal::AlgorithmNotPermitted => "agent.algorithm-not-permitted",
+            Refusal::AdminOnly { .. } => "agent.admin-only",
             Refusal::BodyMalformed(_) => "agent.body-malformed",
             Refusal::Busy { .. } => "agent.busy",
+            Refusal::ClientUnknown { .. } => "agent.client-unknown",
+            Refusal::Deprecated { .. } => "agent.deprecated",
             Refusal::Deadline { .. } => "agent.deadline",
             Refusal::Fault(fault) => fault.code(),
             Refusal::GrantMissing { .. } => "agent.grant-missing",
@@ -140,6 +167,7 @@ impl Refusal {
             Refusal::NotSupported { .. } => "agent.not-supported",
             Refusal::ProviderFailed => "agent.provider-failed",
             Refusal::Protocol(_) => "agent.protocol",
+            Refusal::SignatureInvalid => "agent.signature-invalid",
             Refusal::Store(error) => error.code(),
             Refusal::UsageNotPermitted { .. } => "agent.usage-not-permitted",
         }
@@ -158,6 +186,10 @@ impl Refusal {
             | Refusal::AlgorithmNotPermitted
             | Refusal::BodyMalformed(_)
             | Refusal::Busy { .. }
+            | Refusal::AdminOnly { .. }
+            | Refusal::ClientUnknown { .. }
+            | Refusal::Deprecated { .. }
+            | Refusal::SignatureInvalid
             | Refusal::Deadline { .. }
             | Refusal::KeyExists { .. }
             | Refusal::KeyUnknown { .. }
@@ -190,6 +222,7 @@ fn fault_status(fault: &Fault) -> Status {
         FaultClass::Communication => Status::PsaErrorCommunicationFailure,
         FaultClass::Corruption => Status::PsaErrorCorruptionDetected,
         FaultClass::Storage => Status::PsaErrorStorageFailure,
+        FaultClass::Padding => Status::PsaErrorInvalidPadding,
         FaultClass::Hardware => Status::PsaErrorHardwareFailure,
     }
 }

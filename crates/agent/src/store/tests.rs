@@ -1,14 +1,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
-use super::{DirectoryFault, Insertion, KeyId, Store, StoreError, StoredKey};
+use super::{DirectoryFault, Insertion, KeyId, KeyRole, Store, StoreError, StoredKey};
 use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, StateStore};
 use crate::wire::ProviderId;
 
 fn key(uid: u32, name: &str, blob: &[u8]) -> StoredKey {
     StoredKey {
         id: KeyId { uid, provider: ProviderId::TPM, name: name.to_owned() },
-        purpose: KeyPurpose::Sign,
+        role: KeyRole::Pair(KeyPurpose::Sign),
         attributes: vec![1, 2],
         blob: KeyBlob::from_bytes(blob.to_vec()),
     }

@@ -7,6 +7,7 @@ mod context;
 mod nv;
 mod object;
 mod pcr;
+mod rsa;
 mod session;
 mod signing;
 
@@ -15,6 +16,7 @@ pub use capability::Property;
 pub use nv::{NvIndex, nv_attributes};
 pub use object::{Created, CreationProof, Sealed};
 pub use pcr::PcrValues;
+pub use rsa::DecryptScheme;
 pub use signing::{SignScheme, Ticket};
 
 use super::frame::CommandCode;
@@ -75,6 +77,7 @@ command_codes! {
     IMPORT = 0x156 "TPM2_Import";
     LOAD = 0x157 "TPM2_Load";
     QUOTE = 0x158 "TPM2_Quote";
+    RSA_DECRYPT = 0x159 "TPM2_RSA_Decrypt";
     SIGN = 0x15D "TPM2_Sign";
     UNSEAL = 0x15E "TPM2_Unseal";
     CONTEXT_LOAD = 0x161 "TPM2_ContextLoad";
@@ -88,6 +91,7 @@ command_codes! {
     GET_RANDOM = 0x17B "TPM2_GetRandom";
     HASH = 0x17D "TPM2_Hash";
     PCR_READ = 0x17E "TPM2_PCR_Read";
+    TEST_PARMS = 0x18A "TPM2_TestParms";
     READ_CLOCK = 0x181 "TPM2_ReadClock";
     PCR_EXTEND = 0x182 "TPM2_PCR_Extend";
     CERTIFY_X509 = 0x197 "TPM2_CertifyX509";

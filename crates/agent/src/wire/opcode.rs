@@ -22,16 +22,40 @@ pub enum Opcode {
     PsaDestroyKey,
     /// 0x04: sign a digest.
     PsaSignHash,
+    /// 0x05: verify the signature of a digest.
+    PsaVerifyHash,
+    /// 0x06: bring a public key in.
+    PsaImportKey,
     /// 0x07: a key's public part.
     PsaExportPublicKey,
     /// 0x08: the providers, the default one first, Core last.
     ListProviders,
     /// 0x09: the operations of a provider.
     ListOpcodes,
+    /// 0x0A: encrypt a short message to a key.
+    PsaAsymmetricEncrypt,
+    /// 0x0B: decrypt a short message.
+    PsaAsymmetricDecrypt,
+    /// 0x0D: random octets from the module.
+    PsaGenerateRandom,
     /// 0x0E: the authenticators.
     ListAuthenticators,
+    /// 0x18: sign a message.
+    PsaSignMessage,
+    /// 0x19: verify the signature of a message.
+    PsaVerifyMessage,
     /// 0x1A: the caller's keys, of all providers.
     ListKeys,
+    /// 0x1B: the clients that have keys.
+    ListClients,
+    /// 0x1C: forget a client's keys.
+    DeleteClient,
+    /// 0x1E: Parsec's own attestation of a key: open a credential that is bound to it.
+    ParsecAttestKey,
+    /// 0x1F: what such a credential is made of.
+    PrepareKeyAttestation,
+    /// 0x20: whether the provider does something.
+    CanDoCrypto,
     /// 0x0100: attest a key.
     AttestKey,
     /// 0x0101: attest the platform.
@@ -58,16 +82,28 @@ impl Opcode {
     const LAST_PARSEC: u32 = 0x20;
 
     /// Every operation, in the order of the numbers.
-    pub const ALL: [Opcode; 17] = [
+    pub const ALL: [Opcode; 29] = [
         Opcode::Ping,
         Opcode::PsaGenerateKey,
         Opcode::PsaDestroyKey,
         Opcode::PsaSignHash,
+        Opcode::PsaVerifyHash,
+        Opcode::PsaImportKey,
         Opcode::PsaExportPublicKey,
         Opcode::ListProviders,
         Opcode::ListOpcodes,
+        Opcode::PsaAsymmetricEncrypt,
+        Opcode::PsaAsymmetricDecrypt,
+        Opcode::PsaGenerateRandom,
         Opcode::ListAuthenticators,
+        Opcode::PsaSignMessage,
+        Opcode::PsaVerifyMessage,
         Opcode::ListKeys,
+        Opcode::ListClients,
+        Opcode::DeleteClient,
+        Opcode::ParsecAttestKey,
+        Opcode::PrepareKeyAttestation,
+        Opcode::CanDoCrypto,
         Opcode::AttestKey,
         Opcode::AttestPlatform,
         Opcode::ListMechanisms,
@@ -86,11 +122,23 @@ impl Opcode {
             Opcode::PsaGenerateKey => 0x02,
             Opcode::PsaDestroyKey => 0x03,
             Opcode::PsaSignHash => 0x04,
+            Opcode::PsaVerifyHash => 0x05,
+            Opcode::PsaImportKey => 0x06,
             Opcode::PsaExportPublicKey => 0x07,
             Opcode::ListProviders => 0x08,
             Opcode::ListOpcodes => 0x09,
+            Opcode::PsaAsymmetricEncrypt => 0x0A,
+            Opcode::PsaAsymmetricDecrypt => 0x0B,
+            Opcode::PsaGenerateRandom => 0x0D,
             Opcode::ListAuthenticators => 0x0E,
+            Opcode::PsaSignMessage => 0x18,
+            Opcode::PsaVerifyMessage => 0x19,
             Opcode::ListKeys => 0x1A,
+            Opcode::ListClients => 0x1B,
+            Opcode::DeleteClient => 0x1C,
+            Opcode::ParsecAttestKey => 0x1E,
+            Opcode::PrepareKeyAttestation => 0x1F,
+            Opcode::CanDoCrypto => 0x20,
             Opcode::AttestKey => 0x0100,
             Opcode::AttestPlatform => 0x0101,
             Opcode::ListMechanisms => 0x0102,
@@ -124,11 +172,23 @@ impl Opcode {
             | Opcode::ListProviders
             | Opcode::ListOpcodes
             | Opcode::ListAuthenticators
-            | Opcode::ListKeys => Route::Core,
+            | Opcode::ListKeys
+            | Opcode::ListClients
+            | Opcode::DeleteClient => Route::Core,
             Opcode::PsaGenerateKey
             | Opcode::PsaDestroyKey
             | Opcode::PsaSignHash
+            | Opcode::PsaVerifyHash
+            | Opcode::PsaImportKey
             | Opcode::PsaExportPublicKey
+            | Opcode::PsaAsymmetricEncrypt
+            | Opcode::PsaAsymmetricDecrypt
+            | Opcode::PsaGenerateRandom
+            | Opcode::PsaSignMessage
+            | Opcode::PsaVerifyMessage
+            | Opcode::ParsecAttestKey
+            | Opcode::PrepareKeyAttestation
+            | Opcode::CanDoCrypto
             | Opcode::AttestKey
             | Opcode::AttestPlatform
             | Opcode::ListMechanisms
@@ -150,10 +210,22 @@ impl Opcode {
             | Opcode::ListAuthenticators
             | Opcode::ListMechanisms => false,
             Opcode::ListKeys
+            | Opcode::ListClients
+            | Opcode::DeleteClient
             | Opcode::PsaGenerateKey
             | Opcode::PsaDestroyKey
             | Opcode::PsaSignHash
+            | Opcode::PsaVerifyHash
+            | Opcode::PsaImportKey
             | Opcode::PsaExportPublicKey
+            | Opcode::PsaAsymmetricEncrypt
+            | Opcode::PsaAsymmetricDecrypt
+            | Opcode::PsaGenerateRandom
+            | Opcode::PsaSignMessage
+            | Opcode::PsaVerifyMessage
+            | Opcode::ParsecAttestKey
+            | Opcode::PrepareKeyAttestation
+            | Opcode::CanDoCrypto
             | Opcode::AttestKey
             | Opcode::AttestPlatform
             | Opcode::ListAttestingKeys
@@ -182,8 +254,9 @@ mod tests {
             assert_eq!(Opcode::from_number(opcode.number()), Ok(opcode));
         }
         assert_eq!(Opcode::from_number(0), Err(Status::OpcodeDoesNotExist));
-        assert_eq!(Opcode::from_number(0x06), Err(Status::PsaErrorNotSupported));
-        assert_eq!(Opcode::from_number(0x20), Err(Status::PsaErrorNotSupported));
+        for absent in [0x0C, 0x0F, 0x17, 0x1D] {
+            assert_eq!(Opcode::from_number(absent), Err(Status::PsaErrorNotSupported));
+        }
         assert_eq!(Opcode::from_number(0x21), Err(Status::OpcodeDoesNotExist));
         assert_eq!(Opcode::from_number(0x0108), Err(Status::OpcodeDoesNotExist));
     }

@@ -5,10 +5,14 @@ use thiserror::Error;
 
 use super::Opcode;
 use super::message::{
-    ActivateCredentialOperation, AttestKeyOperation, AttestPlatformOperation, CreateAttestingKeyOperation,
+    ActivateCredentialOperation, AsymmetricDecryptOperation, AsymmetricEncryptOperation, AttestKeyOperation,
+    AttestPlatformOperation, CanDoCryptoOperation, CreateAttestingKeyOperation, DeleteClientOperation,
     DescribeEndorsementOperation, DestroyKeyOperation, ExportPublicKeyOperation, GenerateKeyOperation,
-    InstallCertificatesOperation, ListAttestingKeysOperation, ListAuthenticatorsOperation, ListKeysOperation,
-    ListMechanismsOperation, ListOpcodesOperation, ListProvidersOperation, PingOperation, SignHashOperation,
+    GenerateRandomOperation, ImportKeyOperation, InstallCertificatesOperation, ListAttestingKeysOperation,
+    ListAuthenticatorsOperation, ListClientsOperation, ListKeysOperation, ListMechanismsOperation,
+    ListOpcodesOperation, ListProvidersOperation, ParsecAttestKeyOperation, PingOperation,
+    PrepareKeyAttestationOperation, SignHashOperation, SignMessageOperation, VerifyHashOperation,
+    VerifyMessageOperation,
 };
 use super::shape::{self, Irregular, Shape};
 
@@ -57,6 +61,10 @@ pub enum CoreOperation {
     ListAuthenticators,
     /// The caller's keys.
     ListKeys,
+    /// The clients that have keys.
+    ListClients,
+    /// Forget a client's keys.
+    DeleteClient(DeleteClientOperation),
 }
 
 /// What a provider does.
@@ -66,10 +74,30 @@ pub enum ProviderOperation {
     GenerateKey(GenerateKeyOperation),
     /// Forget a key.
     DestroyKey(DestroyKeyOperation),
-    /// Sign a digest.
-    SignHash(SignHashOperation),
+    /// Bring a public key in.
+    ImportKey(ImportKeyOperation),
     /// A key's public part.
     ExportPublicKey(ExportPublicKeyOperation),
+    /// Sign a digest.
+    SignHash(SignHashOperation),
+    /// Verify the signature of a digest.
+    VerifyHash(VerifyHashOperation),
+    /// Sign a message.
+    SignMessage(SignMessageOperation),
+    /// Verify the signature of a message.
+    VerifyMessage(VerifyMessageOperation),
+    /// Encrypt a short message.
+    AsymmetricEncrypt(AsymmetricEncryptOperation),
+    /// Decrypt a short message.
+    AsymmetricDecrypt(AsymmetricDecryptOperation),
+    /// Random octets.
+    GenerateRandom(GenerateRandomOperation),
+    /// Whether the provider does something.
+    CanDoCrypto(CanDoCryptoOperation),
+    /// What a credential for a key is made of.
+    PrepareKeyAttestation(PrepareKeyAttestationOperation),
+    /// Open a credential that is bound to a key.
+    ParsecAttestKey(ParsecAttestKeyOperation),
     /// Attest a key.
     AttestKey(AttestKeyOperation),
     /// Attest the platform.
@@ -106,10 +134,22 @@ impl Operation {
                 core(body, |ListAuthenticatorsOperation {}| CoreOperation::ListAuthenticators)
             }
             Opcode::ListKeys => core(body, |ListKeysOperation {}| CoreOperation::ListKeys),
+            Opcode::ListClients => core(body, |ListClientsOperation {}| CoreOperation::ListClients),
+            Opcode::DeleteClient => core(body, CoreOperation::DeleteClient),
             Opcode::PsaGenerateKey => provider(body, ProviderOperation::GenerateKey),
             Opcode::PsaDestroyKey => provider(body, ProviderOperation::DestroyKey),
-            Opcode::PsaSignHash => provider(body, ProviderOperation::SignHash),
+            Opcode::PsaImportKey => provider(body, ProviderOperation::ImportKey),
             Opcode::PsaExportPublicKey => provider(body, ProviderOperation::ExportPublicKey),
+            Opcode::PsaSignHash => provider(body, ProviderOperation::SignHash),
+            Opcode::PsaVerifyHash => provider(body, ProviderOperation::VerifyHash),
+            Opcode::PsaSignMessage => provider(body, ProviderOperation::SignMessage),
+            Opcode::PsaVerifyMessage => provider(body, ProviderOperation::VerifyMessage),
+            Opcode::PsaAsymmetricEncrypt => provider(body, ProviderOperation::AsymmetricEncrypt),
+            Opcode::PsaAsymmetricDecrypt => provider(body, ProviderOperation::AsymmetricDecrypt),
+            Opcode::PsaGenerateRandom => provider(body, ProviderOperation::GenerateRandom),
+            Opcode::CanDoCrypto => provider(body, ProviderOperation::CanDoCrypto),
+            Opcode::PrepareKeyAttestation => provider(body, ProviderOperation::PrepareKeyAttestation),
+            Opcode::ParsecAttestKey => provider(body, ProviderOperation::ParsecAttestKey),
             Opcode::AttestKey => provider(body, ProviderOperation::AttestKey),
             Opcode::AttestPlatform => provider(body, ProviderOperation::AttestPlatform),
             Opcode::ListMechanisms => provider(body, |ListMechanismsOperation {}| ProviderOperation::ListMechanisms),
@@ -150,10 +190,22 @@ const fn shape_of(opcode: Opcode) -> Shape {
         | Opcode::ListOpcodes
         | Opcode::ListAuthenticators
         | Opcode::ListKeys
+        | Opcode::ListClients
+        | Opcode::DeleteClient
         | Opcode::PsaGenerateKey
         | Opcode::PsaDestroyKey
-        | Opcode::PsaSignHash
+        | Opcode::PsaImportKey
         | Opcode::PsaExportPublicKey
+        | Opcode::PsaSignHash
+        | Opcode::PsaVerifyHash
+        | Opcode::PsaSignMessage
+        | Opcode::PsaVerifyMessage
+        | Opcode::PsaAsymmetricEncrypt
+        | Opcode::PsaAsymmetricDecrypt
+        | Opcode::PsaGenerateRandom
+        | Opcode::CanDoCrypto
+        | Opcode::PrepareKeyAttestation
+        | Opcode::ParsecAttestKey
         | Opcode::ListMechanisms
         | Opcode::ListAttestingKeys
         | Opcode::DescribeEndorsement

@@ -85,9 +85,9 @@ pub enum Status {
     PsaErrorHardwareFailure,
     /// 1148: not enough entropy.
     PsaErrorInsufficientEntropy,
-    /// 1149: a signature, or a credential, is not valid.
+    /// 1149: a signature is not valid.
     PsaErrorInvalidSignature,
-    /// 1150: padding is not valid.
+    /// 1150: a message was not encrypted to this key by this algorithm.
     PsaErrorInvalidPadding,
     /// 1151: something was tampered with.
     PsaErrorCorruptionDetected,
@@ -239,17 +239,17 @@ impl Status {
             | Status::PsaErrorCorruptionDetected
             | Status::PsaErrorDataCorrupt
             | Status::PsaErrorDataInvalid => "look at the agent's log and at its state directory",
-            Status::PsaErrorInvalidSignature => "start the exchange again with a fresh challenge",
+            Status::PsaErrorInvalidSignature => "check that key, message and signature belong together",
+            Status::PsaErrorInvalidPadding => "encrypt the message anew, to the key's public half",
+            Status::DeprecatedPrimitive => "use SHA-256 or better",
             Status::SerializingBodyFailed
-            | Status::DeprecatedPrimitive
             | Status::PsaErrorGenericError
             | Status::PsaErrorInvalidHandle
             | Status::PsaErrorBadState
             | Status::PsaErrorBufferTooSmall
             | Status::PsaErrorInsufficientData
             | Status::PsaErrorHardwareFailure
-            | Status::PsaErrorInsufficientEntropy
-            | Status::PsaErrorInvalidPadding => "look at the agent's log",
+            | Status::PsaErrorInsufficientEntropy => "look at the agent's log",
             Status::PsaErrorInvalidArgument => "check the request's parameters",
         }
     }

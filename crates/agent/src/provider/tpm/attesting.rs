@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CHAIN_LENGTH, TPM_STRUCTURE_OCTETS};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
-use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES, signing_key};
+use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{ObjectAttributes, TpmtPublic};
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 use vouchsafe_evidence::{Malformed, Reason};
@@ -155,8 +155,8 @@ fn create(
     let salt = random()?;
     let auth = root.auth(&salt);
     let unique: [u8; UNIQUE_OCTETS] = random()?;
-    let template =
-        |attributes| signing_key(kind::signing_key(kind), attributes, Some(kind::attesting_hash(kind)), &unique);
+    let hash = kind::attesting_hash(kind)?;
+    let template = |attributes| kind::template(kind, attributes, Some(hash), &unique);
     let mut chosen = template(if has_certify_x509 { AK_ATTRIBUTES } else { PLAIN_AK_ATTRIBUTES });
     let made = match tpm.create_primary(Hierarchy::Endorsement, &chosen, &auth) {
         Err(Fault::Tpm { code, .. }) if has_certify_x509 && refuses_attributes(code) => {

@@ -16,7 +16,7 @@ const PRODUCTION: &str = "key blob";
 /// A key under the storage root key, with the circumstances of its creation.
 ///
 /// ```text
-/// version u8 (1) | purpose u8 (1 sign, 2 attest) | TPM2B Name of the parent | salt 32 octets
+/// version u8 (1) | purpose u8 (1 sign, 2 attest, 3 decrypt) | TPM2B Name of the parent | salt 32 octets
 /// | TPM2B public | TPM2B private | TPM2B creation data | TPM2B creation hash | TPMT_TK_CREATION
 /// ```
 pub(super) struct Blob {
@@ -53,6 +53,7 @@ impl Blob {
         let purpose = match r.u8()? {
             1 => KeyPurpose::Sign,
             2 => KeyPurpose::Attest,
+            3 => KeyPurpose::Decrypt,
             other => return Err(Malformed::new(PRODUCTION, 1, Reason::BadValue(other.into()))),
         };
         let blob = Self {
@@ -76,6 +77,7 @@ const fn purpose_id(purpose: KeyPurpose) -> u8 {
     match purpose {
         KeyPurpose::Sign => 1,
         KeyPurpose::Attest => 2,
+        KeyPurpose::Decrypt => 3,
     }
 }
 
@@ -104,7 +106,7 @@ mod tests {
             assert!(Blob::parse(&KeyBlob::from_bytes(whole[..len].to_vec())).is_err(), "{len} octets");
         }
         assert!(Blob::parse(&KeyBlob::from_bytes([whole.clone(), vec![0]].concat())).is_err());
-        for (position, value) in [(0, 2), (1, 0), (1, 3)] {
+        for (position, value) in [(0, 2), (1, 0), (1, 4)] {
             let mut other = whole.clone();
             other[position] = value;
             assert!(Blob::parse(&KeyBlob::from_bytes(other)).is_err());

@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use super::TpmProvider;
 use super::attesting::AttestationKey;
 use super::root::free_handle;
-use crate::provider::{Activation, Endorsement, Fault};
-use crate::tpm::{AuthValue, Hierarchy, Object, ResponseCode, Tpm};
+use super::blob::Blob;
+use crate::provider::{ActivatedKey, Activation, ActivationParameters, Endorsement, Fault, KeyBlob};
+use crate::tpm::{AuthValue, Hierarchy, Object, ResponseCode, Tpm, der};
 
 /// NV indices of the endorsement hierarchy's certificates, templates and nonces.
 const FIRST_INDEX: u32 = 0x01C0_0000;
@@ -78,6 +79,21 @@ impl EndorsementKeys {
             attesting_key: attesting_key.name.clone(),
             public: attesting_key.public.as_bytes().to_vec(),
             name: attesting_key.object.name().to_vec(),
+        })
+    }
+}
+
+impl EndorsementKeys {
+    /// What a credential for a key of a user is made of.
+    pub(super) fn activation_parameters(&self, key: &KeyBlob) -> Result<ActivationParameters, Fault> {
+        let missing = Fault::Missing { what: "endorsement key of RSA 2048 with a certificate" };
+        let endorsement = self.keys.iter().find(|key| key.template == EkTemplate::L1).ok_or(missing)?;
+        let blob = Blob::parse(key)?;
+        let name = blob.public.name().ok_or(Fault::PurposeMismatch)?;
+        Ok(ActivationParameters {
+            name: name.as_bytes().to_vec(),
+            public: blob.public.as_bytes().to_vec(),
+            endorsement_key: der::subject_public_key(&endorsement.public).ok_or(Fault::PurposeMismatch)?,
         })
     }
 }
@@ -227,7 +243,10 @@ fn split_certificates(all: &[u8]) -> Vec<Vec<u8>> {
 
 impl TpmProvider {
     pub(super) fn activate_once(&mut self, activation: Activation<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        let attesting = self.attesting_key(activation.attesting_key)?.object.clone();
+        let activated = match activation.key {
+            ActivatedKey::Attesting(name) => self.attesting_key(name)?.object.clone(),
+            ActivatedKey::Own(key) => self.load_key(key, None)?.object,
+        };
         let (Some(credential), Some(secret)) = (only_tpm2b(activation.credential), only_tpm2b(activation.secret))
         else {
             return Err(Fault::ActivationRefused);
@@ -236,7 +255,7 @@ impl TpmProvider {
             return Err(Fault::ActivationRefused);
         };
         for key in self.prepared.endorsement.keys.iter().filter(|key| fits(key, &id_object, secret)) {
-            match open_credential(&mut self.tpm, key, &attesting, credential, secret) {
+            match open_credential(&mut self.tpm, key, &activated, credential, secret) {
                 Ok(opened) => return Ok(opened),
                 // Any code may come of a credential that is not for these keys, TPM_RC_FAILURE among them (A25): it says
                 // nothing about the TPM.
@@ -251,17 +270,17 @@ impl TpmProvider {
 fn open_credential(
     tpm: &mut Tpm,
     key: &EndorsementKey,
-    attesting: &Object,
+    activated: &Object,
     credential: &[u8],
     secret: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
     if !key.template.needs_policy() {
-        return tpm.activate_credential(attesting, &key.object, None, credential, secret);
+        return tpm.activate_credential(activated, &key.object, None, credential, secret);
     }
     let mut session = tpm.start_policy_session()?;
     let opened = tpm
         .policy_secret_endorsement(&session)
-        .and_then(|()| tpm.activate_credential(attesting, &key.object, Some(&mut session), credential, secret));
+        .and_then(|()| tpm.activate_credential(activated, &key.object, Some(&mut session), credential, secret));
     if tpm.is_ready() {
         tpm.end_session(&session)?;
     }

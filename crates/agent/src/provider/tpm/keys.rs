@@ -1,16 +1,20 @@
 //! Keys of users: made under the storage root key, loaded when used.
 
-use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES, USER_KEY_ATTRIBUTES, signing_key};
+use vouchsafe_evidence::limits::TPM_STRUCTURE_OCTETS;
+use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES, USER_KEY_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{Curve, PublicParameters, TpmtPublic, TpmtSignature};
 
 use super::TpmProvider;
 use super::blob::Blob;
 use super::kind;
 use super::loaded::{LoadedKey, Tag};
-use crate::provider::{Fault, KeyBlob, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
-use crate::tpm::Ticket;
-use crate::tpm::der;
+use crate::provider::{EncryptionScheme, Fault, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
+use crate::tpm::{Blamed, ResponseCode, Ticket, der};
 use crate::tpm::kdf::random;
+use zeroize::Zeroizing;
+
+/// Attributes of a user's decryption key: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, decrypt.
+const DECRYPTION_KEY_ATTRIBUTES: u32 = 0x0002_0472;
 
 const UNKNOWN_KIND: Fault = Fault::Missing { what: "such kind of key" };
 
@@ -31,11 +35,16 @@ impl TpmProvider {
         let (attributes, fixed) = match spec.purpose {
             KeyPurpose::Sign => (USER_KEY_ATTRIBUTES, None),
             KeyPurpose::Attest if self.prepared.has_certify_x509 => {
-                (AK_ATTRIBUTES, Some(kind::attesting_hash(spec.kind)))
+                (AK_ATTRIBUTES, Some(kind::attesting_hash(spec.kind)?))
             }
-            KeyPurpose::Attest => (PLAIN_AK_ATTRIBUTES, Some(kind::attesting_hash(spec.kind))),
+            KeyPurpose::Attest => (PLAIN_AK_ATTRIBUTES, Some(kind::attesting_hash(spec.kind)?)),
+            KeyPurpose::Decrypt if spec.kind.is_rsa() => (DECRYPTION_KEY_ATTRIBUTES, None),
+            KeyPurpose::Decrypt => return Err(Fault::Missing { what: "decryption with keys of this kind" }),
         };
-        let template = signing_key(kind::signing_key(spec.kind), attributes, fixed, &[]);
+        if !self.makes_kind(spec.kind)? {
+            return Err(UNKNOWN_KIND);
+        }
+        let template = kind::template(spec.kind, attributes, fixed, &[]);
         let parent = self.prepared.root.key();
         let created = self.tpm.create(parent, &template, &auth)?;
         let blob = Blob {
@@ -80,6 +89,37 @@ impl TpmProvider {
         Ok(loaded)
     }
 
+    /// Whether the TPM makes keys of this kind. It is asked once for each kind.
+    pub(super) fn makes_kind(&mut self, kind: KeyKind) -> Result<bool, Fault> {
+        if let Some((_, makes)) = self.kinds.iter().find(|(known, _)| *known == kind) {
+            return Ok(*makes);
+        }
+        let makes = self.tpm.test_parameters(&kind::template(kind, USER_KEY_ATTRIBUTES, None, &[]))?;
+        self.kinds.push((kind, makes));
+        Ok(makes)
+    }
+
+    pub(super) fn decrypt_message(
+        &mut self,
+        key: &KeyBlob,
+        scheme: EncryptionScheme,
+        ciphertext: &[u8],
+        label: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        // Part 1, "RSAES_OAEP": the label ends with a zero octet, which is part of it.
+        if label.last().is_some_and(|last| *last != 0) {
+            return Err(Fault::Missing { what: "OAEP with a label that does not end with a zero octet" });
+        }
+        if ciphertext.is_empty() || ciphertext.len() > TPM_STRUCTURE_OCTETS {
+            return Err(Fault::CiphertextInvalid);
+        }
+        let key = self.load_key(key, Some(KeyPurpose::Decrypt))?;
+        match self.tpm.rsa_decrypt(&key.object, ciphertext, kind::decrypt_scheme(scheme), label) {
+            Err(Fault::Tpm { code, .. }) if refuses_message(code) => Err(Fault::CiphertextInvalid),
+            other => other,
+        }
+    }
+
     pub(super) fn sign_digest(
         &mut self,
         key: &KeyBlob,
@@ -104,6 +144,12 @@ impl TpmProvider {
 
 fn fits(found: KeyPurpose, expected: Option<KeyPurpose>) -> Result<(), Fault> {
     if expected.is_none_or(|expected| expected == found) { Ok(()) } else { Err(Fault::PurposeMismatch) }
+}
+
+/// TPM_RC_VALUE, TPM_RC_SIZE or TPM_RC_BINDING of the message, or of nothing in particular: how TPMs say that a message was
+/// not encrypted to the key.
+const fn refuses_message(code: ResponseCode) -> bool {
+    matches!(code.format_one(), Some((0x04 | 0x15 | 0x25, Blamed::Parameter(0 | 1) | Blamed::Handle(0))))
 }
 
 /// The signature without TPM wrapping: r and s side by side as wide as the field, or an RSA signature as wide as the modulus.

@@ -1,25 +1,44 @@
 //! Words of the provider in words of the TPM.
 
-use vouchsafe_evidence::tpm::template::SigningKey;
-use vouchsafe_evidence::tpm::{Curve, HashAlg, PublicParameters, TpmtPublic};
+use vouchsafe_evidence::tpm::{
+    Curve, EccScheme, HashAlg, ObjectAttributes, PublicParameters, RsaScheme, Symmetric, TpmtPublic,
+};
 
-use crate::provider::{Hash, KeyKind, SignatureScheme};
-use crate::tpm::SignScheme;
+use crate::provider::{EncryptionScheme, Fault, Hash, KeyKind, SignatureScheme};
+use crate::tpm::{DecryptScheme, SignScheme};
 
-pub(super) const fn signing_key(kind: KeyKind) -> SigningKey {
-    match kind {
-        KeyKind::EcP256 => SigningKey::EccP256,
-        KeyKind::EcP384 => SigningKey::EccP384,
-        KeyKind::Rsa2048 => SigningKey::Rsa2048,
-        KeyKind::Rsa3072 => SigningKey::Rsa3072,
-    }
+/// The public area of a key to be made: with a fixed signing scheme (`Some`, attesting keys) or one that is chosen at each
+/// use. `unique` seeds a primary's derivation.
+pub(super) fn template(kind: KeyKind, attributes: u32, fixed: Option<HashAlg>, unique: &[u8]) -> TpmtPublic {
+    let rsa = || PublicParameters::Rsa {
+        symmetric: Symmetric::Null,
+        scheme: fixed.map_or(RsaScheme::Null, RsaScheme::Rsassa),
+        key_bits: kind.bits(),
+        exponent: 0,
+        modulus: unique.to_vec(),
+    };
+    let ecc = |curve| PublicParameters::Ecc {
+        symmetric: Symmetric::Null,
+        scheme: fixed.map_or(EccScheme::Null, EccScheme::Ecdsa),
+        curve,
+        x: unique.to_vec(),
+        y: Vec::new(),
+    };
+    let (parameters, name_alg) = match kind {
+        KeyKind::EcP256 => (ecc(Curve::P256), HashAlg::Sha256),
+        KeyKind::EcP384 => (ecc(Curve::P384), HashAlg::Sha384),
+        KeyKind::EcP521 => (ecc(Curve::P521), HashAlg::Sha512),
+        KeyKind::Rsa1024 | KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => (rsa(), HashAlg::Sha256),
+    };
+    TpmtPublic::build(Some(name_alg), ObjectAttributes::from_bits(attributes), &[], parameters)
 }
 
-/// The hash that an attesting key of this kind is bound to.
-pub(super) const fn attesting_hash(kind: KeyKind) -> HashAlg {
+/// The hash that an attesting key of this kind is bound to; `None` for kinds that do not attest.
+pub(super) const fn attesting_hash(kind: KeyKind) -> Result<HashAlg, Fault> {
     match kind {
-        KeyKind::EcP384 => HashAlg::Sha384,
-        KeyKind::EcP256 | KeyKind::Rsa2048 | KeyKind::Rsa3072 => HashAlg::Sha256,
+        KeyKind::EcP384 => Ok(HashAlg::Sha384),
+        KeyKind::EcP256 | KeyKind::Rsa2048 | KeyKind::Rsa3072 => Ok(HashAlg::Sha256),
+        KeyKind::EcP521 | KeyKind::Rsa1024 | KeyKind::Rsa4096 => Err(Fault::Missing { what: "attesting key of this kind" }),
     }
 }
 
@@ -33,16 +52,21 @@ pub(super) const fn hash_alg(hash: Hash) -> HashAlg {
 
 /// The TPM's scheme, or `None` if keys of this kind have no such scheme.
 pub(super) const fn sign_scheme(kind: KeyKind, scheme: SignatureScheme) -> Option<SignScheme> {
-    match (kind, scheme) {
-        (KeyKind::EcP256 | KeyKind::EcP384, SignatureScheme::Ecdsa(hash)) => Some(SignScheme::Ecdsa(hash_alg(hash))),
-        (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPkcs1v15(hash)) => {
-            Some(SignScheme::Rsassa(hash_alg(hash)))
-        }
-        (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::RsaPss(hash)) => {
-            Some(SignScheme::Rsapss(hash_alg(hash)))
-        }
-        (KeyKind::EcP256 | KeyKind::EcP384, SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_))
-        | (KeyKind::Rsa2048 | KeyKind::Rsa3072, SignatureScheme::Ecdsa(_)) => None,
+    if !scheme.fits(kind) {
+        return None;
+    }
+    Some(match scheme {
+        SignatureScheme::Ecdsa(hash) => SignScheme::Ecdsa(hash_alg(hash)),
+        SignatureScheme::RsaPkcs1v15(hash) => SignScheme::Rsassa(hash_alg(hash)),
+        SignatureScheme::RsaPss(hash) => SignScheme::Rsapss(hash_alg(hash)),
+    })
+}
+
+/// The TPM's scheme of decryption.
+pub(super) const fn decrypt_scheme(scheme: EncryptionScheme) -> DecryptScheme {
+    match scheme {
+        EncryptionScheme::RsaPkcs1v15 => DecryptScheme::Rsaes,
+        EncryptionScheme::RsaOaep(hash) => DecryptScheme::Oaep(hash_alg(hash)),
     }
 }
 
@@ -51,11 +75,10 @@ pub(super) fn kind_of(public: &TpmtPublic) -> Option<KeyKind> {
     match public.parameters() {
         PublicParameters::Ecc { curve: Curve::P256, .. } => Some(KeyKind::EcP256),
         PublicParameters::Ecc { curve: Curve::P384, .. } => Some(KeyKind::EcP384),
-        PublicParameters::Rsa { key_bits: 2048, .. } => Some(KeyKind::Rsa2048),
-        PublicParameters::Rsa { key_bits: 3072, .. } => Some(KeyKind::Rsa3072),
-        PublicParameters::Ecc { curve: Curve::P521, .. }
-        | PublicParameters::Rsa { .. }
-        | PublicParameters::KeyedHash { .. }
-        | PublicParameters::SymCipher { .. } => None,
+        PublicParameters::Ecc { curve: Curve::P521, .. } => Some(KeyKind::EcP521),
+        PublicParameters::Rsa { key_bits, .. } => {
+            KeyKind::ALL.into_iter().find(|kind| kind.is_rsa() && kind.bits() == *key_bits)
+        }
+        PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => None,
     }
 }

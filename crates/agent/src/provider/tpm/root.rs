@@ -168,7 +168,7 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
 mod tests {
     use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
     use crate::provider::{Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec};
-    use crate::store::{Insertion, KeyId, Store, StoredKey};
+    use crate::store::{Insertion, KeyId, KeyRole, Store, StoredKey};
     use crate::swtpm::{Options, Swtpm};
     use crate::wire::ProviderId;
 
@@ -192,7 +192,7 @@ mod tests {
         let key = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign }).unwrap();
         provider.attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[1; 16]).unwrap();
         let id = KeyId { uid: 1, provider: ProviderId::TPM, name: "k".to_owned() };
-        let stored = StoredKey { id, purpose: KeyPurpose::Sign, attributes: Vec::new(), blob: key.clone() };
+        let stored = StoredKey { id, role: KeyRole::Pair(KeyPurpose::Sign), attributes: Vec::new(), blob: key.clone() };
         assert_eq!(store.insert_key(&stored, 1).unwrap(), Insertion::Stored);
         let salt = Blob::parse(&key).unwrap().salt;
         let octets = everything_in(folder.path());

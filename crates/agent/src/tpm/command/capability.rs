@@ -2,8 +2,9 @@
 
 use vouchsafe_evidence::Reason;
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
+use vouchsafe_evidence::tpm::{PublicParameters, TpmtPublic, alg};
 
-use super::{CERTIFY_X509, GET_CAPABILITY};
+use super::{CERTIFY_X509, GET_CAPABILITY, TEST_PARMS};
 use crate::provider::Fault;
 use crate::tpm::Tpm;
 use crate::tpm::frame::{CommandCode, Request};
@@ -55,6 +56,29 @@ struct Page {
 }
 
 impl Tpm {
+    /// TPM2_TestParms: whether the TPM makes asymmetric keys of this size or curve without a scheme of their own.
+    ///
+    /// # Errors
+    /// [`Fault`] of the connection, or of a TPM that answers nothing of use.
+    pub fn test_parameters(&mut self, template: &TpmtPublic) -> Result<bool, Fault> {
+        let mut w = Writer::new();
+        match template.parameters() {
+            PublicParameters::Rsa { key_bits, exponent, .. } => {
+                w.u16(alg::RSA).u16(alg::NULL).u16(alg::NULL).u16(*key_bits).u32(*exponent)
+            }
+            // symmetric, scheme, curve, kdf.
+            PublicParameters::Ecc { curve, .. } => {
+                w.u16(alg::ECC).u16(alg::NULL).u16(alg::NULL).u16(curve.id()).u16(alg::NULL)
+            }
+            PublicParameters::KeyedHash { .. } | PublicParameters::SymCipher { .. } => return Ok(false),
+        };
+        match self.execute(Request::new(TEST_PARMS, w.into_bytes())) {
+            Ok(_) => Ok(true),
+            Err(Fault::Tpm { code, .. }) if code.format_one().is_some() && !code.is_stale_handle() => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn capability(&mut self, capability: u32, property: u32, count: u32, guarded: bool) -> Result<Page, Fault> {
         let mut w = Writer::new();
         w.u32(capability).u32(property).u32(count);

@@ -19,6 +19,24 @@ pub struct GenerateKeyOperation {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct GenerateKeyResult {}
 
+/// PsaImportKey.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ImportKeyOperation {
+    /// The new key's name.
+    #[prost(string, tag = "1")]
+    pub key_name: String,
+    /// What it is. Bits may be zero: then the data says.
+    #[prost(message, optional, tag = "2")]
+    pub attributes: Option<KeyAttributes>,
+    /// The key, in the format of [`ExportPublicKeyResult`].
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: Vec<u8>,
+}
+
+/// The key is stored.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ImportKeyResult {}
+
 /// PsaDestroyKey.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct DestroyKeyOperation {

@@ -10,6 +10,14 @@ pub mod ecc_family {
 
 /// Numbers of Parsec's `Hash`.
 pub mod hash {
+    /// MD2.
+    pub const MD2: i32 = 1;
+    /// MD4.
+    pub const MD4: i32 = 2;
+    /// MD5.
+    pub const MD5: i32 = 3;
+    /// SHA-1.
+    pub const SHA_1: i32 = 5;
     /// SHA-256.
     pub const SHA_256: i32 = 7;
     /// SHA-384.
@@ -36,19 +44,37 @@ pub struct KeyAttributes {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct KeyType {
     /// One of the types; absent where the client named one that this service does not make.
-    #[prost(oneof = "KeyTypeVariant", tags = "10, 11")]
+    #[prost(oneof = "KeyTypeVariant", tags = "9, 10, 11, 12")]
     pub variant: Option<KeyTypeVariant>,
 }
 
 /// The key types of this service.
 #[derive(Clone, PartialEq, Eq, Oneof)]
 pub enum KeyTypeVariant {
+    /// The public half of an RSA key.
+    #[prost(message, tag = "9")]
+    RsaPublicKey(RsaPublicKey),
     /// RSA.
     #[prost(message, tag = "10")]
     RsaKeyPair(RsaKeyPair),
     /// Elliptic curves.
     #[prost(message, tag = "11")]
     EccKeyPair(EccKeyPair),
+    /// The public half of a key on an elliptic curve.
+    #[prost(message, tag = "12")]
+    EccPublicKey(EccPublicKey),
+}
+
+/// The public half of an RSA key.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RsaPublicKey {}
+
+/// The public half of a key on an elliptic curve.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct EccPublicKey {
+    /// The family, of [`ecc_family`]; together with the bits it names the curve.
+    #[prost(int32, tag = "1")]
+    pub curve_family: i32,
 }
 
 /// An RSA key pair.
@@ -113,7 +139,7 @@ pub struct UsageFlags {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Algorithm {
     /// One of the kinds; absent where the client named one that this service does not do.
-    #[prost(oneof = "AlgorithmVariant", tags = "6")]
+    #[prost(oneof = "AlgorithmVariant", tags = "6, 7")]
     pub variant: Option<AlgorithmVariant>,
 }
 
@@ -123,6 +149,40 @@ pub enum AlgorithmVariant {
     /// Signatures.
     #[prost(message, tag = "6")]
     AsymmetricSignature(AsymmetricSignature),
+    /// Encryption of short messages.
+    #[prost(message, tag = "7")]
+    AsymmetricEncryption(AsymmetricEncryption),
+}
+
+/// An algorithm of asymmetric encryption.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AsymmetricEncryption {
+    /// One of the algorithms; absent where the client named one that this service does not do.
+    #[prost(oneof = "AsymmetricEncryptionVariant", tags = "1, 2")]
+    pub variant: Option<AsymmetricEncryptionVariant>,
+}
+
+/// The algorithms of asymmetric encryption.
+#[derive(Clone, PartialEq, Eq, Oneof)]
+pub enum AsymmetricEncryptionVariant {
+    /// RSAES-PKCS1-v1_5.
+    #[prost(message, tag = "1")]
+    RsaPkcs1v15Crypt(RsaPkcs1v15Crypt),
+    /// RSAES-OAEP.
+    #[prost(message, tag = "2")]
+    RsaOaep(RsaOaep),
+}
+
+/// RSAES-PKCS1-v1_5 has no parameters.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RsaPkcs1v15Crypt {}
+
+/// The parameters of RSAES-OAEP.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RsaOaep {
+    /// The number in [`hash`] of the hash, for MGF1 too.
+    #[prost(int32, tag = "1")]
+    pub hash_alg: i32,
 }
 
 /// A signature algorithm.

@@ -1,0 +1,186 @@
+//! Keys as providers and their callers speak of them: kinds, purposes, algorithms, blobs, public halves.
+
+/// Key types that a provider makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// ECDSA on NIST P-256.
+    EcP256,
+    /// ECDSA on NIST P-384.
+    EcP384,
+    /// ECDSA on NIST P-521.
+    EcP521,
+    /// RSA with a modulus of 1024 bits, public exponent 65537: for clients that still need it. It signs; nothing is
+    /// encrypted to it and it attests nothing.
+    Rsa1024,
+    /// RSA with a modulus of 2048 bits, public exponent 65537.
+    Rsa2048,
+    /// RSA with a modulus of 3072 bits, public exponent 65537.
+    Rsa3072,
+    /// RSA with a modulus of 4096 bits, public exponent 65537.
+    Rsa4096,
+}
+
+impl KeyKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::EcP256,
+        Self::EcP384,
+        Self::EcP521,
+        Self::Rsa1024,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
+
+    /// Whether it is a kind of RSA key.
+    #[must_use]
+    pub const fn is_rsa(self) -> bool {
+        match self {
+            Self::Rsa1024 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => true,
+            Self::EcP256 | Self::EcP384 | Self::EcP521 => false,
+        }
+    }
+
+    /// Whether an attesting key may be of this kind: one that verifiers accept by default.
+    #[must_use]
+    pub const fn attests(self) -> bool {
+        match self {
+            Self::EcP256 | Self::EcP384 | Self::Rsa2048 | Self::Rsa3072 => true,
+            Self::EcP521 | Self::Rsa1024 | Self::Rsa4096 => false,
+        }
+    }
+
+    /// Bits of the modulus or of the field.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        match self {
+            Self::EcP256 => 256,
+            Self::EcP384 => 384,
+            Self::EcP521 => 521,
+            Self::Rsa1024 => 1024,
+            Self::Rsa2048 => 2048,
+            Self::Rsa3072 => 3072,
+            Self::Rsa4096 => 4096,
+        }
+    }
+}
+
+/// What a key is made for; fixed for its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyPurpose {
+    /// Signs what its owner asks for.
+    Sign,
+    /// Attests other keys and signs nothing else: an attesting key of the caller's own.
+    Attest,
+    /// Decrypts what was encrypted to its public half. RSA alone.
+    Decrypt,
+}
+
+/// A key to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Algorithm and size.
+    pub kind: KeyKind,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+}
+
+/// Hash algorithms that callers may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// Octets of a digest.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// How a digest is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignatureScheme {
+    /// ECDSA; the signature is r and s side by side, each as wide as the field.
+    Ecdsa(Hash),
+    /// RSASSA-PKCS1-v1_5; the signature is as wide as the modulus.
+    RsaPkcs1v15(Hash),
+    /// RSASSA-PSS with MGF1 and a salt of the module's choice, usually as long as the digest.
+    RsaPss(Hash),
+}
+
+impl SignatureScheme {
+    /// The hash whose digest is signed.
+    #[must_use]
+    pub const fn hash(self) -> Hash {
+        match self {
+            Self::Ecdsa(hash) | Self::RsaPkcs1v15(hash) | Self::RsaPss(hash) => hash,
+        }
+    }
+
+    /// Whether keys of this kind sign so.
+    #[must_use]
+    pub const fn fits(self, kind: KeyKind) -> bool {
+        match self {
+            Self::Ecdsa(_) => !kind.is_rsa(),
+            Self::RsaPkcs1v15(_) | Self::RsaPss(_) => kind.is_rsa(),
+        }
+    }
+}
+
+/// How a short message is encrypted to a key. Both are of RSA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EncryptionScheme {
+    /// RSAES-PKCS1-v1_5.
+    RsaPkcs1v15,
+    /// RSAES-OAEP with this hash, for MGF1 too.
+    RsaOaep(Hash),
+}
+
+/// A key as its provider wants it back: opaque to everyone else, useless without the module that made it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBlob(Vec<u8>);
+
+impl KeyBlob {
+    /// The blob that was stored as `bytes`. Nothing is checked until a provider uses it.
+    #[must_use]
+    pub const fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The octets to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for KeyBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyBlob({} octets)", self.0.len())
+    }
+}
+
+/// The public half of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Algorithm and size.
+    pub kind: KeyKind,
+    /// What the key is for.
+    pub purpose: KeyPurpose,
+    /// DER SubjectPublicKeyInfo.
+    pub spki: Vec<u8>,
+    /// Contents of the SPKI's BIT STRING: `04 | X | Y` for EC (SEC 1), DER RSAPublicKey for RSA (RFC 8017).
+    /// The PSA export formats are exactly these.
+    pub subject_public_key: Vec<u8>,
+}
