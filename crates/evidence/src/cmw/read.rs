@@ -325,7 +325,8 @@ mod tests {
     fn records_of_both_serializations_are_one() {
         let json = Cmw::parse(br#"["application/vnd.vouchsafe.tpm-certify","MAA",4]"#).unwrap();
         let text = media_type(FormatId::TpmCertify);
-        let cbor = [&[0x83, 0x78, text.len() as u8][..], text.as_bytes(), &[0x42, 0x30, 0x00, 0x04]].concat();
+        let length = u8::try_from(text.len()).unwrap();
+        let cbor = [&[0x83, 0x78, length][..], text.as_bytes(), &[0x42, 0x30, 0x00, 0x04]].concat();
         assert_eq!(Cmw::parse(&cbor).unwrap(), json);
         assert!(matches!(json.members[0].content(), Content::Evidence(_)));
         let by_number = Cmw::parse(b"\x82\x19\xfd\xe8\x42\x30\x00").unwrap();

@@ -65,11 +65,11 @@ pub fn statement(index: usize, statement: &AttestationStatement) -> Item {
         }
         Ok(Statement::Listed(format, content)) => match (format.row().outline)(&content) {
             Ok(parts) => parts.into_iter().map(outline).collect(),
-            Err(malformed) => vec![Item::malformed(format.row().title, &malformed)],
+            Err(malformed) => vec![Item::malformed(format.row().title, malformed)],
         },
         Ok(Statement::Cmw(found)) => match Cmw::parse_statement(&found) {
             Ok(wrapper) => wrapper.members.iter().map(|member| self::member(index, member)).collect(),
-            Err(malformed) => vec![Item::malformed("CMW", &malformed)],
+            Err(malformed) => vec![Item::malformed("CMW", malformed)],
         },
         Ok(Statement::Unknown(_) | _) => {
             vec![Item::leaf("contents", format!("{} octets, not read", statement.stmt().len()))]
@@ -85,7 +85,7 @@ fn member(index: usize, member: &Member) -> Item {
         Content::Evidence(found) => vec![statement(index, &found)],
         Content::Certificate => match CertView::parse(&member.value) {
             Ok(certificate) => vec![x509::certificate(&certificate)],
-            Err(malformed) => vec![Item::malformed("certificate", &malformed)],
+            Err(malformed) => vec![Item::malformed("certificate", malformed)],
         },
         Content::Certificates | Content::Unknown => {
             vec![Item::leaf("contents", format!("{} octets, not read", member.value.len()))]
