@@ -184,10 +184,11 @@ fn key_object(attestation: &Attestation) -> Result<Object<'_>, Rejection> {
     }
 }
 
-/// The public key by the private object; a public object beside it must hold the same.
+/// The public key by the private object; a public object beside it that holds one must hold the same.
 fn public_key(attestation: &Attestation, object: &Object<'_>) -> Result<Option<SpkiView>, Rejection> {
     let spki = object.spki().map_err(key_malformed)?;
-    for public in attestation.objects().filter(|object| object.class() == Class::Public) {
+    let holds_key = |object: &Object<'_>| object.value(attribute::MODULUS).is_some();
+    for public in attestation.objects().filter(|object| object.class() == Class::Public && holds_key(object)) {
         let beside = public.spki().map_err(key_malformed)?;
         let is_same = matches!((&spki, &beside), (Some(key), Some(beside)) if key.same_key(beside));
         if !is_same {

@@ -106,6 +106,16 @@ fn certificates_may_come_in_any_order_and_file_and_the_attestation_expanded() {
     assert_eq!(codes(&judge(&files, &trust, &policy(), AFTER, None)), ["cloudhsm.no-key-attestation"]);
 }
 
+/// The roles of these roots are pinned in the format's module by exactly these fingerprints.
+#[test]
+fn roots_have_the_keys_whose_roles_are_known() {
+    let Some(folder) = folder_of(FORMAT) else { return };
+    for (file, start) in [(REISSUED, "78adcba1"), (OWNER, "11fa0c80"), ("root-Marvell-LS2.pem", "f84b0610")] {
+        let fingerprint = SpkiView::from_key_file(&read(&folder, file)).unwrap().sha256();
+        assert!(vouchsafe_verifier::hex::encode(&fingerprint).starts_with(start), "{file}");
+    }
+}
+
 #[test]
 fn the_public_object_says_the_opposite() {
     let Some(folder) = folder_of(FORMAT) else { return };

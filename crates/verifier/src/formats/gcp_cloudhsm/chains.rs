@@ -150,8 +150,12 @@ fn inputs(rules: &'static VendorRules, context: &Context<'_>) -> PathInputs {
 
 /// Whether the root of a path may vouch in this role.
 fn may_be(path: &ValidatedPath, role: Role) -> bool {
-    let fingerprint = path.anchor().key().sha256();
-    KNOWN_ROOTS.iter().all(|(known, its)| *known != fingerprint || *its == role)
+    fits(&path.anchor().key().sha256(), role)
+}
+
+/// Whether a root with this fingerprint is none whose role is known to be another.
+fn fits(fingerprint: &[u8; 32], role: Role) -> bool {
+    KNOWN_ROOTS.iter().all(|(known, its)| known != fingerprint || *its == role)
 }
 
 /// Whether a certificate does not say that it is no authority's, as the owner's certificate of a card does.
@@ -267,4 +271,19 @@ fn owner_card(
         }
     }
     outcome.conclude(OWNER_CARD_KEY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_of_a_known_role_have_no_other() {
+        for (root, role) in KNOWN_ROOTS {
+            let other = if role == Role::Owner { Role::Manufacturer } else { Role::Owner };
+            assert!(fits(&root, role));
+            assert!(!fits(&root, other));
+        }
+        assert!(fits(&[0; 32], Role::Owner) && fits(&[0; 32], Role::Manufacturer));
+    }
 }
