@@ -16,7 +16,7 @@ mod tpm_signature;
 use vouchsafe_evidence::bundle::AttestationStatement;
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::TpmsAttest;
-use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use crate::Nonce;
 use crate::crypto::SignatureBudget;
@@ -45,6 +45,8 @@ pub(crate) struct Context<'a> {
     pub in_request: bool,
     /// What a proof of possession must be bound to, where the caller knows.
     pub possession_context: Option<&'a [u8]>,
+    /// The key that was named, of the request or by the caller; of other keys nothing needs to be described.
+    pub subject: Option<&'a SpkiView>,
     pub revocation: RevocationDemand,
     pub certificates: &'a [CertView],
     pub budget: SignatureBudget,

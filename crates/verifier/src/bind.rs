@@ -209,6 +209,10 @@ fn subject(
     let mut places: Vec<usize> = Vec::new();
     for (place, statement) in statements.iter().enumerate() {
         for key in statement.keys().iter().filter(|key| !links(key)) {
+            // There are several already, of this statement too: more of them tell nothing new, and there may be thousands.
+            if attested.len() > 1 && places.last() == Some(&place) {
+                break;
+            }
             let known = |other: &&AttestedKey| key.spki.as_ref().is_some_and(|spki| other.is(spki));
             if !attested.iter().any(known) {
                 attested.push(key);

@@ -130,6 +130,7 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         nonce: request.nonce,
         in_request: submission.csr().is_some(),
         possession_context: request.possession_context,
+        subject: submission.subject_key().or(request.expected_key),
         revocation: request.policy.revocation(),
         certificates: &certificates,
         budget,

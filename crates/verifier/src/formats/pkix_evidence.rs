@@ -38,7 +38,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let environment = environment(&signers.endorsed);
     let source = environment.source();
     let is_virtual = signers.endorsed.iter().any(is_virtual);
-    let keys = describe::keys(elements, source, at)?;
+    let keys = describe::keys(elements, context.subject, (source, at))?;
     let platform = elements.platform.as_ref().map(|of| describe::platform(of, is_virtual, source, at));
     let claims = attesting_key(&signers, &environment, elements, at);
     let key = main_key(&signers.endorsed)?;

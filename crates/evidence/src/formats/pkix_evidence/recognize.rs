@@ -121,21 +121,25 @@ fn is_attestation_of_2023(octets: &[u8]) -> bool {
 }
 
 /// Attestations of the draft of 2023 stood in an extension that a request asked for. They are found so that they can
-/// be refused by name.
+/// be refused by name; extensions that cannot be read are somebody else's.
 pub(super) fn in_request(request: &CsrView) -> Result<Option<Recognized>, Malformed> {
+    let values = request
+        .attributes()
+        .filter(|attribute| attribute.oid() == oid::EXTENSION_REQUEST)
+        .flat_map(|attribute| attribute.values().to_vec());
+    let found = values.into_iter().find_map(|value| attestation_of_2023(value).ok().flatten());
+    Ok(found.map(|content| Recognized { content, certificates: Vec::new() }))
+}
+
+/// The attestation among the extensions that a request asks for.
+fn attestation_of_2023(extensions: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
     let wanted = Oid::from_der_contents(&EXTENSION_OF_2023).ok();
-    for attribute in request.attributes().filter(|attribute| attribute.oid() == oid::EXTENSION_REQUEST) {
-        for value in attribute.values() {
-            let mut extensions = Reader::new(value, "ExtensionRequest").sequence("Extensions")?;
-            while !extensions.is_empty() {
-                let mut fields = extensions.sequence("Extension")?;
-                if Some(fields.oid("extnID")?) != wanted {
-                    continue;
-                }
-                fields.optional(Tag::BOOLEAN)?;
-                let content = fields.octet_string("extnValue")?.to_vec();
-                return Ok(Some(Recognized { content, certificates: Vec::new() }));
-            }
+    let mut extensions = Reader::new(extensions, "ExtensionRequest").sequence("Extensions")?;
+    while !extensions.is_empty() {
+        let mut fields = extensions.sequence("Extension")?;
+        if Some(fields.oid("extnID")?) == wanted {
+            fields.optional(Tag::BOOLEAN)?;
+            return fields.octet_string("extnValue").map(|content| Some(content.to_vec()));
         }
     }
     Ok(None)

@@ -32,9 +32,13 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The keys, each once. Where several elements are about one key, they must say the same of it, since nobody could tell
+/// The keys, each once, with what is said of each, or of `wanted` alone where a key was named. Where several elements are about one key, they must say the same of it, since nobody could tell
 /// which of them a certificate would rest on.
-pub(super) fn keys(elements: &Elements<'_>, source: Source, statement: usize) -> Result<Vec<TestifiedKey>, Rejection> {
+pub(super) fn keys(
+    elements: &Elements<'_>,
+    wanted: Option<&SpkiView>,
+    (source, statement): (Source, usize),
+) -> Result<Vec<TestifiedKey>, Rejection> {
     let mut known: HashMap<Identity<'_>, usize> = HashMap::with_capacity(elements.keys.len());
     let mut groups: Vec<(&ReportedKey<'_>, Vec<&str>)> = Vec::with_capacity(elements.keys.len());
     for key in &elements.keys {
@@ -55,9 +59,14 @@ pub(super) fn keys(elements: &Elements<'_>, source: Source, statement: usize) ->
             }
         }
     }
+    let is_wanted = |key: &ReportedKey<'_>| match (wanted, key.spki.as_deref()) {
+        (Some(wanted), Some(spki)) => spki.same_key(wanted),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
     let testified = groups.into_iter().map(|(key, names)| TestifiedKey {
         spki: key.spki.as_deref().cloned(),
-        claims: key_claims(key, &names, source, statement),
+        claims: if is_wanted(key) { key_claims(key, &names, source, statement) } else { Claims::new() },
         is_attesting: false,
     });
     Ok(testified.collect())
