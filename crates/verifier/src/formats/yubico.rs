@@ -73,17 +73,19 @@ pub(super) fn signers<'a>(
     if named.len() > limits::CERTIFICATES_USED {
         return Err(Rejection::plain(codes::LIMIT_CERTIFICATES));
     }
-    let has_named = !named.is_empty();
-    let mut found: Option<&SpkiView> = None;
+    let none = if named.is_empty() { refusals.signer_missing } else { refusals.bad_signature };
+    let (mut found, mut refusal): (Option<&SpkiView>, _) = (None, Rejection::plain(none));
     for candidate in named.iter().chain(unnamed.iter().take(UNNAMED_TRIED)) {
-        if signed_by(leaf, candidate.spki(), context, refusals)? {
-            found = Some(candidate.spki());
-            break;
+        match signed_by(leaf, candidate.spki(), context, refusals)? {
+            Signed::Yes => {
+                found = Some(candidate.spki());
+                break;
+            }
+            Signed::ByWeakKey(why) => refusal = why,
+            Signed::No => {}
         }
     }
-    let Some(key) = found else {
-        return Err(Rejection::plain(if has_named { refusals.bad_signature } else { refusals.signer_missing }));
-    };
+    let Some(key) = found else { return Err(refusal) };
     let mut certificates: Vec<&CertView> = Vec::new();
     for certificate in named.into_iter().chain(unnamed).filter(|certificate| certificate.spki().same_key(key)) {
         if !certificates.contains(&certificate) {
@@ -96,21 +98,30 @@ pub(super) fn signers<'a>(
     Ok(certificates)
 }
 
+/// Whether a key signed a certificate.
+enum Signed {
+    No,
+    Yes,
+    /// Its signatures count for nothing, whether it did or not.
+    ByWeakKey(Rejection),
+}
+
 /// Whether this key signed `leaf`; an error where no key could have, or where too many were tried.
-pub(super) fn signed_by(
+fn signed_by(
     leaf: &CertView,
     key: &SpkiView,
     context: &mut Context<'_>,
     refusals: &LeafCodes,
-) -> Result<bool, Rejection> {
+) -> Result<Signed, Rejection> {
     let weak = |what: &str| Rejection::new(refusals.signature_algorithm, format!("The attestation: {what}."));
     if leaf.inner_algorithm().as_der() != leaf.outer_algorithm().as_der() {
         return Err(weak("its signature algorithm is named in two ways"));
     }
     let algorithm = SignatureAlgorithm::from_der(leaf.outer_algorithm().as_der()).map_err(|e| weak(&e.to_string()))?;
     match verify_signature(&mut context.budget, key, algorithm, leaf.tbs(), leaf.signature()) {
-        Ok(()) => Ok(true),
-        Err(SignatureError::Invalid | SignatureError::KeyMismatch { .. } | SignatureError::WeakKey { .. }) => Ok(false),
+        Ok(()) => Ok(Signed::Yes),
+        Err(SignatureError::Invalid | SignatureError::KeyMismatch { .. }) => Ok(Signed::No),
+        Err(error @ SignatureError::WeakKey { .. }) => Ok(Signed::ByWeakKey(weak(&error.to_string()))),
         Err(error @ SignatureError::WeakAlgorithm { .. }) => Err(weak(&error.to_string())),
         Err(SignatureError::BudgetExhausted { .. }) => Err(Rejection::plain(codes::LIMIT_SIGNATURE_CHECKS)),
     }

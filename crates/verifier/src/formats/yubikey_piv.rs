@@ -50,7 +50,7 @@ const NOT_VALID: Code = Code {
 const SIGNATURE_ALGORITHM: Code = Code {
     id: "yubikey-piv.signature-algorithm",
     clause: "RFC 5280, 4.1.1.2; NIST SP 800-131A",
-    meaning: "The attestation is signed by an algorithm that is not accepted, or that is named in two ways.",
+    meaning: "The attestation is signed by an algorithm or a key that is too weak, or the algorithm is named in two ways.",
 };
 const SIGNER_IS_SLOT: Code = Code {
     id: "yubikey-piv.signer-is-slot",

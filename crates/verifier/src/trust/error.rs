@@ -39,7 +39,7 @@ pub enum TrustDefect {
     #[error("lies outside every format folder")]
     Misplaced,
     /// A NAME.toml that says of an intermediate what only an anchor can be.
-    #[error("`virtual` is a mark of anchors: an intermediate is what its anchor is")]
+    #[error("`virtual` and `own_signer` are marks of anchors: an intermediate is what its anchor is")]
     MarkOfAnchor,
     /// A public key where only certificates help.
     #[error("holds a public key, where only certificates are of use")]
