@@ -30,8 +30,11 @@ const AT: &str = "2026-12-01T00:00:00Z";
 struct Signer {
     spki: Vec<u8>,
     algorithm: Vec<u8>,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Box<Sign>,
 }
+
+/// Makes a signature over a message.
+type Sign = dyn Fn(&[u8]) -> Vec<u8>;
 
 fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, hash: Oid) -> Signer {
     let pair = EcdsaKeyPair::generate(algorithm).unwrap();
