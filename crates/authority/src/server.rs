@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
-use vouchsafe_verifier::{Policy, PolicyError};
+use vouchsafe_verifier::{ModuleList, Policy, PolicyError};
 
 use crate::ca::{Hierarchy, HierarchyError};
 use crate::clock::Clock;
@@ -30,6 +30,8 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 const SPENT_KEPT_SECONDS: i64 = 7 * 86_400;
 /// Octets of a policy file.
 const POLICY_OCTETS: u64 = 1024 * 1024;
+/// Octets of a list of certified modules.
+const MODULE_LIST_OCTETS: u64 = 16 * 1024 * 1024;
 
 /// Why the authority does not start.
 #[derive(Debug, Error)]
@@ -180,12 +182,20 @@ fn policy(name: &str) -> Result<Policy, StartError> {
         return Ok(policy);
     }
     let path = PathBuf::from(name);
-    let text = read_bounded(&path).map_err(|error| StartError::PolicyFile { path, error })?;
-    Policy::from_toml(&text).map_err(|error| StartError::Policy { name: name.to_owned(), error })
+    let text =
+        read_bounded(&path, POLICY_OCTETS).map_err(|error| StartError::PolicyFile { path: path.clone(), error })?;
+    let refused = |error| StartError::Policy { name: name.to_owned(), error };
+    let policy = Policy::from_toml(&text).map_err(refused)?;
+    // Lists of certified modules that it names lie beside it.
+    let lists: Vec<PathBuf> = policy.module_list_names().iter().map(|list| path.with_file_name(list)).collect();
+    lists.into_iter().try_fold(policy, |policy, path| {
+        let text = read_bounded(&path, MODULE_LIST_OCTETS).map_err(|error| StartError::PolicyFile { path, error })?;
+        Ok(policy.with_modules(ModuleList::parse(&text).map_err(refused)?))
+    })
 }
 
-fn read_bounded(path: &std::path::Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > POLICY_OCTETS {
+fn read_bounded(path: &std::path::Path, limit: u64) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > limit {
         return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
     }
     std::fs::read_to_string(path)

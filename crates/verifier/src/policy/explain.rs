@@ -21,7 +21,7 @@ pub struct Explanation {
     pub rule: String,
     /// What it asks, as one sentence.
     pub text: String,
-    /// The code of its violation.
+    /// The code of its violation; once judged, of the violation that was found.
     pub code: &'static str,
     /// The clause it rests on: the policy's own, or else that of the code.
     pub clause: String,
@@ -248,9 +248,11 @@ fn standing(code: &str, message: &str) -> Judged {
     }
 }
 
-fn judged(explanation: Explanation, found: String, violation: Option<Rejection>) -> Judged {
-    let holds = violation.is_none();
-    Judged { explanation, found: violation.map_or(found, |violation| violation.message().to_owned()), holds }
+fn judged(mut explanation: Explanation, found: String, violation: Option<Rejection>) -> Judged {
+    let Some(violation) = violation else { return Judged { explanation, found, holds: true } };
+    // A claim that is as wanted and rests on a word that does not count has a code of its own.
+    explanation.code = violation.code();
+    Judged { explanation, found: violation.message().to_owned(), holds: false }
 }
 
 fn in_words(rule: &Rule, claim: &Claim) -> String {
