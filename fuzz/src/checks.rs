@@ -8,9 +8,12 @@ use std::sync::OnceLock;
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
 use vouchsafe_evidence::cmw::{self, Cmw};
 use vouchsafe_evidence::formats::ListedFormat;
+use vouchsafe_evidence::formats::crypto4a_qasm;
+use vouchsafe_evidence::formats::entrust_nshield;
 use vouchsafe_evidence::formats::fortanix_dsm;
 use vouchsafe_evidence::formats::gcp_cloudhsm;
 use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
+use vouchsafe_evidence::formats::securosys_primus;
 use vouchsafe_evidence::formats::thales_luna;
 use vouchsafe_evidence::formats::webauthn_tpm::{
     self, AttestationObject, AuthenticatorData, ClientData, TpmStatement, WebauthnTpm,
@@ -243,6 +246,41 @@ pub fn fortanix_dsm(data: &[u8]) {
         if data.first() != Some(&0x30) {
             is_recognized(data, "fortanix-dsm");
         }
+    }
+}
+
+/// A message of a QASM is bounded, and recognized where it is read and its first claim is the makers'.
+pub fn crypto4a_qasm(data: &[u8]) {
+    if let Ok(message) = crypto4a_qasm::Message::parse(data) {
+        assert!(message.claims().len() <= crypto4a_qasm::CLAIMS);
+        assert!(message.signatures().len() <= crypto4a_qasm::SIGNATURES);
+        assert!(data.windows(message.signed().len()).any(|window| window == message.signed()));
+        assert!((crypto4a_qasm::ROW.outline)(data).is_ok());
+        if message.claims().first().is_some_and(|claim| claim.kind() != crypto4a_qasm::ClaimType::Other) {
+            is_recognized(data, "crypto4a-qasm");
+        }
+    }
+}
+
+/// A bundle of an nShield that is read can be shown, and is recognized.
+pub fn entrust_nshield(data: &[u8]) {
+    if let Ok(bundle) = entrust_nshield::Bundle::parse(data) {
+        assert!(data.len() <= entrust_nshield::BUNDLE_OCTETS);
+        assert!((entrust_nshield::ROW.outline)(data).is_ok());
+        let _ = (bundle.public_key.hash(), bundle.public_key.spki());
+    }
+    let _ = entrust_nshield::ncore::KeyGeneration::parse(data);
+    let _ = entrust_nshield::ncore::ModuleState::parse(data);
+    let _ = entrust_nshield::warrant::Warrant::parse(data);
+}
+
+/// A document of a Primus is read or refused; with its signature it encodes to the same bytes.
+pub fn securosys_primus(data: &[u8]) {
+    let _ = securosys_primus::KeyAttestation::parse(data);
+    if let Ok(signed) = securosys_primus::SignedDocument::parse(data) {
+        assert_eq!(signed.to_der(), data);
+        let attestation = securosys_primus::KeyAttestation::parse(signed.document);
+        assert_eq!((securosys_primus::ROW.outline)(data).is_ok(), attestation.is_ok());
     }
 }
 

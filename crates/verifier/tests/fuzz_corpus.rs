@@ -43,6 +43,9 @@ fn parsers_hold_over_the_corpus() {
             checks::cmw(&variant);
             checks::creation(&variant);
             checks::csr(&variant);
+            checks::crypto4a_qasm(&variant);
+            checks::entrust_nshield(&variant);
+            checks::securosys_primus(&variant);
             checks::fortanix_dsm(&variant);
             checks::gcp_cloudhsm(&variant);
             checks::input(&variant);

@@ -58,12 +58,7 @@ const OTHER_WORLD: Code = Code {
     clause: "Entrust, Key Attestation Format, Verifying a bundle, MSCV4 and MSCV5",
     meaning: "The security world of the bundle is not the one that the module is in.",
 };
-const WEAK_KEY: Code = Code {
-    id: "nshield.weak-key",
-    clause: "NIST SP 800-131A",
-    meaning: "A message of the bundle is signed with a DSA key of fewer than 2048 bits.",
-};
-const CODES: [Code; 7] = [BAD_SIGNATURE, BAD_WARRANT, KEY_MISMATCH, MALFORMED, OTHER_MODULE, OTHER_WORLD, WEAK_KEY];
+const CODES: [Code; 6] = [BAD_SIGNATURE, BAD_WARRANT, KEY_MISMATCH, MALFORMED, OTHER_MODULE, OTHER_WORLD];
 
 fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Testimony, Rejection> {
     let malformed = |malformed| Rejection::new(MALFORMED, format!("The bundle cannot be read: {malformed}."));
@@ -170,7 +165,7 @@ fn check_message(
             match verify_dsa(&mut context.budget, key, message, (&signature.r, &signature.s)) {
                 Ok(()) => Ok(()),
                 Err(DsaError::WeakKey) => Err(Rejection::new(
-                    WEAK_KEY,
+                    BAD_SIGNATURE,
                     format!("The {what} is signed with a weak key: {}.", DsaError::WeakKey),
                 )),
                 Err(DsaError::Signature(error @ SignatureError::BudgetExhausted { .. })) => {
