@@ -177,6 +177,9 @@ mod tests {
         assert_eq!(encode(2_524_608_000).0, Tag::GENERALIZED_TIME);
         assert_eq!(encode(i64::MAX).1, "99991231235959Z");
         assert_eq!(generalized(951_825_600), "20000229120000Z");
-        assert_eq!((generalized(i64::MIN), generalized(i64::MAX)), ("00000101000000Z".into(), "99991231235959Z".into()));
+        assert_eq!(
+            (generalized(i64::MIN), generalized(i64::MAX)),
+            ("00000101000000Z".into(), "99991231235959Z".into())
+        );
     }
 }
