@@ -1,5 +1,5 @@
 //! tpm-ek: the certificate of an endorsement key, on its own. It proves that such a TPM exists, not that whoever shows
-//! the certificate has it: the key cannot sign, and to be answered it must be asked (enrolment, ActivateCredential).
+//! the certificate has it: to be answered the key must be asked (enrolment, ActivateCredential).
 
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::text::printable;
@@ -21,7 +21,7 @@ const PROFILE: &str = "TCG EK Credential Profile";
 
 /// What the certificate of an endorsement key says, once it has a path to a vendor's root.
 pub(super) fn authenticate(certificate: &CertView, context: &mut Context<'_>) -> Result<Testimony, Rejection> {
-    let inputs = PathInputs { profile: ChainProfile::Ek, at: context.at, revocation: context.revocation };
+    let inputs = PathInputs { profile: ChainProfile::EkShown, at: context.at, revocation: context.revocation };
     let (candidates, pool) = ([certificate], context.certificates);
     let ek = authenticate_ek_within(&candidates, pool, context.trust, inputs, &mut context.budget)?;
     let spki = ek.spki().clone();
@@ -61,12 +61,16 @@ fn key(ek: &AuthenticatedEk) -> Claims {
     claims
 }
 
-/// What the key may be used for, in the words of PKCS #11: never to sign.
+/// What the key may be used for, in the words of PKCS #11.
 fn purposes(ek: &AuthenticatedEk) -> Vec<&'static str> {
     let usage = ek.certificate().extension(oid::KEY_USAGE).ok().flatten();
     let usage = usage.and_then(|usage| KeyUsage::parse(usage.value()).ok());
     match usage {
-        Some(usage) => [(KeyUsage::KEY_ENCIPHERMENT, "decrypt"), (KeyUsage::KEY_AGREEMENT, "derive")]
+        Some(usage) => [
+                (KeyUsage::KEY_ENCIPHERMENT, "decrypt"),
+                (KeyUsage::KEY_AGREEMENT, "derive"),
+                (KeyUsage::DIGITAL_SIGNATURE, "sign"),
+            ]
             .into_iter()
             .filter(|(bit, _)| usage.contains(*bit))
             .map(|(_, purpose)| purpose)

@@ -26,6 +26,9 @@ pub enum ChainProfile {
     /// The certificate of an endorsement key: purpose 2.23.133.8.1, key usage keyEncipherment or keyAgreement
     /// where it is stated, no CA.
     Ek,
+    /// The same where it is only shown, to tell which module there is: makers of virtual modules issue it for keys that
+    /// sign, too. Nothing may be enrolled by it.
+    EkShown,
     /// The certificate of an attesting key that platforms use for web authentication (Web Authentication Level 3,
     /// 8.3.1): purpose 2.23.133.8.3 among others, no CA. Its issuers may name that purpose too, if they say that they
     /// certify attesting keys.
@@ -102,7 +105,7 @@ impl ChainProfile {
     /// Certificates that hang beneath the last one of the path and count against path lengths.
     pub(super) const fn certificates_beneath(self) -> usize {
         match self {
-            Self::AkAttest | Self::Ek | Self::WebauthnAk | Self::Unprofiled | Self::Vendor(_) => 0,
+            Self::AkAttest | Self::Ek | Self::EkShown | Self::WebauthnAk | Self::Unprofiled | Self::Vendor(_) => 0,
             Self::AkCertifyX509 => 1,
         }
     }
@@ -113,7 +116,7 @@ impl ChainProfile {
             Self::AkAttest | Self::WebauthnAk => &AK_QUIRKS,
             Self::AkCertifyX509 => &[],
             Self::Unprofiled => &AK_QUIRKS,
-            Self::Ek => &EK_QUIRKS,
+            Self::Ek | Self::EkShown => &EK_QUIRKS,
             Self::Vendor(profile) => profile.0.quirks,
         }
     }
@@ -121,7 +124,12 @@ impl ChainProfile {
     /// Extensions beyond those of RFC 5280 that may be critical in such a chain.
     pub(super) const fn processed(self) -> &'static [Oid] {
         match self {
-            Self::AkAttest | Self::AkCertifyX509 | Self::Ek | Self::WebauthnAk | Self::Unprofiled => &[],
+            Self::AkAttest
+            | Self::AkCertifyX509
+            | Self::Ek
+            | Self::EkShown
+            | Self::WebauthnAk
+            | Self::Unprofiled => &[],
             Self::Vendor(profile) => profile.0.processed,
         }
     }
@@ -131,7 +139,7 @@ impl ChainProfile {
     pub(super) fn usable(self, key: &SpkiView, marked: Allowances) -> Allowances {
         match self {
             Self::AkAttest | Self::AkCertifyX509 | Self::Unprofiled => Allowances::NONE,
-            Self::Ek => marked.or(pins::of_ek_issuer(key)),
+            Self::Ek | Self::EkShown => marked.or(pins::of_ek_issuer(key)),
             Self::WebauthnAk => marked,
             Self::Vendor(profile) => {
                 let fingerprint = key.sha256();
@@ -166,7 +174,12 @@ impl ChainProfile {
         match self {
             Self::AkAttest => check_ak_attest(certificate),
             Self::AkCertifyX509 => check_ak_certify_x509(certificate),
-            Self::Ek => check_ek(certificate, issuer),
+            Self::Ek => check_ek(certificate, issuer, KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT),
+            Self::EkShown => check_ek(
+                certificate,
+                issuer,
+                KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT | KeyUsage::DIGITAL_SIGNATURE,
+            ),
             Self::WebauthnAk => check_webauthn_ak(certificate),
             Self::Unprofiled => Ok(Vec::new()),
             Self::Vendor(profile) => (profile.0.check_last)(certificate, issuer),
@@ -222,7 +235,7 @@ fn check_webauthn_ak(certificate: &Examined) -> Result<Vec<Deviation>, PathDefec
     }
 }
 
-fn check_ek(certificate: &Examined, issuer: Allowances) -> Result<Vec<Deviation>, PathDefect> {
+fn check_ek(certificate: &Examined, issuer: Allowances, usages: u16) -> Result<Vec<Deviation>, PathDefect> {
     if certificate.is_ca() {
         return Err(PathDefect::IsCa);
     }
@@ -241,9 +254,7 @@ fn check_ek(certificate: &Examined, issuer: Allowances) -> Result<Vec<Deviation>
         // Then nothing at all would tell it from the certificate of a key that signs.
         None if purpose_is_absent => Err(PathDefect::WrongEkPurpose),
         None => Ok(vec![Deviation::KeyUsageAbsent]),
-        Some(usage) if usage.bits() & (KeyUsage::KEY_ENCIPHERMENT | KeyUsage::KEY_AGREEMENT) == 0 => {
-            Err(PathDefect::KeyUsage)
-        }
+        Some(usage) if usage.bits() & usages == 0 => Err(PathDefect::KeyUsage),
         Some(_) if purpose_is_absent => Ok(vec![Deviation::EkPurposeAbsent]),
         Some(_) => Ok(Vec::new()),
     }

@@ -333,7 +333,9 @@ impl<'a, 'b> Search<'a, 'b> {
         if let Some(certificate) = anchor.certificate() {
             let fail = |defect| PathError::of_certificate(defect, certificate);
             let examined = Examined::new(certificate, self.inputs.profile.processed())?;
-            examined.check_validity(self.inputs.at).map_err(fail)?;
+            if !issuer.allowances.reissued {
+                examined.check_validity(self.inputs.at).map_err(fail)?;
+            }
             examined.check_may_be_anchor().map_err(fail)?;
             self.inputs.profile.check_issuer(&examined).map_err(fail)?;
             issuer.path_length = examined.path_length().unwrap_or(UNLIMITED);

@@ -36,12 +36,20 @@ pub struct Allowances {
     pub missing_basic_constraints: bool,
     /// `small_exponent = "accept"`: its RSA signatures count although its public exponent is 3.
     pub small_exponent: bool,
+    /// `reissued = "accept"`: its maker issued the root's certificate anew with the same key, so the dates of the one
+    /// that is at hand say nothing.
+    pub reissued: bool,
 }
 
 impl Allowances {
     /// Nothing out of the ordinary.
-    pub const NONE: Self =
-        Self { sha1: false, missing_ek_purpose: false, missing_basic_constraints: false, small_exponent: false };
+    pub const NONE: Self = Self {
+        sha1: false,
+        missing_ek_purpose: false,
+        missing_basic_constraints: false,
+        small_exponent: false,
+        reissued: false,
+    };
 
     /// What either allows.
     pub(crate) const fn or(self, other: Self) -> Self {
@@ -50,6 +58,7 @@ impl Allowances {
             missing_ek_purpose: self.missing_ek_purpose || other.missing_ek_purpose,
             missing_basic_constraints: self.missing_basic_constraints || other.missing_basic_constraints,
             small_exponent: self.small_exponent || other.small_exponent,
+            reissued: self.reissued || other.reissued,
         }
     }
 }
@@ -78,6 +87,8 @@ struct MarkFile {
     missing_basic_constraints: Choice,
     #[serde(default)]
     small_exponent: Choice,
+    #[serde(default)]
+    reissued: Choice,
     source: Option<String>,
     date: Option<DateText>,
     sha256: Option<String>,
@@ -107,6 +118,7 @@ impl AnchorMark {
             missing_ek_purpose: file.missing_ek_purpose == Choice::Accept,
             missing_basic_constraints: file.missing_basic_constraints == Choice::Accept,
             small_exponent: file.small_exponent == Choice::Accept,
+            reissued: file.reissued == Choice::Accept,
         };
         Ok(Self {
             is_virtual: file.is_virtual,

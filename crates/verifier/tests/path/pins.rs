@@ -55,7 +55,7 @@ impl Vendor {
 
     fn outcome(&self, profile: ChainProfile, leaf: &CertView, marks: &[(&str, &str)]) -> Result<Vec<&str>, &str> {
         let format = match profile {
-            ChainProfile::Ek => "tpm-ek",
+            ChainProfile::Ek | ChainProfile::EkShown => "tpm-ek",
             ChainProfile::AkAttest | ChainProfile::AkCertifyX509 | ChainProfile::Unprofiled => "tpm-certify",
             ChainProfile::WebauthnAk => "webauthn-tpm",
             ChainProfile::Vendor(profile) => panic!("{profile:?} is tested with its format"),

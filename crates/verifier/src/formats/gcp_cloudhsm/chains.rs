@@ -61,8 +61,22 @@ const KNOWN_ROOTS: [([u8; 32], Role); 3] = [
 const QUIRKS: [Quirk; 4] =
     [Quirk::ExplicitDefault, Quirk::NegativeOrZeroSerial, Quirk::NonMinimalSerial, Quirk::UnsortedRdnSet];
 
-static CARD: VendorRules =
-    VendorRules { name: "gcp-cloudhsm card", quirks: &QUIRKS, processed: &[], check_last: check_card, pinned: &[] };
+/// The root of the manufacturer: its certificate of 2015 ended in 2025, and the one of 2024 has the same key.
+const MARVELL_ROOT: ([u8; 32], Allowances) = (
+    [
+        0x78, 0xad, 0xcb, 0xa1, 0xf3, 0x8b, 0xee, 0x30, 0x4b, 0xc4, 0x4d, 0x6a, 0x08, 0x65, 0x03, 0xf2, 0x94, 0x00,
+        0x37, 0xd4, 0xb3, 0xd5, 0x8a, 0x1b, 0xf6, 0x6a, 0x32, 0x82, 0xef, 0x58, 0xcd, 0x41,
+    ],
+    Allowances { reissued: true, ..Allowances::NONE },
+);
+
+static CARD: VendorRules = VendorRules {
+    name: "gcp-cloudhsm card",
+    quirks: &QUIRKS,
+    processed: &[],
+    check_last: check_card,
+    pinned: &[MARVELL_ROOT],
+};
 static PARTITION: VendorRules =
     VendorRules { name: "gcp-cloudhsm partition", quirks: &QUIRKS, processed: &[], check_last: check_end, pinned: &[] };
 
