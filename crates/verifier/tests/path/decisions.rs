@@ -112,6 +112,17 @@ fn certificates_are_tried_beneath_their_issuers_alone() {
     assert_eq!(code(&leaf, &pool, &root().build()), "accepted");
 }
 
+/// The anchor's own certificate among those that came along is none that could stand between.
+#[test]
+fn what_repeats_an_anchor_does_not_count() {
+    let spares = (0..63).map(|number| Cert::ca(CA, 100 + number, "CN=nobody", 9).build());
+    let mut pool: Vec<CertView> = spares.chain([ca().build(), root().build()]).collect();
+    assert_eq!(code(&ak().build(), &pool, &root().build()), "accepted");
+    // One of the same name and another key does count.
+    pool.push(Cert::root(ROOT, 8).build());
+    assert_eq!(code(&ak().build(), &pool, &root().build()), "limit.certificates");
+}
+
 #[test]
 fn what_is_wrong_with_a_list_is_said_in_words() {
     let defects = [
