@@ -225,7 +225,8 @@ fn curve_name(curve: NamedCurve) -> &'static str {
 fn has_text(value: &Value, wanted: &str) -> bool {
     match value {
         Value::String(text) => text.eq_ignore_ascii_case(wanted),
-        Value::Bool(_) | Value::Number(_) => value.to_string() == wanted,
+        Value::Bool(truth) => wanted == if *truth { "true" } else { "false" },
+        Value::Number(number) => number.to_string() == wanted,
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
 }
