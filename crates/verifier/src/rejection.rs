@@ -189,6 +189,7 @@ pub mod codes {
         POLICY_HOST_ASSERTED = "policy.host-asserted", "Vouchsafe DESIGN, Claims", "Only host software asserts what a rule asks for.";
         POLICY_IMPLIED = "policy.implied", "Vouchsafe DESIGN, Claims", "Only a maker's promise says what a rule asks for.";
         POLICY_MODEL = "policy.model", "Vouchsafe DESIGN, Policy", "The module is of a model that policy does not take.";
+        POLICY_MISSING_SIGNERS = "policy.missing-signers", "pkix-key-attestation-07, 5.3.3 and 10.3", "The evidence names an attestation key whose signature is not there: it may have been stripped.";
         POLICY_NONCE = "policy.nonce-required", "RFC 9334, 10.2", "Policy demands freshness by nonce and none was given.";
         POLICY_PLATFORM = "policy.platform-required", "Vouchsafe DESIGN, Policy", "Policy demands a platform statement and there is none.";
         POLICY_POSSESSION = "policy.possession", "RFC 9334, 10.2", "Policy wants a nonce in the evidence, not a proof of possession in its place.";

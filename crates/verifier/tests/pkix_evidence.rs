@@ -227,7 +227,7 @@ fn one_half_of_a_hybrid_is_not_enough() {
     let reversed = judge(&signed(&tbs, &[&quantum, &classical]), &trust, None);
     assert_eq!(reversed.to_json(), verdict.to_json(), "the order of blocks means something");
     for one in both {
-        assert_eq!(codes(&judge(&signed(&tbs, &[one]), &trust, None)), ["pkix.signature-missing"]);
+        assert_eq!(codes(&judge(&signed(&tbs, &[one]), &trust, None)), ["policy.missing-signers"]);
     }
     // A signer that is named and not trusted counts for nothing, in either order: a policy that wants its algorithm
     // must not take a key that anybody can make.

@@ -117,6 +117,7 @@ pub const VOCABULARY: &[Term] = &[
     attesting("issuer", "text", "Name of the issuer of its certificate"),
     attesting("kind", "physical, virtual", "As of the platform, where the trust anchor tells it"),
     attesting("model", "text", "As of the platform, where its certificate tells it"),
+    attesting("missing_signers", "number", "How many keys the evidence names as signers whose signatures are not there"),
     attesting("name", "hexadecimal", "The Name of a TPM's attesting key"),
     attesting("revocation", "good, none, stale", "What revocation lists say of its certificates"),
     attesting("signature_algorithms", "list of labels", "The algorithms of the signatures that were verified"),

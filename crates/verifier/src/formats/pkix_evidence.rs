@@ -161,6 +161,9 @@ fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elemen
     let mut algorithms: Vec<String> = endorsed.iter().map(|of| of.algorithm.to_string()).collect();
     algorithms.sort();
     claims.put("signature_algorithms", algorithms, Source::Signed, at);
+    if signers.missing > 0 {
+        claims.put("missing_signers", signers.missing, Source::Signed, at);
+    }
     if !signers.counter_signers.is_empty() {
         let keys: Vec<String> = signers.counter_signers.iter().map(|key| base64(key.as_der())).collect();
         claims.put("counter_signers", keys, Source::Signed, at);

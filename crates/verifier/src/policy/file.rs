@@ -29,6 +29,8 @@ pub(super) struct PolicyFile {
     pub virtual_module: Stance,
     #[serde(default = "Stance::reject")]
     pub weak_signatures: Stance,
+    #[serde(default = "Stance::reject")]
+    pub missing_signers: Stance,
     #[serde(default = "Stance::accept")]
     pub unchecked_hss: Stance,
     #[serde(default)]
@@ -282,6 +284,10 @@ impl PolicyFile {
         if self.weak_signatures == Stance::Reject {
             let about = About::AttestingKey;
             rules.put("weak_signatures", about, "weak_signature", Wanted::Absent, codes::POLICY_WEAK_SIGNATURE);
+        }
+        if self.missing_signers == Stance::Reject {
+            let about = About::AttestingKey;
+            rules.put("missing_signers", about, "missing_signers", Wanted::Absent, codes::POLICY_MISSING_SIGNERS);
         }
         if self.unchecked_hss == Stance::Reject {
             let wanted = Wanted::Never(texts(&["unchecked"]));

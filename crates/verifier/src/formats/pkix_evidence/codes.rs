@@ -31,7 +31,6 @@ table! {
     NOT_DER = "pkix.not-der", "pkix-key-attestation-07, 5.5; X.690, section 10", "The Evidence is not strict DER.";
     OLDER_DRAFT = "pkix.older-draft", "pkix-key-attestation-07, 8", "The Evidence is of an older draft, whose identifiers and encodings were replaced.";
     REQUEST = "pkix.request", "pkix-key-attestation-07, 7", "This is a request for Evidence, which asserts nothing.";
-    SIGNATURE_MISSING = "pkix.signature-missing", "pkix-key-attestation-07, 5.3.3 and 10.3", "The Evidence names an attestation key (ak-spki) whose signature is not there: it may have been stripped.";
     SIGNER_EMPTY = "pkix.signer-empty", "pkix-key-attestation-07, 6", "A signature does not say whose it is.";
     SIGNER_NOT_NAMED = "pkix.signer-not-named", "pkix-key-attestation-07, 5.3.3 and 6", "The Evidence names its attestation keys (ak-spki), and none of them signed it.";
     SIGNER_UNRESOLVED = "pkix.signer-unresolved", "pkix-key-attestation-07, 6", "A signature names its key by an identifier, and no key that is known has it.";

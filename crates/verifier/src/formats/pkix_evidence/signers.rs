@@ -56,6 +56,8 @@ pub(super) struct Signers {
     pub endorsed: Vec<Endorsed>,
     /// Keys whose signatures hold and count for nothing: not named, or not trusted.
     pub counter_signers: Vec<SpkiView>,
+    /// How many keys that ak-spki names have not signed.
+    pub missing: usize,
 }
 
 /// An attestation key that is trusted.
@@ -100,8 +102,8 @@ impl Signers {
     ///
     /// - Every block holds, by every member of its SignerIdentifier: one that does not, or whose key is not known,
     ///   refuses all (section 6).
-    /// - Where ak-spki names keys, each of them has signed: otherwise one half of a pair could be stripped (10.3). Who
-    ///   signed without being named is a counter-signer and counts for nothing.
+    /// - Where ak-spki names keys, one of them has signed; how many have not is claimed, since one half of a pair could be
+    ///   stripped (10.3). Who signed without being named is a counter-signer and counts for nothing.
     /// - At least one of the signers is trusted, and none of them has a certificate beneath a trusted root that is damaged,
     ///   expired, revoked or for something else.
     pub(super) fn check(view: &EvidenceView<'_>, context: &mut Context<'_>) -> Result<Self, Rejection> {
@@ -119,10 +121,11 @@ impl Signers {
             }
         }
         let named = view.elements().transaction.as_ref().map(|of| of.attestation_keys.as_slice()).unwrap_or_default();
-        check_named(named, &verified)?;
+        let missing = missing_of(named, &verified)?;
         let counts = |signer: &Verified| named.is_empty() || named.iter().any(|key| key.same_key(&signer.key));
         let (signers, others): (Vec<_>, Vec<_>) = verified.into_iter().partition(counts);
-        let mut found = Self { endorsed: Vec::new(), counter_signers: others.into_iter().map(|of| of.key).collect() };
+        let counter_signers = others.into_iter().map(|of| of.key).collect();
+        let mut found = Self { endorsed: Vec::new(), counter_signers, missing };
         let mut failure: Option<Failure> = None;
         for signer in signers {
             let key = signer.key.clone();
@@ -150,16 +153,12 @@ impl Signers {
     }
 }
 
-/// Whether each named key has signed.
-fn check_named(named: &[SpkiView], verified: &[Verified]) -> Result<(), Rejection> {
+/// How many of the named keys have not signed; policy says whether that is one half of a pair that was stripped.
+fn missing_of(named: &[SpkiView], verified: &[Verified]) -> Result<usize, Rejection> {
     let signed = |key: &&SpkiView| verified.iter().any(|signer| signer.key.same_key(key));
-    match (named.iter().filter(signed).count(), named.len()) {
-        (0, 1..) => Err(Rejection::plain(codes::SIGNER_NOT_NAMED)),
-        (signed, all) if signed < all => Err(Rejection::new(
-            codes::SIGNATURE_MISSING,
-            format!("The Evidence names {all} attestation keys (ak-spki), and {signed} of them signed it."),
-        )),
-        _ => Ok(()),
+    match named.iter().filter(signed).count() {
+        0 if !named.is_empty() => Err(Rejection::plain(codes::SIGNER_NOT_NAMED)),
+        signed => Ok(named.len().saturating_sub(signed)),
     }
 }
 
