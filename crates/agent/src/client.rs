@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod crypto;
 mod endpoint;
 mod fault;
 
@@ -113,7 +114,7 @@ impl Client {
     pub fn list_opcodes(&mut self, provider: ProviderId) -> Result<Vec<u32>, ClientFault> {
         let operation = ListOpcodesOperation { provider_id: provider.0.into() };
         let result: ListOpcodesResult = self.call(Opcode::ListOpcodes, &operation)?;
-        Ok(result.opcodes)
+        Ok([result.opcodes, result.extension_opcodes].concat())
     }
 
     /// The caller's keys, without its attesting keys.

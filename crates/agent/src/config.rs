@@ -22,7 +22,7 @@
 //!
 //! [[grants]]
 //! user = "builder"                    # or uid = 1000, or group = "ci"
-//! may = ["attest", "attest-platform", "activate-credential"]
+//! may = ["attest", "attest-platform", "activate-credential", "manage-clients"]
 //!
 //! [providers.tpm]
 //! address = "device:/dev/tpmrm0"
@@ -39,12 +39,14 @@
 //! attesting_key = ""
 //! ```
 
+mod check;
 mod fault;
 mod file;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use check::Finding;
 pub use fault::ConfigFault;
 
 use crate::grants::GrantRule;

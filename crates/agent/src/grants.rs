@@ -27,12 +27,8 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Capability; 4] = [
-        Capability::Attest,
-        Capability::AttestPlatform,
-        Capability::ActivateCredential,
-        Capability::ManageClients,
-    ];
+    pub const ALL: [Capability; 4] =
+        [Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential, Capability::ManageClients];
 
     /// The name in the configuration.
     #[must_use]

@@ -7,6 +7,7 @@
 //!
 //! Read first: [`provider::KeyProvider`], [`provider::Attester`] and [`Agent`].
 
+pub mod audit;
 pub mod client;
 pub mod config;
 pub mod grants;

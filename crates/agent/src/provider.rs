@@ -11,9 +11,7 @@ mod state;
 pub mod tpm;
 
 pub use fault::{Fault, FaultClass, Template};
-pub use key::{
-    EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme,
-};
+pub use key::{EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
 pub use state::{MemoryStore, StateStore, StoreFault};
 
 pub use vouchsafe_evidence::statement::FormatId;

@@ -10,6 +10,7 @@
 mod activation;
 mod admission;
 mod attestation;
+mod audited;
 mod capability;
 mod certificate_template;
 mod clients;
@@ -22,6 +23,7 @@ mod frame;
 mod key_attributes;
 mod keys;
 mod listener;
+mod notify;
 mod peer;
 mod public_key;
 mod queue;
@@ -37,11 +39,12 @@ use std::thread::JoinHandle;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::audit::{AuditFault, AuditLog};
 use crate::config::Config;
 use crate::grants::{Accounts, Grants};
 use crate::store::{Store, StoreError};
 use admission::Admission;
-use dispatch::Service;
+use dispatch::{Service, Shared};
 use listener::Listener;
 use worker::Worker;
 
@@ -56,6 +59,9 @@ pub enum StartFault {
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketFault),
+    /// The audit log cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditFault),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,6 +102,7 @@ impl Agent {
     /// [`StartFault`].
     pub fn start_with(config: Config, slots: Vec<ProviderSlot>) -> Result<Agent, StartFault> {
         let store = Store::open(&config.state)?;
+        let audit = AuditLog::open(&config.state)?;
         let accounts = Accounts::system();
         let listener = Listener::bind(&config.socket, &accounts)?;
         let agent_uid = rustix::process::geteuid().as_raw();
@@ -106,7 +113,7 @@ impl Agent {
                 .map_err(|source| StartFault::System { what: "a provider's thread", source })?;
             workers.push(worker);
         }
-        let service = Service::new(store, grants, config.limits, workers);
+        let service = Service::new(Shared { store, grants, limits: config.limits, audit }, workers);
         Agent::run(listener, service, Admission::new(config.limits), config.socket.path)
     }
 
@@ -160,7 +167,8 @@ impl Drop for Agent {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. A service manager is told when the agent is ready and when it stops (sd_notify), and may
+/// hand over the socket as standard input (`StandardInput=socket`).
 ///
 /// # Errors
 ///
@@ -176,6 +184,7 @@ pub fn serve(config: Config) -> Result<(), StartFault> {
     };
     let agent = Agent::start(config)?;
     tracing::info!(socket = %agent.socket().display(), "the agent serves");
+    notify::notify(notify::READY);
     runtime.block_on(async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -183,6 +192,7 @@ pub fn serve(config: Config) -> Result<(), StartFault> {
         }
     });
     tracing::info!("the agent stops");
+    notify::notify(notify::STOPPING);
     agent.stop();
     Ok(())
 }

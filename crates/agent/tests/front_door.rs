@@ -11,8 +11,11 @@ use proptest::sample::select;
 use prost::Message;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader};
 use vouchsafe_agent::wire::message::{
-    AttestKeyOperation, AttestPlatformOperation, FamilyChain, InstallCertificatesOperation, KeyMechanism,
-    PlatformMechanism, SignHashOperation, TpmCertifyX509, TpmQuote,
+    AsymmetricDecryptOperation, AsymmetricEncryption, AsymmetricEncryptionVariant, AttestKeyOperation,
+    AttestPlatformOperation, EccPublicKey, FamilyChain, ImportKeyOperation, InstallCertificatesOperation,
+    KeyAttributes, KeyMechanism, KeyType, KeyTypeVariant, ParsecActivateCredential, ParsecAttestKeyOperation,
+    ParsecAttestKeyParameters, ParsecMechanism, PlatformMechanism, RsaOaep, SignHashOperation, TpmCertifyX509,
+    TpmQuote, hash,
 };
 use vouchsafe_agent::wire::{
     CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Request, RequestFault, Status,
@@ -49,12 +52,35 @@ fn bodies() -> Vec<(Opcode, Vec<u8>)> {
     let chain = FamilyChain { family: "attest".to_owned(), certificates: vec![vec![0x30, 0]; 3] };
     let install = InstallCertificatesOperation { attesting_key: String::new(), certificates: vec![chain; 2] };
     let sign = SignHashOperation { key_name: "k".to_owned(), alg: None, hash: vec![7; 32] };
+    let import = ImportKeyOperation {
+        key_name: "k".to_owned(),
+        attributes: Some(KeyAttributes {
+            key_type: Some(KeyType { variant: Some(KeyTypeVariant::EccPublicKey(EccPublicKey { curve_family: 2 })) }),
+            ..KeyAttributes::default()
+        }),
+        data: vec![4; 65],
+    };
+    let oaep = AsymmetricEncryptionVariant::RsaOaep(RsaOaep { hash_alg: hash::SHA_256 });
+    let decrypt = AsymmetricDecryptOperation {
+        alg: Some(AsymmetricEncryption { variant: Some(oaep) }),
+        ciphertext: vec![1; 256],
+        ..AsymmetricDecryptOperation::default()
+    };
+    let credential = ParsecActivateCredential { credential_blob: vec![1; 68], secret: vec![2; 256] };
+    let mechanism = Some(ParsecMechanism::ActivateCredential(credential));
+    let activate = ParsecAttestKeyOperation {
+        parameters: Some(ParsecAttestKeyParameters { mechanism }),
+        ..ParsecAttestKeyOperation::default()
+    };
     let mut bodies: Vec<_> = Opcode::ALL.into_iter().map(|opcode| (opcode, Vec::new())).collect();
     bodies.extend([
         (Opcode::AttestKey, attest_key.encode_to_vec()),
         (Opcode::AttestPlatform, attest_platform.encode_to_vec()),
         (Opcode::InstallCertificates, install.encode_to_vec()),
         (Opcode::PsaSignHash, sign.encode_to_vec()),
+        (Opcode::PsaImportKey, import.encode_to_vec()),
+        (Opcode::PsaAsymmetricDecrypt, decrypt.encode_to_vec()),
+        (Opcode::ParsecAttestKey, activate.encode_to_vec()),
     ]);
     bodies
 }

@@ -5,6 +5,7 @@
 #[path = "support/service.rs"]
 mod support;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,11 +13,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use support::{Bench, Control, ecdsa, p256};
 use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::Limits;
 use vouchsafe_agent::grants::{Capability, GrantRule, Grantee};
-use vouchsafe_agent::wire::message::{FamilyChain, KeyMechanism, PlatformMechanism, TpmCertify, TpmQuote, hash};
+use vouchsafe_agent::wire::message::{
+    FamilyChain, KeyMechanism, ListOpcodesOperation, ListOpcodesResult, PlatformMechanism, TpmCertify, TpmQuote, hash,
+};
 use vouchsafe_agent::wire::{Opcode, ProviderId, Status};
 
 fn certify() -> KeyMechanism {
@@ -154,9 +158,15 @@ fn discovery() {
     let authenticators = client.list_authenticators().unwrap();
     assert_eq!(authenticators.iter().map(|a| a.id).collect::<Vec<_>>(), [3]);
     let core = client.list_opcodes(ProviderId::CORE).unwrap();
-    assert_eq!(core, [0x01, 0x08, 0x09, 0x0E, 0x1A]);
+    assert_eq!(core, [0x01, 0x08, 0x09, 0x0E, 0x1A, 0x1B, 0x1C]);
     let tpm = client.list_opcodes(ProviderId::TPM).unwrap();
-    assert!(tpm.starts_with(&[0x02, 0x03, 0x04, 0x07, 0x0100]) && tpm.contains(&0x0106));
+    assert!(tpm.starts_with(&[0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0A, 0x0B, 0x0D]) && tpm.contains(&0x0106));
+    // Parsec's clients refuse an answer with a number that is not Parsec's: those are in a field of their own.
+    let body = ListOpcodesOperation { provider_id: ProviderId::TPM.0.into() }.encode_to_vec();
+    let mut raw = bench.raw();
+    raw.write_all(&support::request(ProviderId::CORE, Opcode::ListOpcodes.number(), &body)).unwrap();
+    let answer = ListOpcodesResult::decode(support::response(&mut raw).1.as_slice()).unwrap();
+    assert!(answer.opcodes.iter().all(|number| *number <= 0x20) && answer.extension_opcodes.len() == 8);
     assert_eq!(core.len() + tpm.len(), Opcode::ALL.len());
     assert_eq!(status(client.list_opcodes(ProviderId(200))), Some(Status::ProviderDoesNotExist));
 }
@@ -278,6 +288,13 @@ fn as_another_user() {
         let is_missing = code.as_deref() == Some("agent.grant-missing");
         assert_eq!(is_missing, capability != granted, "{capability}: {code:?}");
     }
+    let refused = |outcome: Result<(), ClientFault>| outcome.err().and_then(|fault| fault.status());
+    let is_manager = granted == "manage-clients";
+    let admin_only = Some(Status::AdminOperation);
+    assert_eq!(refused(client.list_clients().map(|_| ())), if is_manager { None } else { admin_only });
+    assert_eq!(refused(client.delete_client("0")), if is_manager { absent } else { admin_only });
+    let dialogue = if granted == "activate-credential" { absent } else { Some(Status::PsaErrorNotPermitted) };
+    assert_eq!(refused(client.prepare_key_attestation("k").map(|_| ())), dialogue);
     let keys = client.list_attesting_keys().unwrap();
     assert_eq!(keys.iter().any(|key| !key.is_own), granted != "nothing");
     client.destroy_key("mine").unwrap();

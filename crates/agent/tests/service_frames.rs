@@ -161,7 +161,7 @@ fn operations_go_where_they_belong() {
         (0, 0x0100, Status::PsaErrorNotSupported),
         (2, 0x02, Status::ProviderNotRegistered),
         (9, 0x02, Status::ProviderDoesNotExist),
-        (3, 0x06, Status::PsaErrorNotSupported),
+        (3, 0x0C, Status::PsaErrorNotSupported),
         (3, 0x77, Status::OpcodeDoesNotExist),
         (3, 0x0102, Status::Success),
         (3, 0x0200, Status::OpcodeDoesNotExist),

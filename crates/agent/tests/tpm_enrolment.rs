@@ -22,7 +22,7 @@ use pki::Authority;
 use provider::open;
 use support::{Proxy, code, refusal, swtpm};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
-use vouchsafe_agent::provider::{Activation, Attester, Family, FamilyCertificates, Fault, MemoryStore};
+use vouchsafe_agent::provider::{ActivatedKey, Activation, Attester, Family, FamilyCertificates, Fault, MemoryStore};
 use vouchsafe_agent::tpm::{AuthValue, Hierarchy, Tpm, nv_attributes};
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, EkTemplate, SigningKey, signing_key};
 use vouchsafe_evidence::tpm::{HashAlg, Name, PublicParameters, TpmtPublic};
@@ -65,7 +65,7 @@ fn credentials_for_each_certified_endorsement_key_open_and_others_do_not() {
     for ek in &keys {
         let good = credential::make(ek, &endorsement.name, &[7; 32]);
         let activate = |provider: &mut TpmProvider, credential: &[u8], secret: &[u8]| {
-            provider.activate(Activation { attesting_key: "default", credential, secret })
+            provider.activate(Activation { key: ActivatedKey::Attesting("default"), credential, secret })
         };
         assert_eq!(activate(&mut provider, &good.credential, &good.secret).unwrap().as_slice(), [7; 32]);
         let mut other_name = endorsement.name.clone();
@@ -91,7 +91,7 @@ fn credentials_for_each_certified_endorsement_key_open_and_others_do_not() {
         }
         assert_eq!(activate(&mut provider, &good.credential, &good.secret).unwrap().as_slice(), [7; 32]);
     }
-    let nobody = Activation { attesting_key: "nobody", credential: &[], secret: &[] };
+    let nobody = Activation { key: ActivatedKey::Attesting("nobody"), credential: &[], secret: &[] };
     assert!(matches!(provider.activate(nobody), Err(Fault::AttestingKeyUnknown { .. })));
 }
 
@@ -112,7 +112,8 @@ fn a_failure_of_activation_is_no_failure_of_the_tpm() {
         }
         (code(command) == 0x147).then(|| refusal(0x101))
     });
-    let activation = Activation { attesting_key: "", credential: &good.credential, secret: &good.secret };
+    let activation =
+        Activation { key: ActivatedKey::Attesting(""), credential: &good.credential, secret: &good.secret };
     assert!(matches!(provider.activate(activation), Err(Fault::ActivationRefused)));
     assert_eq!(started.load(std::sync::atomic::Ordering::SeqCst), 0, "the connection was opened anew");
 }
@@ -211,6 +212,7 @@ fn certificate_chain_nonce_and_padding_in_nv_are_honored() {
     assert_eq!(endorsement.certificates.len(), 3);
     assert!(endorsement.certificates.contains(&certificate));
     let challenge = credential::make(&spki, &endorsement.name, &[9; 16]);
-    let activation = Activation { attesting_key: "", credential: &challenge.credential, secret: &challenge.secret };
+    let activation =
+        Activation { key: ActivatedKey::Attesting(""), credential: &challenge.credential, secret: &challenge.secret };
     assert_eq!(provider.activate(activation).unwrap().as_slice(), [9; 16]);
 }

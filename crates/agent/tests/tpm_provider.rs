@@ -52,8 +52,15 @@ fn verify(public: &TpmtPublic, message: &[u8], signature: &[u8]) {
 fn every_kind_of_key_is_made_and_signs() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    for (kind, bare) in [(KeyKind::EcP256, 65), (KeyKind::EcP384, 97), (KeyKind::Rsa2048, 270), (KeyKind::Rsa3072, 398)]
-    {
+    for (kind, bare) in [
+        (KeyKind::EcP256, 65),
+        (KeyKind::EcP384, 97),
+        (KeyKind::EcP521, 133),
+        (KeyKind::Rsa1024, 140),
+        (KeyKind::Rsa2048, 270),
+        (KeyKind::Rsa3072, 398),
+    ] {
+        assert!(provider.makes(kind).unwrap());
         let key = provider.generate(sign_key(kind)).unwrap();
         let public = provider.export_public(&key).unwrap();
         assert_eq!((public.kind, public.purpose, public.subject_public_key.len()), (kind, KeyPurpose::Sign, bare));
@@ -61,6 +68,15 @@ fn every_kind_of_key_is_made_and_signs() {
         check_signs(&mut provider, &key);
         provider.destroy(&key).unwrap();
     }
+    // This TPM has no RSA of 4096 bits, and says so.
+    assert!(!provider.makes(KeyKind::Rsa4096).unwrap());
+    assert!(matches!(provider.generate(sign_key(KeyKind::Rsa4096)), Err(Fault::Missing { .. })));
+    for kind in [KeyKind::EcP521, KeyKind::Rsa1024] {
+        let attesting = provider.generate(KeySpec { kind, purpose: KeyPurpose::Attest });
+        assert!(matches!(attesting, Err(Fault::Missing { .. })));
+    }
+    let decrypting = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Decrypt });
+    assert!(matches!(decrypting, Err(Fault::Missing { .. })));
 }
 
 #[test]

@@ -22,8 +22,8 @@ use provider::{NONCE, beneath, check_signs, enrolled, open, sign_key, template};
 use support::{Proxy, code, swtpm};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
-    Activation, Attester, AttestingKeyChoice, Fault, Hash, KeyKind, KeyMechanism, KeyProvider, MemoryStore,
-    SignatureScheme,
+    ActivatedKey, Activation, Attester, AttestingKeyChoice, Fault, Hash, KeyKind, KeyMechanism, KeyProvider,
+    MemoryStore, SignatureScheme,
 };
 use vouchsafe_evidence::x509::CertView;
 
@@ -141,8 +141,11 @@ fn after_a_clear_keys_are_lost_and_attesting_keys_are_made_again() {
     let endorsement = provider.endorsement("second").unwrap();
     let ek = CertView::parse(&endorsement.certificates[1]).unwrap().spki().clone();
     let challenge = credential::make(&ek, &endorsement.name, &[1; 32]);
-    let activation =
-        Activation { attesting_key: "second", credential: &challenge.credential, secret: &challenge.secret };
+    let activation = Activation {
+        key: ActivatedKey::Attesting("second"),
+        credential: &challenge.credential,
+        secret: &challenge.secret,
+    };
     assert!(provider.activate(activation).is_ok());
 }
 

@@ -204,7 +204,7 @@ impl Context<'_> {
             .iter()
             .map(|name| {
                 Capability::from_name(name).ok_or_else(|| {
-                    let next_step = "write attest, attest-platform or activate-credential";
+                    let next_step = "write attest, attest-platform, activate-credential or manage-clients";
                     self.refuse("grants.may", name, next_step)
                 })
             })

@@ -28,10 +28,7 @@ fn the_documented_example_is_the_defaults_and_a_grant() {
     let mut expected = Config::with_defaults();
     expected.state = PathBuf::from("/var/lib/vouchsafe/agent");
     expected.socket.group = AdminGroup::Named("vouchsafe".to_owned());
-    expected.grants = vec![GrantRule {
-        grantee: Grantee::User("builder".to_owned()),
-        may: vec![Capability::Attest, Capability::AttestPlatform, Capability::ActivateCredential],
-    }];
+    expected.grants = vec![GrantRule { grantee: Grantee::User("builder".to_owned()), may: Capability::ALL.to_vec() }];
     assert_eq!(config, expected);
 }
 

@@ -9,8 +9,7 @@ pub enum KeyKind {
     EcP384,
     /// ECDSA on NIST P-521.
     EcP521,
-    /// RSA with a modulus of 1024 bits, public exponent 65537: for clients that still need it. It signs; nothing is
-    /// encrypted to it and it attests nothing.
+    /// RSA with a modulus of 1024 bits, public exponent 65537: for clients that still need it. It attests nothing.
     Rsa1024,
     /// RSA with a modulus of 2048 bits, public exponent 65537.
     Rsa2048,
@@ -22,15 +21,8 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::EcP256,
-        Self::EcP384,
-        Self::EcP521,
-        Self::Rsa1024,
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::EcP256, Self::EcP384, Self::EcP521, Self::Rsa1024, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
     /// Whether it is a kind of RSA key.
     #[must_use]

@@ -54,8 +54,7 @@ pub(super) fn attest(
     let key = call.key_pair(operation.attested_key_name)?;
     call.demand(Capability::ActivateCredential)?;
     let (credential, secret) = (tpm2b(&asked.credential_blob)?, tpm2b(&asked.secret)?);
-    let activation =
-        Activation { key: ActivatedKey::Own(&key.blob), credential: &credential, secret: &secret };
+    let activation = Activation { key: ActivatedKey::Own(&key.blob), credential: &credential, secret: &secret };
     let activated = provider.activate(activation);
     info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, opened = activated.is_ok(), "credential answered");
     let credential = ParsecCredential { credential: activated?.to_vec() };

@@ -2,11 +2,14 @@
 
 use tracing::info;
 
+use super::audited;
 use super::dispatch::Service;
 use super::peer::Peer;
 use super::refusal::Refusal;
+use crate::audit::Event;
 use crate::grants::Capability;
 use crate::store::{KeyRole, StoredKey};
+use crate::wire::ProviderId;
 use crate::wire::message::{DeleteClientOperation, DeleteClientResult, ListClientsResult};
 
 /// ListClients: the users that have keys.
@@ -24,29 +27,45 @@ pub(super) async fn delete(
     peer: Peer,
     operation: DeleteClientOperation,
 ) -> Result<DeleteClientResult, Refusal> {
+    let outcome = destroy_keys(service, peer, &operation.client).await;
+    let event = Event {
+        name: "delete-client",
+        uid: peer.uid,
+        provider: ProviderId::CORE,
+        subject: operation.client,
+        nonce: Vec::new(),
+    };
+    service.shared.audit.record(&event, audited::outcome(&outcome));
+    outcome.map(|()| DeleteClientResult {})
+}
+
+async fn destroy_keys(service: &Service, peer: Peer, client: &str) -> Result<(), Refusal> {
     demand(service, peer)?;
-    let uid: u32 = operation.client.parse().map_err(|_| Refusal::Invalid {
+    let uid: u32 = client.parse().map_err(|_| Refusal::Invalid {
         field: "client",
-        found: operation.client,
+        found: client.to_owned(),
         expected: "a uid, as ListClients names it",
     })?;
-    let keys = {
-        let store = service.shared.store.clone();
-        tokio::task::spawn_blocking(move || store.keys(uid)).await.map_err(|_| Refusal::ProviderFailed)??
-    };
+    let store = service.shared.store.clone();
+    let keys = tokio::task::spawn_blocking(move || store.keys(uid)).await.map_err(|_| Refusal::ProviderFailed)??;
     if keys.is_empty() {
         return Err(Refusal::ClientUnknown { uid });
     }
     let destroyed = keys.len();
+    destroy_all(service, peer, keys).await?;
+    info!(target: "audit", by = peer.uid, uid, destroyed, "all keys of a client destroyed");
+    Ok(())
+}
+
+/// One at a time, so that other clients' requests are answered in between.
+async fn destroy_all(service: &Service, peer: Peer, keys: Vec<StoredKey>) -> Result<(), Refusal> {
     for key in &keys {
         service.worker(key.id.provider)?;
     }
-    // One at a time, so that other clients' requests are answered in between.
     for key in keys {
         destroy(service, peer, key).await?;
     }
-    info!(target: "audit", by = peer.uid, uid, destroyed, "all keys of a client destroyed");
-    Ok(DeleteClientResult {})
+    Ok(())
 }
 
 async fn destroy(service: &Service, peer: Peer, key: StoredKey) -> Result<(), Refusal> {

@@ -56,8 +56,10 @@ pub(super) fn list_authenticators() -> ListAuthenticatorsResult {
 pub(super) fn list_opcodes(service: &Service, provider_id: u32) -> Result<ListOpcodesResult, Refusal> {
     let id = u8::try_from(provider_id).map_err(|_| Refusal::Protocol(Status::ProviderDoesNotExist))?;
     let route = service.route_of(ProviderId(id))?;
-    let opcodes = Opcode::ALL.into_iter().filter(|opcode| opcode.route() == route);
-    Ok(ListOpcodesResult { opcodes: opcodes.map(Opcode::number).collect() })
+    let served = Opcode::ALL.into_iter().filter(|opcode| opcode.route() == route);
+    let (extension, parsecs): (Vec<Opcode>, Vec<Opcode>) = served.partition(|opcode| opcode.is_extension());
+    let numbers = |opcodes: Vec<Opcode>| opcodes.into_iter().map(Opcode::number).collect();
+    Ok(ListOpcodesResult { opcodes: numbers(parsecs), extension_opcodes: numbers(extension) })
 }
 
 /// ListKeys. Attesting keys have no PSA attributes; ListAttestingKeys shows them.

@@ -9,7 +9,10 @@ use super::peer::Peer;
 use super::refusal::Refusal;
 use super::slot::Provider;
 use super::worker::Worker;
-use super::{activation, attestation, capability, clients, discovery, encryption, enrollment, keys, signatures};
+use super::{
+    activation, attestation, audited, capability, clients, discovery, encryption, enrollment, keys, signatures,
+};
+use crate::audit::AuditLog;
 use crate::config::{CertifyX509Config, Limits};
 use crate::grants::Grants;
 use crate::store::Store;
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     pub(super) grants: Grants,
     /// The limits.
     pub(super) limits: Limits,
+    /// What is recorded.
+    pub(super) audit: AuditLog,
 }
 
 /// One request to a provider, authenticated if its operation needs that.
@@ -52,8 +57,8 @@ pub(super) struct Call {
 
 impl Service {
     /// A service of these providers.
-    pub(super) fn new(store: Store, grants: Grants, limits: Limits, workers: Vec<Worker>) -> Service {
-        Service { shared: Arc::new(Shared { store, grants, limits }), workers }
+    pub(super) fn new(shared: Shared, workers: Vec<Worker>) -> Service {
+        Service { shared: Arc::new(shared), workers }
     }
 
     /// The limits.
@@ -113,7 +118,15 @@ impl Service {
             provider: worker.id,
             certify_x509: Arc::clone(&worker.certify_x509),
         };
-        worker.run(peer.uid, move |provider| perform(&call, provider, operation)).await
+        let work = move |provider: &mut dyn Provider| {
+            let event = audited::event(&call, &operation);
+            let answer = perform(&call, provider, operation);
+            if let Some(event) = event {
+                call.shared.audit.record(&event, audited::outcome(&answer));
+            }
+            answer
+        };
+        worker.run(peer.uid, work).await
     }
 
     /// The provider of that id.

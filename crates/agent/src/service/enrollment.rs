@@ -10,7 +10,9 @@ use super::refusal::Refusal;
 use super::slot::Provider;
 use crate::config::key_kind;
 use crate::grants::Capability;
-use crate::provider::{ActivatedKey, Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template};
+use crate::provider::{
+    ActivatedKey, Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template,
+};
 use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,14 @@ pub enum SocketFault {
         /// The path.
         path: PathBuf,
     },
+    /// The service manager's socket is not the configured one.
+    #[error("the service manager's socket is at {found:?}, the configured one at {}", expected.display())]
+    Inherited {
+        /// Where it is, if anywhere.
+        found: Option<PathBuf>,
+        /// Where it should be.
+        expected: PathBuf,
+    },
     /// The path is longer than a socket's may be.
     #[error("the path {} has {found} octets, a socket's may have {limit}", path.display())]
     PathLength {
@@ -72,6 +81,9 @@ impl Listener {
     /// The socket gets its mode and group inside a private folder first, so that nobody can connect before.
     pub(super) fn bind(config: &SocketConfig, accounts: &Accounts) -> Result<Listener, SocketFault> {
         let path = config.path.as_path();
+        if let Some(socket) = inherited() {
+            return Listener::adopt(socket, path);
+        }
         let group = group(config, accounts)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(io_fault("create", directory))?;
@@ -84,6 +96,16 @@ impl Listener {
         Ok(Listener { socket, file })
     }
 
+    /// Listens at the service manager's socket, which made it with a mode and a group of its own and keeps its file.
+    fn adopt(socket: UnixListener, path: &Path) -> Result<Listener, SocketFault> {
+        let address = socket.local_addr().map_err(io_fault("look at", path))?;
+        if address.as_pathname() != Some(path) {
+            let found = address.as_pathname().map(Path::to_owned);
+            return Err(SocketFault::Inherited { found, expected: path.to_owned() });
+        }
+        Ok(Listener { socket, file: SocketFile { path: path.to_owned(), identity: None } })
+    }
+
     /// The socket for the event loop of the current runtime, and its file.
     pub(super) fn into_async(self) -> Result<(tokio::net::UnixListener, SocketFile), SocketFault> {
         let fault = |source| SocketFault::Io { action: "listen at", path: self.file.path.clone(), source };
@@ -91,6 +113,16 @@ impl Listener {
         let listener = tokio::net::UnixListener::from_std(self.socket).map_err(fault)?;
         Ok((listener, self.file))
     }
+}
+
+/// The listening socket that is this process's standard input, if it is one.
+fn inherited() -> Option<UnixListener> {
+    let stdin = io::stdin();
+    let is_listening = rustix::net::sockopt::socket_acceptconn(stdin.as_fd()).is_ok_and(|listening| listening);
+    if !is_listening {
+        return None;
+    }
+    stdin.as_fd().try_clone_to_owned().ok().map(UnixListener::from)
 }
 
 /// The group that is to own the socket, if it is there.
@@ -119,7 +151,7 @@ fn publish(draft: &Path, path: &Path, config: &SocketConfig, group: Option<u32>)
     std::fs::set_permissions(draft, Permissions::from_mode(config.mode)).map_err(io_fault("set the mode of", draft))?;
     let metadata = std::fs::symlink_metadata(draft).map_err(io_fault("look at", draft))?;
     std::fs::rename(draft, path).map_err(io_fault("create", path))?;
-    Ok(SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    Ok(SocketFile { path: path.to_owned(), identity: Some((metadata.dev(), metadata.ino())) })
 }
 
 fn check_length(path: &Path) -> Result<(), SocketFault> {
@@ -184,19 +216,20 @@ fn io_fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sock
     move |source| SocketFault::Io { action, path: path.to_owned(), source }
 }
 
-/// The file of a socket that this process made.
+/// The file of a socket.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode of one that this process made; `None` for the service manager's, which stays.
+    identity: Option<(u64, u64)>,
 }
 
 impl SocketFile {
-    /// Removes the file, unless another socket has taken its name.
+    /// Removes the file if this process made it, unless another socket has taken its name.
     pub(super) fn remove(&self) {
-        let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        let Some(identity) = self.identity else { return };
+        let is_ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == identity);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "the socket file stays behind");
         }

@@ -47,7 +47,8 @@ impl PublicHalf {
         let (kind, spki) = if is_rsa { parse_rsa(data) } else { parse_point(data) }?;
         // Canonical, and a key that can be used.
         let half = PublicHalf { kind, exported: data.to_vec(), spki: spki.as_der().to_vec() };
-        let scheme = if is_rsa { SignatureScheme::RsaPkcs1v15(Hash::Sha256) } else { SignatureScheme::Ecdsa(Hash::Sha256) };
+        let scheme =
+            if is_rsa { SignatureScheme::RsaPkcs1v15(Hash::Sha256) } else { SignatureScheme::Ecdsa(Hash::Sha256) };
         if !spki.as_der().ends_with(data) || half.parsed(scheme).is_err() {
             return Err(malformed());
         }
@@ -89,12 +90,7 @@ impl PublicHalf {
     /// # Errors
     ///
     /// [`Refusal::Invalid`] for a message that is too long.
-    pub(super) fn encrypt(
-        &self,
-        scheme: EncryptionScheme,
-        message: &[u8],
-        label: &[u8],
-    ) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn encrypt(&self, scheme: EncryptionScheme, message: &[u8], label: &[u8]) -> Result<Vec<u8>, Refusal> {
         let unusable = |_| Refusal::NotSupported { what: "encryption to keys of this size" };
         let key = PublicEncryptingKey::from_der(&self.spki).map_err(unusable)?;
         let too_long = |limit: usize| Refusal::Invalid {
@@ -195,9 +191,10 @@ fn malformed() -> Refusal {
 
 fn parse_point(data: &[u8]) -> Result<(KeyKind, SpkiView), Refusal> {
     let Some((&UNCOMPRESSED, coordinates)) = data.split_first() else { return Err(malformed()) };
-    let curve = [(NamedCurve::P256, KeyKind::EcP256), (NamedCurve::P384, KeyKind::EcP384), (NamedCurve::P521, KeyKind::EcP521)]
-        .into_iter()
-        .find(|(curve, _)| curve.field_octets().saturating_mul(2) == coordinates.len());
+    let curve =
+        [(NamedCurve::P256, KeyKind::EcP256), (NamedCurve::P384, KeyKind::EcP384), (NamedCurve::P521, KeyKind::EcP521)]
+            .into_iter()
+            .find(|(curve, _)| curve.field_octets().saturating_mul(2) == coordinates.len());
     let (curve, kind) = curve.ok_or_else(malformed)?;
     let (x, y) = coordinates.split_at_checked(curve.field_octets()).ok_or_else(malformed)?;
     Ok((kind, SpkiView::from_ec(curve, x, y).map_err(|_| malformed())?))

@@ -148,7 +148,7 @@ impl Refusal {
     }
 
     /// The stable code.
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Refusal::AuthenticationFalse { .. } => "agent.authentication-false",
             Refusal::AlgorithmNotPermitted => "agent.algorithm-not-permitted",

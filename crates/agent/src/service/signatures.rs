@@ -86,11 +86,12 @@ pub(super) fn demand(is_allowed: bool, operation: &'static str) -> Result<(), Re
 
 /// The scheme that is asked for, which must be the one that the key was made for.
 fn permitted(description: &Description, algorithm: Option<&AsymmetricSignature>) -> Result<SignatureScheme, Refusal> {
-    let algorithm = algorithm.ok_or(Refusal::Invalid {
-        field: "alg",
-        found: String::new(),
-        expected: "a signature algorithm",
-    })?;
+    let algorithm =
+        algorithm.ok_or(Refusal::Invalid { field: "alg", found: String::new(), expected: "a signature algorithm" })?;
     let scheme = signature_scheme(algorithm)?;
-    if description.algorithm == KeyAlgorithm::Signature(scheme) { Ok(scheme) } else { Err(Refusal::AlgorithmNotPermitted) }
+    if description.algorithm == KeyAlgorithm::Signature(scheme) {
+        Ok(scheme)
+    } else {
+        Err(Refusal::AlgorithmNotPermitted)
+    }
 }

@@ -4,7 +4,8 @@
 
 use crate::pki::{Authority, NOT_AFTER, NOT_BEFORE};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA384,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
+    RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA384,
     UnparsedPublicKey, VerificationAlgorithm,
 };
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
@@ -40,7 +41,13 @@ pub fn check_signs(provider: &mut TpmProvider, key: &KeyBlob) {
     let (scheme, algorithm): (_, &'static dyn VerificationAlgorithm) = match public.kind {
         KeyKind::EcP256 => (SignatureScheme::Ecdsa(Hash::Sha256), &ECDSA_P256_SHA256_FIXED),
         KeyKind::EcP384 => (SignatureScheme::Ecdsa(Hash::Sha384), &ECDSA_P384_SHA384_FIXED),
-        KeyKind::Rsa2048 => (SignatureScheme::RsaPkcs1v15(Hash::Sha512), &RSA_PKCS1_2048_8192_SHA512),
+        KeyKind::EcP521 => (SignatureScheme::Ecdsa(Hash::Sha512), &ECDSA_P521_SHA512_FIXED),
+        KeyKind::Rsa1024 => {
+            (SignatureScheme::RsaPkcs1v15(Hash::Sha256), &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY)
+        }
+        KeyKind::Rsa2048 | KeyKind::Rsa4096 => {
+            (SignatureScheme::RsaPkcs1v15(Hash::Sha512), &RSA_PKCS1_2048_8192_SHA512)
+        }
         KeyKind::Rsa3072 => (SignatureScheme::RsaPss(Hash::Sha384), &RSA_PSS_2048_8192_SHA384),
     };
     let signature = provider.sign_hash(key, scheme, &digest(scheme.hash(), b"message")).unwrap();

@@ -15,9 +15,9 @@ use vouchsafe_agent::Agent;
 use vouchsafe_agent::client::{Client, Endpoint};
 use vouchsafe_agent::config::{CertifyX509Config, Config, Limits};
 use vouchsafe_agent::provider::{
-    Activation, Attestation, Attester, AttestingKey, AttestingKeyChoice, Endorsement, Family, FamilyCertificates,
-    Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism, PlatformMechanism, PublicKey,
-    SignatureScheme,
+    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
+    Endorsement, Family, FamilyCertificates, Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec,
+    Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
 };
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
@@ -108,6 +108,24 @@ impl KeyProvider for Numbers {
         Ok(digest.to_vec())
     }
 
+    fn decrypt(
+        &mut self,
+        _: &KeyBlob,
+        _: EncryptionScheme,
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
+        Err(Fault::CiphertextInvalid)
+    }
+
+    fn random(&mut self, octets: u16) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
+        Ok(vec![4; usize::from(octets)].into())
+    }
+
+    fn makes(&mut self, kind: KeyKind) -> Result<bool, Fault> {
+        Ok(kind == KeyKind::EcP256)
+    }
+
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
         self.control.destroyed.lock().unwrap().push(key.as_bytes().to_vec());
         Ok(())
@@ -161,6 +179,10 @@ impl Attester for Numbers {
     }
 
     fn endorsement(&mut self, _: &str) -> Result<Endorsement, Fault> {
+        Err(Fault::NoEndorsementCertificate)
+    }
+
+    fn activation_parameters(&mut self, _: &KeyBlob) -> Result<ActivationParameters, Fault> {
         Err(Fault::NoEndorsementCertificate)
     }
 

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::TpmProvider;
 use super::attesting::AttestationKey;
-use super::root::free_handle;
 use super::blob::Blob;
+use super::root::free_handle;
 use crate::provider::{ActivatedKey, Activation, ActivationParameters, Endorsement, Fault, KeyBlob};
 use crate::tpm::{AuthValue, Hierarchy, Object, ResponseCode, Tpm, der};
 

@@ -9,8 +9,8 @@ use super::blob::Blob;
 use super::kind;
 use super::loaded::{LoadedKey, Tag};
 use crate::provider::{EncryptionScheme, Fault, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
-use crate::tpm::{Blamed, ResponseCode, Ticket, der};
 use crate::tpm::kdf::random;
+use crate::tpm::{Blamed, ResponseCode, Ticket, der};
 use zeroize::Zeroizing;
 
 /// Attributes of a user's decryption key: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, decrypt.
@@ -116,6 +116,12 @@ impl TpmProvider {
         let key = self.load_key(key, Some(KeyPurpose::Decrypt))?;
         match self.tpm.rsa_decrypt(&key.object, ciphertext, kind::decrypt_scheme(scheme), label) {
             Err(Fault::Tpm { code, .. }) if refuses_message(code) => Err(Fault::CiphertextInvalid),
+            // So some TPMs call a message that does not open, and all of them their own failure mode, in which they do nothing
+            // any more.
+            Err(Fault::Tpm { code: ResponseCode::FAILURE, .. }) => {
+                self.tpm.random(1)?;
+                Err(Fault::CiphertextInvalid)
+            }
             other => other,
         }
     }

@@ -38,7 +38,9 @@ pub(super) const fn attesting_hash(kind: KeyKind) -> Result<HashAlg, Fault> {
     match kind {
         KeyKind::EcP384 => Ok(HashAlg::Sha384),
         KeyKind::EcP256 | KeyKind::Rsa2048 | KeyKind::Rsa3072 => Ok(HashAlg::Sha256),
-        KeyKind::EcP521 | KeyKind::Rsa1024 | KeyKind::Rsa4096 => Err(Fault::Missing { what: "attesting key of this kind" }),
+        KeyKind::EcP521 | KeyKind::Rsa1024 | KeyKind::Rsa4096 => {
+            Err(Fault::Missing { what: "attesting key of this kind" })
+        }
     }
 }
 

@@ -98,7 +98,11 @@ pub struct ListOpcodesOperation {
 /// The operations of that provider.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ListOpcodesResult {
-    /// Their numbers.
+    /// The numbers of those that are Parsec's.
     #[prost(uint32, repeated, tag = "1")]
     pub opcodes: Vec<u32>,
+    /// The numbers of those that are not. They have a field of their own because Parsec's clients take an answer for
+    /// malformed in which a number is not Parsec's; this field they do not see.
+    #[prost(uint32, repeated, tag = "100")]
+    pub extension_opcodes: Vec<u32>,
 }
