@@ -18,19 +18,30 @@ use crate::{Malformed, Reason, pem};
 
 pub mod crypto4a_qasm;
 pub mod entrust_nshield;
+pub mod fortanix_dsm;
 pub mod gcp_cloudhsm;
-pub mod thales_luna;
 pub mod pkix_evidence;
 pub mod securosys_primus;
-pub mod fortanix_dsm;
+pub mod thales_luna;
+pub mod unsupported;
 pub mod webauthn_tpm;
 mod yubico;
 pub mod yubihsm2;
 pub mod yubikey_piv;
-pub mod unsupported;
 
 /// Every format that has a module here, in the order in which they are listed for people.
-static LIST: &[&Row] = &[&thales_luna::ROW, &gcp_cloudhsm::ROW, &fortanix_dsm::ROW, &pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &entrust_nshield::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
+static LIST: &[&Row] = &[
+    &thales_luna::ROW,
+    &gcp_cloudhsm::ROW,
+    &fortanix_dsm::ROW,
+    &pkix_evidence::ROW,
+    &webauthn_tpm::ROW,
+    &crypto4a_qasm::ROW,
+    &entrust_nshield::ROW,
+    &securosys_primus::ROW,
+    &yubikey_piv::ROW,
+    &yubihsm2::ROW,
+];
 
 /// What a format is called, how it travels, and how it is recognized.
 #[derive(Debug)]

@@ -59,7 +59,9 @@ impl Block {
 /// Whether a file has a line that begins a block.
 #[must_use]
 pub fn is_pem(file: &[u8]) -> bool {
-    without_byte_order_mark(file).split(|octet| *octet == b'\n').any(|line| line.trim_ascii().starts_with(BEGIN.as_bytes()))
+    without_byte_order_mark(file)
+        .split(|octet| *octet == b'\n')
+        .any(|line| line.trim_ascii().starts_with(BEGIN.as_bytes()))
 }
 
 /// All blocks of a file, in order. Text outside blocks is ignored; inside them nothing but base64 with

@@ -13,8 +13,8 @@ mod dsa;
 pub use algorithm::{PssSalt, SignatureAlgorithm, UnsupportedAlgorithm};
 pub use cache::VerificationCache;
 pub(crate) use check::{Legacy, verify_authority_signature, verify_legacy_signature};
-pub(crate) use dsa::{DsaError, DsaKey, verify_dsa};
 pub use check::{SignatureError, verify_signature, verify_tpm_signature};
+pub(crate) use dsa::{DsaError, DsaKey, verify_dsa};
 
 /// Octets of the digest by which a signature check is remembered.
 const MEMO_OCTETS: usize = 32;

@@ -14,10 +14,10 @@ use crate::rejection::{Code, Rejection};
 
 mod crypto4a_qasm;
 mod entrust_nshield;
-mod pkix_evidence;
-mod securosys_primus;
 mod fortanix_dsm;
 mod gcp_cloudhsm;
+mod pkix_evidence;
+mod securosys_primus;
 mod thales_luna;
 mod vendor;
 mod webauthn_tpm;
@@ -26,7 +26,18 @@ mod yubihsm2;
 mod yubikey_piv;
 
 /// Every listed format's module.
-static LIST: &[&Row] = &[&thales_luna::ROW, &gcp_cloudhsm::ROW, &fortanix_dsm::ROW, &pkix_evidence::ROW, &webauthn_tpm::ROW, &crypto4a_qasm::ROW, &entrust_nshield::ROW, &securosys_primus::ROW, &yubikey_piv::ROW, &yubihsm2::ROW];
+static LIST: &[&Row] = &[
+    &thales_luna::ROW,
+    &gcp_cloudhsm::ROW,
+    &fortanix_dsm::ROW,
+    &pkix_evidence::ROW,
+    &webauthn_tpm::ROW,
+    &crypto4a_qasm::ROW,
+    &entrust_nshield::ROW,
+    &securosys_primus::ROW,
+    &yubikey_piv::ROW,
+    &yubihsm2::ROW,
+];
 
 /// How evidence of a format is authenticated.
 pub(crate) struct Row {

@@ -314,14 +314,10 @@ impl Verdict {
     /// Freshness of the whole: that of its weakest statement.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        let read = self
-            .freshness
-            .iter()
-            .enumerate()
-            .filter(|(index, freshness)| {
-                // Of a wrapper, some members may be skipped and others not.
-                **freshness != Freshness::None || self.skipped.iter().all(|skipped| skipped.statement != *index)
-            });
+        let read = self.freshness.iter().enumerate().filter(|(index, freshness)| {
+            // Of a wrapper, some members may be skipped and others not.
+            **freshness != Freshness::None || self.skipped.iter().all(|skipped| skipped.statement != *index)
+        });
         read.map(|(_, freshness)| *freshness).min().unwrap_or(Freshness::None)
     }
 

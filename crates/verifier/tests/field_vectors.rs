@@ -4,20 +4,20 @@
 
 #[path = "field_vectors/crypto4a_qasm.rs"]
 mod crypto4a_qasm;
-#[path = "field_vectors/securosys_primus.rs"]
-mod securosys_primus;
-#[path = "field_vectors/pkix_evidence.rs"]
-mod pkix_evidence;
+#[path = "field_vectors/entrust_nshield.rs"]
+mod entrust_nshield;
 #[path = "field_vectors/fortanix_dsm.rs"]
 mod fortanix_dsm;
 #[path = "field_vectors/gcp_cloudhsm.rs"]
 mod gcp_cloudhsm;
-#[path = "field_vectors/thales_luna.rs"]
-mod thales_luna;
-#[path = "field_vectors/entrust_nshield.rs"]
-mod entrust_nshield;
+#[path = "field_vectors/pkix_evidence.rs"]
+mod pkix_evidence;
+#[path = "field_vectors/securosys_primus.rs"]
+mod securosys_primus;
 #[path = "field_vectors/support.rs"]
 mod support;
+#[path = "field_vectors/thales_luna.rs"]
+mod thales_luna;
 #[path = "field_vectors/tpm_ek.rs"]
 mod tpm_ek;
 #[path = "field_vectors/webauthn_tpm.rs"]

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use case::{Case, Expect};
 use judge::{Judgement, judge};
-use vouchsafe_verifier::all_codes;
+use vouchsafe_verifier::{VOCABULARY, all_codes};
 
 /// Every case with its judgement, by its path such as `tpm-certify/wrong-name`.
 fn judged() -> BTreeMap<String, (Case, Judgement)> {
@@ -57,6 +57,21 @@ fn every_case_gets_its_verdict_and_is_complete() {
         problems.extend(twin_problem(case, &cases).map(|text| format!("{id}: {text}")));
     }
     fail_on(&problems);
+}
+
+#[test]
+fn every_claim_is_of_the_vocabulary() {
+    let known: BTreeSet<(&str, &str)> = VOCABULARY.iter().map(|term| (term.about.label(), term.name)).collect();
+    let mut said = BTreeSet::new();
+    for (id, (_, judgement)) in &judged() {
+        for about in ["key", "platform", "attesting_key"] {
+            for name in judgement.report[about]["claims"].as_object().into_iter().flat_map(|claims| claims.keys()) {
+                assert!(known.contains(&(about, name.as_str())), "{id} claims {about}.{name}, which has no meaning");
+                said.insert((about.to_owned(), name.clone()));
+            }
+        }
+    }
+    assert!(said.len() > 40, "the vectors claim next to nothing");
 }
 
 /// A negative without an accepted twin proves nothing: anything could be wrong with it.

@@ -148,7 +148,9 @@ fn what_is_said_is_grouped_and_told_apart_by_whose_word_it_is() {
     let trust = repository("vectors/trust/default").to_str().unwrap().to_owned();
     let run = vouchsafe(["inspect", &request, "--trust", &trust]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
-    for wanted in ["who signed whom", "the key\n", "only promised, not signed", "nothing is said of", "the attesting key"] {
+    for wanted in
+        ["who signed whom", "the key\n", "only promised, not signed", "nothing is said of", "the attesting key"]
+    {
         assert!(run.stdout.contains(wanted), "{wanted:?} is not in\n{}", run.stdout);
     }
     // Without anchors nothing of a chain whose top is missing can be told.

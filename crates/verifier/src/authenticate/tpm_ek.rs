@@ -67,14 +67,14 @@ fn purposes(ek: &AuthenticatedEk) -> Vec<&'static str> {
     let usage = usage.and_then(|usage| KeyUsage::parse(usage.value()).ok());
     match usage {
         Some(usage) => [
-                (KeyUsage::KEY_ENCIPHERMENT, "decrypt"),
-                (KeyUsage::KEY_AGREEMENT, "derive"),
-                (KeyUsage::DIGITAL_SIGNATURE, "sign"),
-            ]
-            .into_iter()
-            .filter(|(bit, _)| usage.contains(*bit))
-            .map(|(_, purpose)| purpose)
-            .collect(),
+            (KeyUsage::KEY_ENCIPHERMENT, "decrypt"),
+            (KeyUsage::KEY_AGREEMENT, "derive"),
+            (KeyUsage::DIGITAL_SIGNATURE, "sign"),
+        ]
+        .into_iter()
+        .filter(|(bit, _)| usage.contains(*bit))
+        .map(|(_, purpose)| purpose)
+        .collect(),
         None if matches!(ek.spki().key(), PublicKey::Rsa { .. }) => vec!["decrypt"],
         None => vec!["derive"],
     }

@@ -124,12 +124,9 @@ impl ChainProfile {
     /// Extensions beyond those of RFC 5280 that may be critical in such a chain.
     pub(super) const fn processed(self) -> &'static [Oid] {
         match self {
-            Self::AkAttest
-            | Self::AkCertifyX509
-            | Self::Ek
-            | Self::EkShown
-            | Self::WebauthnAk
-            | Self::Unprofiled => &[],
+            Self::AkAttest | Self::AkCertifyX509 | Self::Ek | Self::EkShown | Self::WebauthnAk | Self::Unprofiled => {
+                &[]
+            }
             Self::Vendor(profile) => profile.0.processed,
         }
     }

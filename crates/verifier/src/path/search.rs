@@ -349,7 +349,12 @@ impl<'a, 'b> Search<'a, 'b> {
 }
 
 /// Adds what was tolerated of one more certificate, each deviation once.
-pub(super) fn tolerate(deviations: &mut Vec<Deviation>, examined: &Examined, issued: Issued, of_profile: Vec<Deviation>) {
+pub(super) fn tolerate(
+    deviations: &mut Vec<Deviation>,
+    examined: &Examined,
+    issued: Issued,
+    of_profile: Vec<Deviation>,
+) {
     let by_sha1 = (issued == Issued::BySha1).then_some(Deviation::Sha1Signature);
     let quirks = examined.quirks().iter().copied().map(Deviation::Quirk);
     for deviation in of_profile.into_iter().chain(by_sha1).chain(quirks) {

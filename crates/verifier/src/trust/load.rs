@@ -98,8 +98,9 @@ fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
         let fail = |defect| TrustError { file: path.clone(), defect };
         if let Place::Mark { format, role, stem } = place(path).map_err(fail)? {
             let prefix = role.prefix();
-            let marks_something =
-                ["pem", "crt", "der", "json"].iter().any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
+            let marks_something = ["pem", "crt", "der", "json"]
+                .iter()
+                .any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
             if !marks_something {
                 return Err(fail(TrustDefect::MarkOrphan));
             }
