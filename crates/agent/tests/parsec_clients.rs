@@ -1,5 +1,5 @@
 //! Clients of Parsec as others wrote them, against the agent on a software TPM: `parsec-tool`, and a program on the
-//! `parsec-client` crate. Both come from crates.io by `scripts/peers parsec`; without them these tests are skipped.
+//! `parsec-client` crate. `scripts/peers parsec` fetches and builds both; without them these tests are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use vouchsafe_agent::audit::{self, VerifyFault};
 use vouchsafe_agent::config::{Config, DEFAULT_CONFIG_PATH, TpmConfig};
+use vouchsafe_agent::grants::Accounts;
 use vouchsafe_agent::tpm::Address;
 
 use crate::cli::Answer;
+use crate::console;
 use crate::failure::Failure;
 use crate::logging;
 
@@ -16,8 +19,10 @@ use crate::logging;
 /// attestation. Every local user has keys of its own; the machine's identity needs a grant, which root, the agent's own
 /// user and the socket's group have.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The configuration; defaults to /etc/vouchsafe/agent.toml if that is there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -32,9 +37,39 @@ pub struct Arguments {
     tpm: Option<Address>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the configuration, look for what it names, and start nothing.
+    CheckConfig {
+        /// The configuration; defaults to /etc/vouchsafe/agent.toml if that is there.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// What the agent recorded.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no entry of the audit log was changed, removed or added.
+    ///
+    /// Prints the last entry's chain value. Keep it elsewhere to see later that none is missing at the end.
+    Verify {
+        /// The log; defaults to audit.log in the configured state folder.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The configuration; defaults to /etc/vouchsafe/agent.toml if that is there.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
 const EXAMPLES: &str = "\
 Examples:
   vouchsafe agent
+  vouchsafe agent check-config --config agent.toml
+  vouchsafe agent audit verify
   vouchsafe agent --tpm swtpm:unix:/tmp/tpm/tpm.sock --state /tmp/agent \\
       --socket /tmp/agent.sock
 
@@ -45,6 +80,17 @@ docs/running.md has a whole configuration.";
 /// # Errors
 /// [`Failure`] if the configuration cannot be used or the service cannot start.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    match &arguments.command {
+        Some(Command::CheckConfig { config }) => return check(config.as_deref()),
+        Some(Command::Audit(AuditCommand::Verify { file, config })) => {
+            let file = match file {
+                Some(file) => file.clone(),
+                None => stored(config.as_deref())?.state.join(audit::FILE_NAME),
+            };
+            return verify_audit(&file);
+        }
+        None => {}
+    }
     let config = configuration(arguments)?;
     logging::start();
     let socket = config.socket.path.display().to_string();
@@ -56,20 +102,46 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
+/// Says what an agent of this configuration would serve, and what it would lack.
+fn check(path: Option<&Path>) -> Result<Answer, Failure> {
+    let config = stored(path)?;
+    let findings = config.findings(&Accounts::system());
+    for finding in &findings {
+        console::out(&format!("problem: {}\n   next: {}\n", finding.message, finding.next_step))?;
+    }
+    let tpm = config.tpm.as_ref().map_or_else(|| "none".to_owned(), |tpm| tpm.address.to_string());
+    console::out(&format!(
+        "{}\n socket: {}\n  state: {}\n    TPM: {tpm}\n grants: {}\n",
+        if findings.is_empty() { "The configuration can be used." } else { "The configuration has problems." },
+        config.socket.path.display(),
+        config.state.display(),
+        config.grants.len(),
+    ))?;
+    Ok(if findings.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+/// Says whether the audit log is as the agent wrote it.
+fn verify_audit(file: &Path) -> Result<Answer, Failure> {
+    match audit::verify(file) {
+        Ok(summary) => {
+            console::out(&format!("{} entries, none changed.\n  chain: {}\n", summary.entries, summary.chain))?;
+            Ok(Answer::Yes)
+        }
+        Err(VerifyFault::Unreadable(error)) => {
+            Err(Failure::new(format!("{} cannot be read", file.display())).because(error))
+        }
+        Err(fault) => {
+            console::out(&format!(
+                "{}: {fault}\n   next: compare it with a copy; entries before that line can be trusted\n",
+                file.display()
+            ))?;
+            Ok(Answer::No)
+        }
+    }
+}
+
 fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
-    let default = Path::new(DEFAULT_CONFIG_PATH);
-    let load = |path: &Path| {
-        Config::load(path).map_err(|fault| {
-            Failure::new("the agent's configuration cannot be used").because(fault).next(
-                "correct the file, or leave --config out for the defaults; docs/running.md has a whole configuration",
-            )
-        })
-    };
-    let mut config = match &arguments.config {
-        Some(path) => load(path)?,
-        None if default.exists() => load(default)?,
-        None => Config::with_defaults(),
-    };
+    let mut config = stored(arguments.config.as_deref())?;
     if let Some(state) = &arguments.state {
         config.state = absolute(state)?;
     }
@@ -82,6 +154,55 @@ fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// The configuration in that file, else in the default one, else the defaults.
+///
+/// # Errors
+/// [`Failure`] if the file cannot be used.
+pub fn stored(path: Option<&Path>) -> Result<Config, Failure> {
+    let default = Path::new(DEFAULT_CONFIG_PATH);
+    let load = |path: &Path| {
+        Config::load(path).map_err(|fault| {
+            Failure::new("the agent's configuration cannot be used").because(fault).next(
+                "correct the file, or leave --config out for the defaults; docs/running.md has a whole configuration",
+            )
+        })
+    };
+    match path {
+        Some(path) => load(path),
+        None if default.exists() => load(default),
+        None => Ok(Config::with_defaults()),
+    }
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::new(format!("{} is no path", path.display())).because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, check, verify_audit};
+
+    #[test]
+    fn an_audit_log_is_verified() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.log");
+        assert!(verify_audit(&file).is_err());
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(verify_audit(&file).unwrap(), Answer::Yes);
+        std::fs::write(&file, "forged\n").unwrap();
+        assert_eq!(verify_audit(&file).unwrap(), Answer::No);
+    }
+
+    #[test]
+    fn a_configuration_is_checked_before_it_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let checked = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            check(Some(&file))
+        };
+        assert_eq!(checked("[providers.tpm]\naddress = \"device:/dev/null\"\n").unwrap(), Answer::Yes);
+        assert_eq!(checked("[providers.tpm]\naddress = \"device:/dev/no-tpm\"\n").unwrap(), Answer::No);
+        assert!(checked("stat = \"/var/lib/elsewhere\"\n").is_err());
+    }
 }

@@ -10,7 +10,7 @@ use crate::authority;
 use crate::demo;
 use crate::failure::{EXIT_REFUSED, Failure};
 #[cfg(feature = "agent")]
-use crate::{agent, csr, enroll, key};
+use crate::{agent, csr, doctor, enroll, key};
 use crate::{inspect, policy, trust, verify};
 
 /// What a verb came to, when it could do its work.
@@ -59,6 +59,8 @@ enum Verb {
     Trust(trust::Arguments),
     #[cfg(feature = "agent")]
     Agent(agent::Arguments),
+    #[cfg(feature = "agent")]
+    Doctor(doctor::Arguments),
     #[cfg(feature = "authority")]
     Authority(authority::Arguments),
 }
@@ -80,6 +82,8 @@ impl Cli {
             Verb::Enroll(arguments) => enroll::run(&arguments),
             #[cfg(feature = "agent")]
             Verb::Agent(arguments) => agent::run(&arguments),
+            #[cfg(feature = "agent")]
+            Verb::Doctor(arguments) => doctor::run(&arguments),
             #[cfg(feature = "authority")]
             Verb::Authority(arguments) => authority::run(&arguments),
             Verb::Verify(arguments) => verify::run(&arguments),

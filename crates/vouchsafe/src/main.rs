@@ -23,6 +23,8 @@ mod csr;
 #[cfg(all(feature = "agent", feature = "authority"))]
 mod demo;
 #[cfg(feature = "agent")]
+mod doctor;
+#[cfg(feature = "agent")]
 mod enroll;
 mod failure;
 mod files;
