@@ -34,6 +34,35 @@ const ADVICE: &[(&str, &str)] = &[
          account (`vouchsafe enroll ak`).",
     ),
     ("policy.", "Send what the policy demands, or choose another policy with --policy."),
+    (
+        "csbr.",
+        "Look the module up in the list of certified modules, by maker, model and firmware, and give the list by \
+         --modules: what evidence says of itself is no certification.",
+    ),
+    (
+        "key.",
+        "Generate the key in its module, so that it cannot leave, and attest that one. `vouchsafe inspect FILE` shows \
+         what is said of this one and by whom.",
+    ),
+    ("pop.", "Make the request again with one key-pop statement that holds the nonce, signed by the attested key."),
+    (
+        "pkix.",
+        "Ask the maker of the module for Evidence as the draft has it; docs/formats/pkix-evidence.md shows how it is \
+         written, and `vouchsafe inspect FILE` what this one holds.",
+    ),
+    (
+        "yubikey-piv.",
+        "Attest the slot again (`ykman piv keys attest`), and send its certificate with the one of slot F9.",
+    ),
+    ("yubihsm2.", "Attest the key again by object 0, and send its certificate with the device's."),
+    ("webauthn.", "Register again; the attestation object and its client data belong together (--client-data FILE)."),
+    ("cloudhsm.", "Download the attestation of this key version and both of its certificate chains again."),
+    ("luna.", "Export the public key confirmation of this key again, with its whole chain."),
+    ("fortanix.", "Ask the service for the key's attestation again, with its authority's chain."),
+    ("primus.", "Take the attestation, its detached signature and its chain from the module again, unchanged."),
+    ("nshield.", "Make the attestation bundle of this key again with the module's own tool."),
+    ("qasm.", "Ask the module for a new attestation message about this key alone."),
+    ("cmw.", "Send the members one by one, or a wrapper that is not signed and not nested so deep."),
     ("csr.", "Make the request again with `vouchsafe csr`."),
     ("limit.", "Send less: no honest device needs so much."),
     ("input.", "`vouchsafe inspect FILE` says what each file holds."),

@@ -222,9 +222,10 @@ const BUG_CLASSES: [u32; 34] = [
 ];
 
 /// Attacks on the parts that exist.
-const ATTACKS: [&str; 33] = [
+const ATTACKS: [&str; 34] = [
     "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A20",
     "A21", "A22", "A23", "A24", "A25", "A26", "A27", "A29", "A40", "A41", "A42", "A43", "A44", "A48", "A51", "A52",
+    "A55",
 ];
 
 #[test]
