@@ -10,6 +10,9 @@
 //! mode = "0666"                       # every local user may connect and has its own keys
 //! group = "vouchsafe"                 # owns the socket; its members may use the machine's identity
 //!
+//! [monitoring]
+//! path = "/run/vouchsafe-agent/monitoring.sock"   # GET /health and /metrics; not there unless configured
+//!
 //! [limits]
 //! connections = 512
 //! connections_per_user = 128
@@ -72,6 +75,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The socket.
     pub socket: SocketConfig,
+    /// Where health and metrics are to be had over HTTP, if anywhere: a socket for the administrators' group.
+    pub monitoring: Option<PathBuf>,
     /// What clients may take up.
     pub limits: Limits,
     /// What clients may do beyond using their own keys.
@@ -205,6 +210,7 @@ impl Config {
         Config {
             state: default_state(),
             socket: SocketConfig { path: PathBuf::from(DEFAULT_SOCKET_PATH), mode: 0o666, group: AdminGroup::Default },
+            monitoring: None,
             limits: Limits::default(),
             grants: Vec::new(),
             tpm: Some(TpmConfig::default()),

@@ -23,6 +23,7 @@ mod frame;
 mod key_attributes;
 mod keys;
 mod listener;
+mod monitoring;
 mod notify;
 mod peer;
 mod public_key;
@@ -40,7 +41,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::audit::{AuditFault, AuditLog};
-use crate::config::Config;
+use crate::config::{Config, SocketConfig};
 use crate::grants::{Accounts, Grants};
 use crate::store::{Store, StoreError};
 use admission::Admission;
@@ -51,6 +52,9 @@ use worker::Worker;
 pub use listener::SocketFault;
 pub use peer::Peer;
 pub use slot::{Provider, ProviderSlot};
+
+/// Mode of the monitoring socket: the agent's user and the administrators' group.
+const MONITORING_MODE: u32 = 0o660;
 
 /// Why an agent cannot start.
 #[derive(Debug, Error)]
@@ -105,6 +109,13 @@ impl Agent {
         let audit = AuditLog::open(&config.state)?;
         let accounts = Accounts::system();
         let listener = Listener::bind(&config.socket, &accounts)?;
+        let monitoring = match config.monitoring {
+            Some(path) => {
+                let group = config.socket.group.clone();
+                Some(Listener::make(&SocketConfig { path, mode: MONITORING_MODE, group }, &accounts)?)
+            }
+            None => None,
+        };
         let agent_uid = rustix::process::geteuid().as_raw();
         let grants = Grants::new(config.grants, config.socket.group.name(), Some(agent_uid), accounts);
         let mut workers = Vec::new();
@@ -114,25 +125,40 @@ impl Agent {
             workers.push(worker);
         }
         let service = Service::new(Shared { store, grants, limits: config.limits, audit }, workers);
-        Agent::run(listener, service, Admission::new(config.limits), config.socket.path)
+        Agent::run(listener, monitoring, service, Admission::new(config.limits), config.socket.path)
     }
 
-    fn run(listener: Listener, service: Service, admission: Admission, socket: PathBuf) -> Result<Agent, StartFault> {
+    fn run(
+        listener: Listener,
+        monitoring: Option<Listener>,
+        service: Service,
+        admission: Admission,
+        socket: PathBuf,
+    ) -> Result<Agent, StartFault> {
         // One thread: a second one would do little but be woken for each request, which costs more than a small request does.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|source| StartFault::System { what: "the event loop", source })?;
-        let (listener, file) = {
+        let ((listener, file), monitoring) = {
             let _context = runtime.enter();
-            listener.into_async()?
+            (listener.into_async()?, monitoring.map(Listener::into_async).transpose()?)
         };
         let (shutdown, watch) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("agent-main".to_owned())
             .spawn(move || {
                 let service = Arc::new(service);
-                runtime.block_on(connection::accept(listener, file, service, admission, watch));
+                runtime.block_on(async {
+                    let monitoring = monitoring.map(|(listener, file)| {
+                        tokio::spawn(monitoring::serve(listener, file, Arc::clone(&service), watch.clone()))
+                    });
+                    connection::accept(listener, file, service, admission, watch).await;
+                    if let Some(monitoring) = monitoring {
+                        // It ends by itself; a panic in it is no matter any more.
+                        let _ = monitoring.await;
+                    }
+                });
             })
             .map_err(|source| StartFault::System { what: "the main thread", source })?;
         Ok(Agent { socket, shutdown, thread: Some(thread) })

@@ -358,3 +358,40 @@ fn the_overflow_uid_is_turned_away() {
     }
     run_as(65534, &Bench::start(), "overflow");
 }
+
+#[test]
+fn health_and_metrics_are_on_a_socket_of_their_own() {
+    let control = Arc::new(Control::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monitoring");
+    let bench = Bench::of(Arc::clone(&control), |config| config.monitoring = Some(path.clone()));
+    let asked = |request: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    let get = |target: &str| asked(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    bench.assert_alive();
+    assert!(bench.client().export_public_key("nothing").is_err());
+    let health = get("/health");
+    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nprovider 3: up\n"), "{health}");
+    let metrics = get("/metrics");
+    for line in [
+        "requests_total{operation=\"Ping\",status=\"0\"} 1\n",
+        "requests_total{operation=\"PsaExportPublicKey\",status=\"1140\"} 1\n",
+        "provider_up{provider=\"3\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(get("/other").starts_with("HTTP/1.1 404 "));
+    assert!(asked("DELETE /health HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    // A head without an end is not read for ever.
+    let mut endless = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let _ = endless.write_all(&[b'x'; 8192]);
+    assert_eq!(std::io::read_to_string(endless).unwrap_or_default(), "");
+    assert!(get("/health").contains("up"));
+    bench.assert_alive();
+    drop(bench);
+    assert!(!path.exists());
+}

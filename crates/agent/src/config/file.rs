@@ -19,6 +19,7 @@ struct RawConfig {
     state: Option<PathBuf>,
     #[serde(default)]
     socket: RawSocket,
+    monitoring: Option<RawMonitoring>,
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
@@ -32,6 +33,12 @@ struct RawSocket {
     path: Option<PathBuf>,
     mode: Option<String>,
     group: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMonitoring {
+    path: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -103,6 +110,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, ConfigFault> {
             None => defaults.state,
         },
         socket: context.socket(raw.socket, defaults.socket)?,
+        monitoring: raw.monitoring.map(|raw| context.absolute("monitoring.path", raw.path)).transpose()?,
         limits: context.limits(&raw.limits)?,
         grants: raw.grants.into_iter().map(|grant| context.grant(grant)).collect::<Result<_, _>>()?,
         tpm: match raw.providers {

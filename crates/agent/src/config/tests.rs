@@ -28,6 +28,7 @@ fn the_documented_example_is_the_defaults_and_a_grant() {
     let mut expected = Config::with_defaults();
     expected.state = PathBuf::from("/var/lib/vouchsafe/agent");
     expected.socket.group = AdminGroup::Named("vouchsafe".to_owned());
+    expected.monitoring = Some(PathBuf::from("/run/vouchsafe-agent/monitoring.sock"));
     expected.grants = vec![GrantRule { grantee: Grantee::User("builder".to_owned()), may: Capability::ALL.to_vec() }];
     assert_eq!(config, expected);
 }

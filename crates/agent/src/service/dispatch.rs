@@ -1,10 +1,12 @@
 //! From a request to its response.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prost::Message;
 
 use super::frame::{Request, Response};
+use super::monitoring::Metrics;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::slot::Provider;
@@ -26,6 +28,7 @@ pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
     /// The providers, the default one first.
     pub(super) workers: Vec<Worker>,
+    metrics: Metrics,
 }
 
 /// What handlers need that is the same for all requests. Work that is queued at a provider holds it, so it
@@ -58,7 +61,7 @@ pub(super) struct Call {
 impl Service {
     /// A service of these providers.
     pub(super) fn new(shared: Shared, workers: Vec<Worker>) -> Service {
-        Service { shared: Arc::new(shared), workers }
+        Service { shared: Arc::new(shared), workers, metrics: Metrics::default() }
     }
 
     /// The limits.
@@ -66,8 +69,20 @@ impl Service {
         self.shared.limits
     }
 
+    /// What was answered so far.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Answers a request, whatever it is.
     pub(super) async fn answer(&self, peer: Peer, request: Request) -> Response {
+        let begun = Instant::now();
+        let response = self.respond(peer, request).await;
+        self.metrics.count(response.opcode, response.status, begun.elapsed());
+        response
+    }
+
+    async fn respond(&self, peer: Peer, request: Request) -> Response {
         let (provider, opcode) = (request.header.provider, request.header.opcode);
         match self.handle(peer, request).await {
             Ok(body) => Response { provider, opcode, status: Status::Success, body },

@@ -84,6 +84,12 @@ impl Listener {
         if let Some(socket) = inherited() {
             return Listener::adopt(socket, path);
         }
+        Listener::make(config, accounts)
+    }
+
+    /// Listens at a path, whatever the service manager hands over.
+    pub(super) fn make(config: &SocketConfig, accounts: &Accounts) -> Result<Listener, SocketFault> {
+        let path = config.path.as_path();
         let group = group(config, accounts)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(io_fault("create", directory))?;

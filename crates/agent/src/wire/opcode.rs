@@ -150,6 +150,42 @@ impl Opcode {
         }
     }
 
+    /// The name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Opcode::Ping => "Ping",
+            Opcode::PsaGenerateKey => "PsaGenerateKey",
+            Opcode::PsaDestroyKey => "PsaDestroyKey",
+            Opcode::PsaSignHash => "PsaSignHash",
+            Opcode::PsaVerifyHash => "PsaVerifyHash",
+            Opcode::PsaImportKey => "PsaImportKey",
+            Opcode::PsaExportPublicKey => "PsaExportPublicKey",
+            Opcode::ListProviders => "ListProviders",
+            Opcode::ListOpcodes => "ListOpcodes",
+            Opcode::PsaAsymmetricEncrypt => "PsaAsymmetricEncrypt",
+            Opcode::PsaAsymmetricDecrypt => "PsaAsymmetricDecrypt",
+            Opcode::PsaGenerateRandom => "PsaGenerateRandom",
+            Opcode::ListAuthenticators => "ListAuthenticators",
+            Opcode::PsaSignMessage => "PsaSignMessage",
+            Opcode::PsaVerifyMessage => "PsaVerifyMessage",
+            Opcode::ListKeys => "ListKeys",
+            Opcode::ListClients => "ListClients",
+            Opcode::DeleteClient => "DeleteClient",
+            Opcode::ParsecAttestKey => "ParsecAttestKey",
+            Opcode::PrepareKeyAttestation => "PrepareKeyAttestation",
+            Opcode::CanDoCrypto => "CanDoCrypto",
+            Opcode::AttestKey => "AttestKey",
+            Opcode::AttestPlatform => "AttestPlatform",
+            Opcode::ListMechanisms => "ListMechanisms",
+            Opcode::ListAttestingKeys => "ListAttestingKeys",
+            Opcode::DescribeEndorsement => "DescribeEndorsement",
+            Opcode::ActivateCredential => "ActivateCredential",
+            Opcode::InstallCertificates => "InstallCertificates",
+            Opcode::CreateAttestingKey => "CreateAttestingKey",
+        }
+    }
+
     /// The operation of that number.
     ///
     /// # Errors
