@@ -17,7 +17,7 @@ use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::verdict::Freshness;
 use quote::appraise_quote;
-use tpm::appraise_tpm_key;
+use tpm::{appraise_tpm_claims, appraise_tpm_key};
 
 pub(crate) use rules::{advisories, certification, expressions};
 
@@ -90,8 +90,11 @@ fn appraise_keys(appraised: &Appraised<'_>, appraisal: &mut Appraisal) {
         let Some(statement) = authentication.statements.get(place.statement) else { continue };
         let Some(key) = statement.keys().get(place.key) else { continue };
         let spki = key.spki.as_ref();
-        let facts = facts(descriptions, claims, spki);
-        let mut violations = key.tpm().map(|key| appraise_tpm_key(key, policy)).unwrap_or_default();
+        let facts = facts(descriptions, place.statement, claims, spki);
+        let mut violations = match key.tpm() {
+            Some(key) => appraise_tpm_key(key, policy),
+            None => appraise_tpm_claims(claims),
+        };
         let is_said = violations.iter().any(|violation| violation.code() != codes::POLICY_EXTENSION_ONLY.id);
         violations.extend(rules::of_key(policy, &facts, is_said));
         if statement.signer().is_virtual() && policy.virtual_module() == Stance::Reject {
@@ -101,8 +104,19 @@ fn appraise_keys(appraised: &Appraised<'_>, appraisal: &mut Appraisal) {
         keys.extend(spki.filter(|spki| !keys.iter().any(|known| known.same_key(spki))));
         all.push((statement, facts));
     }
-    let Some((statement, first)) = all.first() else { return };
-    appraise_module(appraised, statement, first, keys, appraisal);
+    // Every statement about the key is judged with what stands behind it: which comes first means nothing.
+    let mut judged: Vec<usize> = Vec::new();
+    for (statement, facts) in &all {
+        if !judged.contains(&statement.index()) {
+            judged.push(statement.index());
+            appraise_module(appraised, statement, facts, keys.clone(), appraisal);
+        }
+    }
+    if let Some((index, name)) = descriptions.contradiction {
+        let message = format!("Two statements say different things of the platform's {name}.");
+        let violation = Rejection::new(codes::BIND_SEVERAL_PLATFORMS, message).in_statement(index);
+        appraisal.platform.push(violation);
+    }
     let freshness = weakest_freshness(authentication).label();
     for (statement, facts) in &all {
         let violations = expressions(policy, facts, freshness, &appraisal.advisories);
@@ -110,8 +124,16 @@ fn appraise_keys(appraised: &Appraised<'_>, appraisal: &mut Appraisal) {
     }
 }
 
-fn facts<'a>(descriptions: &'a Descriptions, key: &'a Claims, spki: Option<&'a SpkiView>) -> Facts<'a> {
-    Facts { key, platform: &descriptions.platform, attesting_key: &descriptions.attesting_key, spki }
+fn facts<'a>(
+    descriptions: &'a Descriptions,
+    statement: usize,
+    key: &'a Claims,
+    spki: Option<&'a SpkiView>,
+) -> Facts<'a> {
+    static NOTHING: Claims = Claims::new();
+    let mut attesting = descriptions.attesting_keys.iter();
+    let attesting_key = attesting.find(|(place, _)| *place == statement).map_or(&NOTHING, |(_, claims)| claims);
+    Facts { key, platform: &descriptions.platform, attesting_key, spki }
 }
 
 /// What holds the keys, and the key that attested them.
@@ -125,10 +147,18 @@ fn appraise_module(
     let policy = appraised.policy;
     let subjects =
         Subjects { keys, attesting_key: Some(statement.signer().key()), module: [facts.platform, facts.attesting_key] };
-    appraisal.advisories = appraised.advisories.concerning(&subjects);
+    let found = appraised.advisories.concerning(&subjects);
+    let new: Vec<_> = found.into_iter().filter(|one| !appraisal.advisories.contains(one)).collect();
     let mut violations = rules::of_module(policy, facts);
     violations.extend(certification(policy, facts, appraised.at).err());
-    violations.extend(advisories(policy, &appraisal.advisories));
+    violations.extend(advisories(policy, &new));
+    appraisal.advisories.extend(new);
+    // The platform is one, however many statements speak of it.
+    let is_said = |violation: &Rejection| {
+        let same = |known: &Rejection| known.code() == violation.code() && known.message() == violation.message();
+        appraisal.key.iter().any(same)
+    };
+    violations.retain(|violation| !is_said(violation));
     appraisal.key.extend(violations.into_iter().map(|violation| violation.in_statement(statement.index())));
 }
 

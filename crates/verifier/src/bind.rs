@@ -243,7 +243,8 @@ fn choose_every_key(place: usize, statements: &[Authenticated], binding: &mut Bi
     let to = Node::Statement(statement.index());
     binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note: Some(EVERY_KEY) });
     for (key, attested) in statement.keys().iter().enumerate() {
-        if attested.is_attesting() {
+        let signs = attested.spki.as_ref().is_some_and(|key| statement.signer().has_signed_by(key));
+        if attested.is_attesting() || signs {
             binding.violations.push(Rejection::plain(codes::BIND_CSR_KEY_IS_AK).in_statement(statement.index()));
         }
         binding.keys.push(KeyPlace { statement: place, key });
@@ -281,7 +282,7 @@ fn check_not_an_attestation_key(
     certificates: &[CertView],
     binding: &mut Binding,
 ) {
-    let signs = statements.iter().any(|statement| statement.signer().key().same_key(subject));
+    let signs = statements.iter().any(|statement| statement.signer().has_signed_by(subject));
     let certified =
         certificates.iter().any(|certificate| names_attesting_key(certificate) && certificate.spki().same_key(subject));
     let restricted = statements.iter().flat_map(Authenticated::keys).any(|key| key.is(subject) && key.is_attesting());
@@ -344,8 +345,13 @@ fn check_connections(
     expectation: &Expectation<'_>,
     binding: &mut Binding,
 ) {
-    let bound_to_device = binding.keys.first().and_then(|place| first.keys().get(place.key));
-    let bound_to_device = bound_to_device.is_some_and(AttestedKey::is_device_bound);
+    // Where several keys of one statement are judged, one that may leave would take the platform's word with it.
+    let first_place = binding.keys.first().map(|place| place.statement);
+    let bound_to_device = binding
+        .keys
+        .iter()
+        .filter(|place| Some(place.statement) == first_place)
+        .all(|place| first.keys().get(place.key).is_some_and(AttestedKey::is_device_bound));
     for (place, statement) in statements.iter().enumerate() {
         if binding.keys.first().is_some_and(|key| key.statement == place) {
             continue;

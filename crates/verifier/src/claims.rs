@@ -65,6 +65,11 @@ impl Claims {
         self.0.insert(name, Claim { value: value.into(), source, by: None, statement });
     }
 
+    /// Adds a claim as another statement makes it.
+    pub(crate) fn add(&mut self, name: &'static str, claim: Claim) {
+        self.0.insert(name, claim);
+    }
+
     /// Whether a claim has this value.
     pub(crate) fn is(&self, name: &str, value: impl Into<Value>) -> bool {
         let value = value.into();

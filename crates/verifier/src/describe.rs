@@ -44,8 +44,10 @@ pub(crate) struct Descriptions {
     pub keys: Vec<Claims>,
     /// About the platform that is bound to it.
     pub platform: Claims,
-    /// About the key that attested it.
-    pub attesting_key: Claims,
+    /// About the keys that attested it, by the place of each statement about it, the first one's first.
+    pub attesting_keys: Vec<(usize, Claims)>,
+    /// A claim about the platform of which two statements say different things, and the second of them.
+    pub contradiction: Option<(usize, &'static str)>,
     /// The PCR values of the bound platform statement.
     pub registers: Vec<Register>,
 }
@@ -62,14 +64,54 @@ pub(crate) fn describe(
         let key = statement.and_then(|statement| Some((statement.keys().get(place.key)?, statement.index())));
         key.map(|(key, index)| describe_key(key, index)).unwrap_or_default()
     });
-    let first = binding.keys.first().and_then(|place| at(place.statement));
-    let platform = binding.platform.and_then(at);
+    let mut attesting_keys: Vec<(usize, Claims)> = Vec::new();
+    for place in &binding.keys {
+        if !attesting_keys.iter().any(|(known, _)| *known == place.statement)
+            && let Some(statement) = at(place.statement)
+        {
+            attesting_keys.push((place.statement, describe_attesting_key(statement)));
+        }
+    }
+    let mut reports: Vec<usize> = binding.platform.into_iter().collect();
+    reports.extend(attesting_keys.iter().map(|(place, _)| *place).filter(|place| Some(*place) != binding.platform));
+    let (platform, contradiction) = all_of_platform(reports.into_iter().filter_map(at), references);
     Descriptions {
         keys: keys.collect(),
-        platform: platform.map(|statement| describe_platform(statement, references)).unwrap_or_default(),
-        attesting_key: first.map(describe_attesting_key).unwrap_or_default(),
-        registers: registers(platform),
+        platform,
+        attesting_keys,
+        contradiction,
+        registers: registers(binding.platform.and_then(at)),
     }
+}
+
+/// Claims about a platform that differ from one statement to the next although both are true.
+const VARYING: [&str; 2] = ["attested_at", "uptime"];
+
+/// What all bound statements together say of the platform: what the key's own statement says is never displaced by
+/// another one's word.
+fn all_of_platform<'a>(
+    statements: impl Iterator<Item = &'a Authenticated>,
+    references: &[&ReferenceValues],
+) -> (Claims, Option<(usize, &'static str)>) {
+    let mut all = Claims::new();
+    let mut contradiction = None;
+    for statement in statements {
+        let said = describe_platform(statement, references);
+        if all.is_empty() {
+            all = said;
+            continue;
+        }
+        for (name, claim) in said.iter() {
+            match all.named(name) {
+                None => all.add(name, claim.clone()),
+                Some(known) if known.value == claim.value || VARYING.contains(&name) => {}
+                Some(_) => {
+                    contradiction.get_or_insert((statement.index(), name));
+                }
+            }
+        }
+    }
+    (all, contradiction)
 }
 
 fn describe_key(key: &AttestedKey, at: usize) -> Claims {

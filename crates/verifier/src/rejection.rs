@@ -187,6 +187,7 @@ pub mod codes {
         POLICY_EXTENSION_ONLY = "policy.extension-only", "Vouchsafe DESIGN, TPM2_CertifyX509", "Policy wants the key's attributes from its Name, not from the certificate's extension alone.";
         POLICY_FIPS = "policy.fips", "FIPS 140-3; pkix-key-attestation, 10.1", "What the module says of its FIPS mode is not what policy asks for.";
         POLICY_HOST_ASSERTED = "policy.host-asserted", "Vouchsafe DESIGN, Claims", "Only host software asserts what a rule asks for.";
+        POLICY_IDENTITY_ONLY = "policy.identity-only", "TCG EK Credential Profile, 1; CSBR 6.2.7.4.2(2)", "The evidence is the certificate of an endorsement key alone: it identifies a module, and no key was attested.";
         POLICY_IMPLIED = "policy.implied", "Vouchsafe DESIGN, Claims", "Only a maker's promise says what a rule asks for.";
         POLICY_MODEL = "policy.model", "Vouchsafe DESIGN, Policy", "The module is of a model that policy does not take.";
         POLICY_MISSING_SIGNERS = "policy.missing-signers", "pkix-key-attestation-07, 5.3.3 and 10.3", "The evidence names an attestation key whose signature is not there: it may have been stripped.";

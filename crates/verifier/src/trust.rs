@@ -3,7 +3,7 @@
 //! A store is data that others read from a folder; nothing is compiled in and nothing is read here. Its form
 //! is that of the interface contract: `<format id>/*.pem|*.crt|*.der` are anchors for that format alone,
 //! `<format id>/intermediates/` holds helpers that are never trusted by themselves, `crls/` revocation lists,
-//! `keys/` material that a format's own rules use, and NAME.toml marks the anchors or intermediates of `NAME.pem`
+//! `keys/` material that a format's own rules use, and NAME.toml marks the anchors, intermediates or keys of `NAME.pem`
 //! beside it.
 
 use std::collections::BTreeMap;
@@ -70,6 +70,8 @@ pub struct TrustFile {
     pub path: String,
     /// Contents.
     pub contents: Vec<u8>,
+    /// What the administrator noted about it.
+    pub mark: AnchorMark,
 }
 
 /// A format for which nothing is trusted.
@@ -127,7 +129,7 @@ impl FormatTrust {
         &self.intermediates
     }
 
-    /// Files of `keys/`, uninterpreted.
+    /// Files of `keys/`, uninterpreted, each with its mark.
     #[must_use]
     pub fn keys(&self) -> &[TrustFile] {
         &self.keys

@@ -149,7 +149,8 @@ impl Verdict {
     pub(crate) fn conclude(findings: Findings<'_>) -> Self {
         let Findings { submission, policy, at, request_failures, authentication, binding, appraisal, descriptions } =
             findings;
-        let Descriptions { keys, platform, attesting_key, registers } = descriptions;
+        let Descriptions { keys, platform, attesting_keys, registers, .. } = descriptions;
+        let attesting_key = attesting_keys.into_iter().next().map(|(_, claims)| claims).unwrap_or_default();
         let key = key_section(&authentication, &binding, &appraisal, keys);
         let platform = platform_section(&authentication, &binding, &appraisal, platform);
         let bound = match (binding.violations.is_empty(), binding.keys.is_empty()) {

@@ -83,6 +83,8 @@ pub(crate) enum Signer {
 pub(crate) struct ModuleSigner {
     /// The key that signed.
     pub key: SpkiView,
+    /// Other keys whose signatures stand beside it: none of them is a key to be certified.
+    pub co_signers: Vec<SpkiView>,
     /// What tells this module from others whose statements the same key signs (a batch's, a partition's); `None` where
     /// one module alone has the key. Two statements are of one module only if key and this are equal.
     pub module: Option<Vec<u8>>,
@@ -101,6 +103,15 @@ impl Signer {
             Self::Tpm(key) => key.spki(),
             Self::Module(signer) => &signer.key,
         }
+    }
+
+    /// Whether this key signed, alone or beside others.
+    pub(crate) fn has_signed_by(&self, key: &SpkiView) -> bool {
+        let beside = match self {
+            Self::Tpm(_) => [].as_slice(),
+            Self::Module(signer) => signer.co_signers.as_slice(),
+        };
+        self.key().same_key(key) || beside.iter().any(|signer| signer.same_key(key))
     }
 
     /// The attestation key, if it is one of a TPM.

@@ -36,6 +36,7 @@ pub(super) fn authenticate(certificate: &CertView, context: &mut Context<'_>) ->
         Device { id: format!("tpm-ek:{}", hex::encode(&spki.sha256())), source: "endorsement key certificate" };
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: ek.issuer_key().clone(),
             module: Some(spki.sha256().to_vec()),
             claims,
@@ -53,6 +54,8 @@ fn key(ek: &AuthenticatedEk) -> Claims {
     let mut claims = Claims::new();
     claims.put("spki", describe::base64(ek.spki().as_der()), Source::Endorsed, 0);
     claims.put("device_bound", true, Source::Endorsed, 0);
+    // Whatever the certificate lets the key do, nothing was signed here: certificates can be copied.
+    claims.put("identity_only", true, Source::Endorsed, 0);
     claims.put("purposes", purposes(ek), Source::Endorsed, 0);
     claims.promise("origin", "generated", PROFILE, 0);
     claims.promise("extractable", false, PROFILE, 0);

@@ -66,6 +66,7 @@ pub const VOCABULARY: &[Term] = &[
     key("expiry", "RFC 3339", "When the module stops using the key"),
     key("extractable", "boolean", "The private part can leave the module"),
     key("identifier", "text, or a list", "What the module calls the key"),
+    key("identity_only", "boolean", "The evidence identifies a module, and does not show that anybody has it"),
     key("keys", "list of objects", "The claims of each key, where evidence is about several and none was named"),
     key("label", "text", "What its user calls the key"),
     key("local", "boolean", "The module itself made the private part (CKA_LOCAL)"),

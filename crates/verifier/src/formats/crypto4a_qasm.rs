@@ -36,6 +36,11 @@ const BAD_SIGNATURE: Code = Code {
     clause: PAGE,
     meaning: "A signature over the attestation message is not that of its assertion authority.",
 };
+const CONTRADICTION: Code = Code {
+    id: "qasm.contradiction",
+    clause: PAGE,
+    meaning: "The attestation message says of a capability both that the key has it and that it has it not.",
+};
 const DUPLICATE_CLAIM: Code =
     Code { id: "qasm.duplicate-claim", clause: PAGE, meaning: "The attestation message makes one claim twice." };
 const KEY_MISSING: Code = Code {
@@ -63,8 +68,8 @@ const SIGNATURE_ALGORITHM: Code = Code {
     clause: PAGE,
     meaning: "The attestation message is signed by an algorithm that no assertion authority has, or by a weak one.",
 };
-const CODES: [Code; 7] =
-    [BAD_SIGNATURE, DUPLICATE_CLAIM, KEY_MISSING, MALFORMED, NOT_SIGNED, OTHER_KEY, SIGNATURE_ALGORITHM];
+const CODES: [Code; 8] =
+    [BAD_SIGNATURE, CONTRADICTION, DUPLICATE_CLAIM, KEY_MISSING, MALFORMED, NOT_SIGNED, OTHER_KEY, SIGNATURE_ALGORITHM];
 
 /// Purpose of the certificates of assertion authorities: 1.3.6.1.4.1.39901.4.1.1.
 const PURPOSE: [u8; 11] = [0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0xB7, 0x5D, 0x04, 0x01, 0x01];
@@ -115,6 +120,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &signers.first, at);
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: signers.first.leaf().spki().clone(),
             // Each module has assertion authorities of its own.
             module: None,
@@ -284,7 +290,13 @@ impl<'a> KeyClaims<'a> {
     }
 
     fn purposes(&self) -> Result<Vec<String>, Rejection> {
-        let capabilities = self.claims.iter().filter(|claim| claim.kind() == ClaimType::Key(13));
+        let of_kind = |number| self.claims.iter().filter(move |claim| claim.kind() == ClaimType::Key(number));
+        let (capabilities, denied) = (of_kind(13), of_kind(14));
+        let denied: Vec<Option<Value<'_>>> = denied.map(|claim| claim.value).collect();
+        if let Some(claim) = of_kind(13).find(|claim| denied.contains(&claim.value)) {
+            let message = format!("The claim {} has a value that another claim denies.", claim.name());
+            return Err(Rejection::new(CONTRADICTION, message));
+        }
         capabilities
             .map(|claim| match claim.value {
                 Some(Value::Integer(number)) => {

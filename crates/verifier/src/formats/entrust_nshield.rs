@@ -77,6 +77,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let serial = &bundle.warrant.module.serial;
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             claims: describe_signer(&signer, bundle.warrant.module.kind, at),
             key: signer,
             // Each module makes a KML of its own.
@@ -234,6 +235,8 @@ fn check_binding(world: &World, officer: &KeyHash, context: &mut Context<'_>) ->
 struct Permissions {
     /// The private part can come out of the world, in clear or under a key of anybody's choice.
     extractable: bool,
+    /// Administrators of the world can add permissions, that to export the key included.
+    expandable: bool,
     /// Administrators of the world can restore the key.
     recoverable: bool,
     /// Operations of anybody, all groups together.
@@ -274,7 +277,9 @@ impl Permissions {
             Action::Operations(bits) => {
                 self.extractable |= bits & acl::EXPORT_AS_PLAIN != 0;
                 // Who may add permissions may add that one.
-                self.extractable |= bits & acl::EXPAND_ACL != 0 && !for_administrators;
+                let is_expandable = bits & acl::EXPAND_ACL != 0;
+                self.extractable |= is_expandable && !for_administrators;
+                self.expandable |= is_expandable && for_administrators;
                 if !for_administrators {
                     self.operations |= bits;
                 }
@@ -330,13 +335,17 @@ fn describe_key(spki: &SpkiView, bundle: &Bundle, world: Option<&World>, at: usi
     // The message exists only for keys that a module generated.
     signed("origin", "generated".into());
     signed("local", true.into());
-    signed("extractable", permissions.extractable.into());
-    // The list is the one that the key was generated with; none that allows less came before it.
-    signed("never_extractable", (!permissions.extractable).into());
-    signed("sensitive", (!permissions.extractable).into());
+    // Where administrators can expand the list, it says nothing of what they make of it.
+    if permissions.extractable || !permissions.expandable {
+        signed("extractable", permissions.extractable.into());
+        // The list is the one that the key was generated with; none that allows less came before it.
+        signed("never_extractable", (!permissions.extractable).into());
+        signed("sensitive", (!permissions.extractable).into());
+    }
     signed("recoverable", permissions.recoverable.into());
-    // A key that is kept in blobs can be loaded by every module of its world.
-    signed("device_bound", (!permissions.extractable && permissions.protection.is_none()).into());
+    // A key that is kept in blobs can be loaded by every module of its world, and so can one that is restored.
+    let is_kept = permissions.protection.is_some() || permissions.recoverable;
+    signed("device_bound", (!permissions.extractable && !is_kept).into());
     let purposes = permissions.purposes();
     if !purposes.is_empty() {
         signed("purposes", purposes.into());

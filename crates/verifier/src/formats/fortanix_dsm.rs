@@ -113,6 +113,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: path.leaf().spki().clone(),
             // The cluster as a whole holds the keys that its authority speaks of.
             module: None,

@@ -132,6 +132,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let at = evidence.statement;
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             claims: chains.describe(at),
             // Each partition has its own key.
             key,

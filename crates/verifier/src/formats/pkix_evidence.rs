@@ -37,12 +37,22 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let at = evidence.statement;
     let environment = environment(&signers.endorsed);
     let source = environment.source();
-    let is_virtual = signers.endorsed.iter().any(is_virtual);
+    let is_virtual = signers.endorsed.iter().any(|of| of.is_virtual);
     let keys = describe::keys(elements, context.subject, (source, at))?;
     let platform = elements.platform.as_ref().map(|of| describe::platform(of, is_virtual, source, at));
     let claims = attesting_key(&signers, &environment, elements, at);
     let key = main_key(&signers.endorsed)?;
-    let signer = ModuleSigner { key, module: module(&signers.endorsed), claims, device: device(&signers)?, is_virtual };
+    let co_signers =
+        signers.endorsed.iter().map(|signer| signer.key.clone()).chain(signers.counter_signers.iter().cloned());
+    let co_signers = co_signers.collect();
+    let signer = ModuleSigner {
+        key,
+        co_signers,
+        module: module(&signers.endorsed),
+        claims,
+        device: device(&signers)?,
+        is_virtual,
+    };
     Ok(Testimony { signer, nonce: nonce(elements), keys, platform })
 }
 
@@ -67,10 +77,6 @@ fn module(endorsed: &[Endorsed]) -> Option<Vec<u8>> {
             Some(HashAlg::Sha256.digest(&[digests.as_flattened()]))
         }
     }
-}
-
-fn is_virtual(endorsed: &Endorsed) -> bool {
-    endorsed.path.as_ref().is_some_and(|path| path.anchor().is_virtual())
 }
 
 /// The module for others to refer to: by the deviceLink that an issuer assigned, else by its attestation key.
@@ -142,6 +148,9 @@ fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elemen
     let word = if environment.is_host { "host" } else { "module" };
     let said_by = if environment.is_stated { Source::Endorsed } else { Source::Implied };
     claims.put("environment", word, said_by, at);
+    if endorsed.iter().any(|of| of.is_virtual) {
+        claims.put("kind", "virtual", Source::Endorsed, at);
+    }
     if let Some(certificate) = certificates().next() {
         claims.put("issuer", certificate.issuer().to_display(), Source::Endorsed, at);
     }

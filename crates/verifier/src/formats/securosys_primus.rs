@@ -103,6 +103,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: path.leaf().spki().clone(),
             // A device makes attestation keys of its own, one for each partition.
             module: None,

@@ -116,6 +116,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: device.spki().clone(),
             // The device authentication key is the module's own.
             module: None,

@@ -258,6 +258,7 @@ fn testimony(
     tpm_module(&mut attesting, names, is_virtual, at);
     Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: path.leaf().spki().clone(),
             module: None,
             claims: attesting,

@@ -143,6 +143,7 @@ fn testimony(attestation: &KeyAttestation, path: &ValidatedPath, statement: usiz
     let id = format!("{}:{}", ROW.id, attestation.serial());
     Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: path.leaf().spki().clone(),
             module: None,
             claims: yubico::signer_claims(path, statement),

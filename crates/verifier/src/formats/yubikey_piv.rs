@@ -178,6 +178,7 @@ fn testimony(attestation: &SlotAttestation, path: &ValidatedPath, marks: &Signer
     let by = if is_own { "the owner of the signing key" } else { MAKER };
     Testimony {
         signer: ModuleSigner {
+            co_signers: Vec::new(),
             key: path.leaf().spki().clone(),
             module: Some(module),
             claims: signer_claims,

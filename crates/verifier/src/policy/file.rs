@@ -33,6 +33,8 @@ pub(super) struct PolicyFile {
     pub missing_signers: Stance,
     #[serde(default = "Stance::accept")]
     pub unchecked_hss: Stance,
+    #[serde(default = "Stance::accept")]
+    pub identity_only: Stance,
     #[serde(default)]
     pub revocation: RevocationDemand,
     #[serde(default)]
@@ -292,6 +294,10 @@ impl PolicyFile {
         if self.unchecked_hss == Stance::Reject {
             let wanted = Wanted::Never(texts(&["unchecked"]));
             rules.put("unchecked_hss", About::AttestingKey, "hss", wanted, codes::POLICY_UNCHECKED_HSS);
+        }
+        if self.identity_only == Stance::Reject {
+            let wanted = Wanted::Never(texts(&["true"]));
+            rules.put("identity_only", About::Key, "identity_only", wanted, codes::POLICY_IDENTITY_ONLY);
         }
         for (place, names) in
             [("sources.implied", &self.sources.implied), ("sources.host_asserted", &self.sources.host_asserted)]

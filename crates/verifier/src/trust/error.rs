@@ -32,8 +32,8 @@ pub enum TrustDefect {
     /// A NAME.toml whose `sha256` fits neither the anchor file nor a certificate or key in it.
     #[error("sha256 fits neither the anchor file beside it nor anything in it")]
     MarkDigest,
-    /// A NAME.toml without a NAME.pem, NAME.crt or NAME.der beside it.
-    #[error("marks nothing: there is no anchor or intermediate file of the same name beside it")]
+    /// A NAME.toml without a NAME.pem, NAME.crt or NAME.der beside it; in `keys/` without any file of that name.
+    #[error("marks nothing: there is no anchor, intermediate or key file of the same name beside it")]
     MarkOrphan,
     /// A file that belongs to no format.
     #[error("lies outside every format folder")]
@@ -41,6 +41,9 @@ pub enum TrustDefect {
     /// A NAME.toml that says of an intermediate what only an anchor can be.
     #[error("`virtual` and `own_signer` are marks of anchors: an intermediate is what its anchor is")]
     MarkOfAnchor,
+    /// A NAME.toml that says of a key in `keys/` what has a meaning for certificates and their issuers alone.
+    #[error("of keys in `keys/` only `virtual`, `source`, `date`, `sha256` and `vouched_by` can be said")]
+    MarkOfIssuer,
     /// A public key where only certificates help.
     #[error("holds a public key, where only certificates are of use")]
     NotCertificate,

@@ -9,7 +9,8 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::{CertView, CrlView, NamedCurve, SpkiView};
 
 use super::{
-    Allowances, AnchorIdentity, AnchorMark, FormatTrust, TrustAnchor, TrustCrl, TrustDefect, TrustError, TrustFile,
+    Allowances, AnchorIdentity, AnchorMark, FormatTrust, SHA256_OCTETS, TrustAnchor, TrustCrl, TrustDefect, TrustError,
+    TrustFile,
 };
 use crate::hex;
 
@@ -17,7 +18,7 @@ use crate::hex;
 enum Place<'a> {
     Certificates { format: &'a str, role: Role, stem: &'a str, encoding: Encoding },
     Mark { format: &'a str, role: Role, stem: &'a str },
-    Key { format: &'a str },
+    Key { format: &'a str, stem: &'a str },
     Crl { format: &'a str },
 }
 
@@ -26,6 +27,7 @@ enum Place<'a> {
 enum Role {
     Anchor,
     Intermediate,
+    Key,
 }
 
 impl Role {
@@ -34,6 +36,7 @@ impl Role {
         match self {
             Self::Anchor => "",
             Self::Intermediate => "intermediates/",
+            Self::Key => "keys/",
         }
     }
 }
@@ -78,8 +81,14 @@ pub(super) fn formats(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Stri
                 )?;
             }
             Place::Mark { .. } => {}
-            Place::Key { format } => {
-                let kept = TrustFile { path: path.clone(), contents: contents.clone() };
+            Place::Key { format, stem } => {
+                let marked = marks.get(&(format, Role::Key, stem));
+                let mark = marked.map(|(_, mark)| mark.clone()).unwrap_or_default();
+                if mark.sha256.is_some_and(|expected| !key_has_digest(contents, expected)) {
+                    let file = marked.map_or(path.as_str(), |(file, _)| *file).to_owned();
+                    return Err(TrustError { file, defect: TrustDefect::MarkDigest });
+                }
+                let kept = TrustFile { path: path.clone(), contents: contents.clone(), mark };
                 formats.entry(format.to_owned()).or_default().keys.push(kept);
             }
             Place::Crl { format } => {
@@ -98,15 +107,24 @@ fn marks(files: &BTreeMap<String, Vec<u8>>) -> Result<Marks<'_>, TrustError> {
         let fail = |defect| TrustError { file: path.clone(), defect };
         if let Place::Mark { format, role, stem } = place(path).map_err(fail)? {
             let prefix = role.prefix();
-            let marks_something = ["pem", "crt", "der", "json"]
-                .iter()
-                .any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}")));
+            let marks_something = match role {
+                Role::Anchor | Role::Intermediate => ["pem", "crt", "der", "json"]
+                    .iter()
+                    .any(|end| files.contains_key(&format!("{format}/{prefix}{stem}.{end}"))),
+                // These files may be called anything.
+                Role::Key => files.keys().any(|other| {
+                    matches!(place(other), Ok(Place::Key { format: of, stem: name }) if (of, name) == (format, stem))
+                }),
+            };
             if !marks_something {
                 return Err(fail(TrustDefect::MarkOrphan));
             }
             let mark = AnchorMark::from_toml(contents).map_err(fail)?;
             if role == Role::Intermediate && (mark.is_virtual || mark.own_signer) {
                 return Err(fail(TrustDefect::MarkOfAnchor));
+            }
+            if role == Role::Key && (mark.own_signer || mark.allowances != Allowances::NONE) {
+                return Err(fail(TrustDefect::MarkOfIssuer));
             }
             marks.insert((format, role, stem), (path.as_str(), mark));
         }
@@ -124,7 +142,7 @@ fn place(path: &str) -> Result<Place<'_>, TrustDefect> {
     match (second, third, fourth) {
         (file, None, None) => certificates_or_mark(format, Role::Anchor, file),
         ("intermediates", Some(file), None) => certificates_or_mark(format, Role::Intermediate, file),
-        ("keys", Some(_), None) => Ok(Place::Key { format }),
+        ("keys", Some(file), None) => Ok(key_or_mark(format, file)),
         ("crls", Some(_), None) => Ok(Place::Crl { format }),
         (folder, ..) => Err(TrustDefect::UnknownFolder(folder.to_owned())),
     }
@@ -136,6 +154,22 @@ fn certificates_or_mark<'a>(format: &'a str, role: Role, file: &'a str) -> Resul
         Some((stem, extension)) => Ok(Place::Certificates { format, role, stem, encoding: encoding(extension)? }),
         None => Err(TrustDefect::UnknownName),
     }
+}
+
+/// Files of `keys/` may be called anything; one that ends in `.toml` marks those of the same name beside it.
+fn key_or_mark<'a>(format: &'a str, file: &'a str) -> Place<'a> {
+    match file.rsplit_once('.') {
+        Some((stem, "toml")) => Place::Mark { format, role: Role::Key, stem },
+        Some((stem, _)) => Place::Key { format, stem },
+        None => Place::Key { format, stem: file },
+    }
+}
+
+/// Whether a file of `keys/`, or a block in it, has this SHA-256.
+fn key_has_digest(contents: &[u8], expected: [u8; SHA256_OCTETS]) -> bool {
+    let fits = |octets: &[u8]| digest(&SHA256, octets).as_ref() == expected;
+    let blocks = pem::read(contents).unwrap_or_default();
+    fits(contents) || blocks.iter().any(|block| fits(block.contents()))
 }
 
 fn encoding(extension: &str) -> Result<Encoding, TrustDefect> {
@@ -174,6 +208,8 @@ fn add_certificates(
             }
             (Role::Intermediate, AnchorIdentity::Certificate(certificate)) => trust.intermediates.push(certificate),
             (Role::Intermediate, AnchorIdentity::PublicKey(_)) => return Err(TrustDefect::NotCertificate),
+            // Files of `keys/` are kept as they are and do not come here.
+            (Role::Key, _) => return Err(TrustDefect::Misplaced),
         }
     }
     Ok(())

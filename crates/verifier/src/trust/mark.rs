@@ -1,4 +1,4 @@
-//! NAME.toml: what an administrator notes about an anchor or an intermediate.
+//! NAME.toml: what an administrator notes about an anchor, an intermediate or a key of `keys/`.
 
 use serde::Deserialize;
 
@@ -7,7 +7,8 @@ use super::{SHA256_OCTETS, TrustDefect};
 /// Provenance and marks of an anchor, or of an intermediate that is pinned by having marks at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnchorMark {
-    /// Whether it certifies TPMs in software (swtpm, vTPM). For anchors alone.
+    /// Whether it certifies TPMs in software (swtpm, vTPM), or is the key of a module in software. For anchors and for
+    /// keys of `keys/`.
     pub is_virtual: bool,
     /// Whether it certifies attesting keys that their owner put in the place of the maker's: what the maker promises of
     /// its own keys is then the owner's promise. For anchors alone.

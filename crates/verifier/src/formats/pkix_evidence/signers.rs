@@ -72,6 +72,8 @@ pub(super) struct Endorsed {
     pub path: Option<ValidatedPath>,
     /// What was tolerated of a certificate without a path.
     pub deviations: Vec<Deviation>,
+    /// Whether a mark says that its module is one in software: that of the anchor of its path, or one of the key itself.
+    pub is_virtual: bool,
 }
 
 /// A key whose signature holds.
@@ -305,8 +307,9 @@ impl Judge<'_, '_, '_> {
             let inputs = PathInputs { profile: PROFILE, at: self.context.at, revocation: self.context.revocation };
             match validate_path(&certificate, &self.pool, self.trust, inputs, &mut self.context.budget) {
                 Ok(path) => {
-                    let certificate = Some(certificate);
-                    return Ok(Endorsed { key, algorithm, certificate, path: Some(path), deviations: Vec::new() });
+                    let is_virtual = path.anchor().is_virtual() || self.is_marked_virtual(&key);
+                    let (certificate, path, deviations) = (Some(certificate), Some(path), Vec::new());
+                    return Ok(Endorsed { key, algorithm, certificate, path, deviations, is_virtual });
                 }
                 Err(error) => {
                     failure = Some(match failure {
@@ -337,6 +340,15 @@ impl Judge<'_, '_, '_> {
             Some(certificate) => check_trusted(certificate, PROFILE, self.context.at).map_err(Failure::Path)?,
             None => Vec::new(),
         };
-        Ok(Endorsed { key, algorithm, certificate: certificate.cloned(), path: None, deviations })
+        let is_virtual = self.is_marked_virtual(&key);
+        Ok(Endorsed { key, algorithm, certificate: certificate.cloned(), path: None, deviations, is_virtual })
+    }
+
+    /// Whether the trust store holds this key with a mark as that of a module in software. Where it holds it more than
+    /// once, one such mark suffices.
+    fn is_marked_virtual(&self, key: &SpkiView) -> bool {
+        let stored = self.stored.iter().map(|stored| (&stored.key, stored.is_virtual));
+        let anchors = self.trust.anchors().iter().map(|anchor| (anchor.key(), anchor.is_virtual()));
+        stored.chain(anchors).any(|(known, is_virtual)| is_virtual && known.same_key(key))
     }
 }

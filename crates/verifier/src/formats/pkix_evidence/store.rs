@@ -20,6 +20,8 @@ pub(super) struct StoredKey {
     pub key: SpkiView,
     /// Its certificate, if that is what lies there; what that says of itself then holds.
     pub certificate: Option<CertView>,
+    /// Whether its file is marked as that of a module in software.
+    pub is_virtual: bool,
     /// The name of its file without the ending.
     stem: String,
 }
@@ -42,7 +44,12 @@ pub(super) fn keys(trust: &FormatTrust) -> Vec<StoredKey> {
         let mut add = |der: &[u8]| {
             let certificate = CertView::parse(der).ok();
             let key = certificate.as_ref().map(|c| c.spki().clone()).or_else(|| SpkiView::parse(der).ok());
-            keys.extend(key.map(|key| StoredKey { key, certificate, stem: stem.to_owned() }));
+            keys.extend(key.map(|key| StoredKey {
+                key,
+                certificate,
+                is_virtual: file.mark.is_virtual,
+                stem: stem.to_owned(),
+            }));
         };
         match pem::read(&file.contents) {
             Ok(blocks) if pem::is_pem(&file.contents) => blocks.iter().for_each(|block| add(block.contents())),
