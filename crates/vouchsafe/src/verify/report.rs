@@ -48,8 +48,13 @@ fn headline(verdict: &Verdict) -> String {
     };
     let meaning = match (verdict.is_accepted(), verdict.platform().outcome) {
         (true, _) if verdict.format() == FormatId::TpmEk.id() => {
-            "This certificate identifies a TPM. It does not show that whoever presents it has that TPM: its key cannot \
-             sign, and nothing here challenged it."
+            if signs(verdict.key()) {
+                "This certificate identifies a TPM. It does not show that whoever presents it has that TPM: its key \
+                 signed nothing here, and nothing challenged it."
+            } else {
+                "This certificate identifies a TPM. It does not show that whoever presents it has that TPM: its key \
+                 cannot sign, and nothing here challenged it."
+            }
         }
         (true, Outcome::Accepted) => {
             "This key lives in the module that reported this platform state. It does not say that only good software \
@@ -69,6 +74,12 @@ fn headline(verdict: &Verdict) -> String {
         wrapped(meaning, 2),
         note.map(|note| wrapped(&printable(note), 2)).unwrap_or_default(),
     )
+}
+
+/// Whether the key is one that signs.
+fn signs(key: &Section) -> bool {
+    let purposes = key.claims.named("purposes").and_then(|claim| claim.value.as_array());
+    purposes.is_some_and(|purposes| purposes.iter().any(|purpose| purpose == "sign"))
 }
 
 fn heading(name: &str, outcome: Option<Outcome>) -> String {
