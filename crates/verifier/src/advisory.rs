@@ -173,7 +173,8 @@ impl Advisories {
 
     /// Those that concern these subjects, each once.
     pub(crate) fn concerning(&self, subjects: &Subjects<'_>) -> Vec<Advisory> {
-        self.entries.iter().filter_map(|entry| entry.concern(subjects)).collect()
+        let module = Module::of(subjects);
+        self.entries.iter().filter_map(|entry| entry.concern(subjects, module.as_ref())).collect()
     }
 }
 
@@ -223,7 +224,7 @@ pub(crate) fn vendor_name(text: &str) -> String {
 }
 
 impl Entry {
-    fn concern(&self, subjects: &Subjects<'_>) -> Option<Advisory> {
+    fn concern(&self, subjects: &Subjects<'_>, module: Option<&Module<'_>>) -> Option<Advisory> {
         if subjects.keys.iter().any(|key| self.is_shown_by(key)) {
             return Some(self.advisory("The key itself shows the flaw.", "the attested key".to_owned(), true));
         }
@@ -235,12 +236,8 @@ impl Entry {
         if !subjects.keys.is_empty() && !subjects.keys.iter().any(concerned) {
             return None;
         }
-        let claim = |name: &str| subjects.module.iter().find_map(|claims| claims.named(name));
-        let (vendor, firmware) = (claim("vendor")?, claim("fw_version")?);
-        let model = claim("model").and_then(text_of).unwrap_or_default();
-        let version = text_of(firmware).and_then(Version::parse)?;
-        let vendor = vendor_name(text_of(vendor)?);
-        let modules = self.modules.iter().find(|modules| modules.have(&vendor, model, &version))?;
+        let Module { vendor, model, firmware, version } = module?;
+        let modules = self.modules.iter().find(|modules| modules.have(vendor, model, version))?;
         let why =
             format!("Firmware {version} of {} has the flaw.", modules.model.as_deref().unwrap_or(&modules.vendor));
         Some(self.advisory(&why, format!("fw_version ({})", firmware.source.label()), false))
@@ -256,6 +253,24 @@ impl Entry {
 
     fn advisory(&self, why: &str, source: String, of_key: bool) -> Advisory {
         Advisory { id: self.id.clone(), title: self.title.clone(), why: why.to_owned(), source, of_key }
+    }
+}
+
+/// The module that subjects tell of, its names folded once for all advisories.
+struct Module<'a> {
+    vendor: String,
+    model: String,
+    firmware: &'a Claim,
+    version: Version,
+}
+
+impl<'a> Module<'a> {
+    fn of(subjects: &Subjects<'a>) -> Option<Self> {
+        let claim = |name: &str| subjects.module.iter().find_map(|claims| claims.named(name));
+        let (vendor, firmware) = (claim("vendor")?, claim("fw_version")?);
+        let model = claim("model").and_then(text_of).unwrap_or_default().to_lowercase();
+        let version = text_of(firmware).and_then(Version::parse)?;
+        Some(Self { vendor: vendor_name(text_of(vendor)?), model, firmware, version })
     }
 }
 
@@ -279,7 +294,7 @@ impl Modules {
             Firmware::Range(from, below) => from.as_ref().is_none_or(|from| version >= from) && version < below,
             Firmware::OneOf(listed) => listed.iter().any(|listed| version.begins_with(listed)),
         };
-        let model = self.model.as_ref().is_none_or(|wanted| model.to_lowercase().contains(wanted.as_str()));
+        let model = self.model.as_ref().is_none_or(|wanted| model.contains(wanted.as_str()));
         firmware && model && self.vendor == vendor
     }
 }

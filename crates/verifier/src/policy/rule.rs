@@ -3,6 +3,7 @@
 //! A rule that demands something is violated by a claim that nobody makes.
 
 use serde_json::Value;
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView};
 
 use super::demand::Sources;
@@ -59,6 +60,8 @@ pub(crate) struct Facts<'a> {
     pub platform: &'a Claims,
     pub attesting_key: &'a Claims,
     pub spki: Option<&'a SpkiView>,
+    /// The formats of the statements, by their places; of a wrapper several.
+    pub formats: &'a [(usize, FormatId)],
 }
 
 /// What a rule found.
@@ -81,6 +84,23 @@ impl<'a> Facts<'a> {
             }),
             About::AttestingKey => self.attesting_key.named(name),
         }
+    }
+
+    /// The formats of the statements that make these claims, each once. None if that is unknown of any of them.
+    pub fn formats_of(&self, about: About, names: &[&str]) -> Vec<FormatId> {
+        let mut formats = Vec::new();
+        for claim in names.iter().filter_map(|name| self.claim(about, name)) {
+            let mut said_in = self.formats.iter().filter(|(place, _)| *place == claim.statement).peekable();
+            if said_in.peek().is_none() {
+                return Vec::new();
+            }
+            for (_, format) in said_in {
+                if !formats.contains(format) {
+                    formats.push(*format);
+                }
+            }
+        }
+        formats
     }
 }
 
@@ -116,6 +136,10 @@ impl Rule {
         };
         if !self.wanted.holds(value) {
             return Some(self.violated(Some(claim), value));
+        }
+        // What is signed or endorsed suffices always, and is most of what there is.
+        if matches!(claim.source, Source::Signed | Source::Endorsed) {
+            return None;
         }
         let name = self.claim_name();
         if sources.suffices(claim.source, &name) {
