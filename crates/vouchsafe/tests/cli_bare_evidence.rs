@@ -40,6 +40,12 @@ fn an_endorsement_key_identifies_a_tpm_and_no_more() {
     assert!(run.stdout.contains("identifies a TPM"), "{run:?}");
     assert!(run.stdout.contains("proves identity, not possession"), "{run:?}");
     assert!(!run.stdout.contains("This key lives"), "{run:?}");
+    let words = |run: &Run| run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&run).contains("its key cannot sign"), "{run:?}");
+    let run = verify(&["vectors/tpm-ek/signing/ek.der"], "default", &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(words(&run).contains("its key signed nothing here"), "{run:?}");
+    assert!(!words(&run).contains("cannot sign"), "{run:?}");
     let run = verify(&["vectors/tpm-ek/p256/ek.der"], "default", &["--json", "--format", "tpm-ek"]);
     assert_eq!((run.code, run.json()["format"].as_str()), (0, Some("tpm-ek")), "{run:?}");
     let run = verify(&["vectors/tpm-ek/p256/ek.der"], "certify-only", &["--json"]);

@@ -142,6 +142,34 @@ fn a_mark_beside_an_intermediate_says_nothing_about_virtual_modules() {
 }
 
 #[test]
+fn a_mark_beside_a_key_holds_for_that_key_alone() {
+    let key = pem::encode("PUBLIC KEY", spki(4).as_der());
+    let with = |mark: &str| {
+        store(&[
+            ("pkix-evidence/keys/a.pem", key.as_bytes()),
+            ("pkix-evidence/keys/b", key.as_bytes()),
+            ("pkix-evidence/keys/a.toml", mark.as_bytes()),
+        ])
+    };
+    let store_of = with("virtual = true\nsource = 'the vendor'").unwrap();
+    let marked: Vec<(&str, bool)> =
+        store_of.format("pkix-evidence").keys().iter().map(|file| (file.path.as_str(), file.mark.is_virtual)).collect();
+    assert_eq!(marked, [("pkix-evidence/keys/a.pem", true), ("pkix-evidence/keys/b", false)]);
+    for meaningless in ["own_signer = true", "sha1 = 'accept'", "reissued = 'accept'"] {
+        assert_eq!(with(meaningless).unwrap_err().defect, TrustDefect::MarkOfIssuer, "{meaningless}");
+    }
+    assert!(matches!(with("virtuall = true").unwrap_err().defect, TrustDefect::Mark(_)));
+    let wrong = with(&format!("sha256 = '{}'", "00".repeat(32))).unwrap_err();
+    assert_eq!((wrong.file.as_str(), wrong.defect), ("pkix-evidence/keys/a.toml", TrustDefect::MarkDigest));
+    for digest in [sha256_hex(key.as_bytes()), sha256_hex(spki(4).as_der())] {
+        assert!(with(&format!("sha256 = '{digest}'")).is_ok());
+    }
+    let orphan =
+        store(&[("pkix-evidence/keys/a.pem", key.as_bytes()), ("pkix-evidence/keys/c.toml", b"virtual = true")]);
+    assert_eq!(orphan.unwrap_err().defect, TrustDefect::MarkOrphan);
+}
+
+#[test]
 fn a_mark_may_pin_the_anchor_by_file_or_by_der() {
     let certificate = root(1);
     let file = pem_of(&[&certificate]);
