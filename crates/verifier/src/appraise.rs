@@ -4,6 +4,7 @@ mod quote;
 mod rules;
 mod tpm;
 
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::SpkiView;
 
 use crate::advisory::{Advisories, Advisory, Subjects};
@@ -84,13 +85,14 @@ pub(crate) fn appraise(appraised: &Appraised<'_>) -> Appraisal {
 /// Every key that the evidence is bound to by, then once what holds it.
 fn appraise_keys(appraised: &Appraised<'_>, appraisal: &mut Appraisal) {
     let Appraised { authentication, binding, descriptions, policy, .. } = appraised;
+    let formats = authentication.formats();
     let mut keys: Vec<&SpkiView> = Vec::new();
     let mut all = Vec::new();
     for (place, claims) in binding.keys.iter().zip(&descriptions.keys) {
         let Some(statement) = authentication.statements.get(place.statement) else { continue };
         let Some(key) = statement.keys().get(place.key) else { continue };
         let spki = key.spki.as_ref();
-        let facts = facts(descriptions, place.statement, claims, spki);
+        let facts = facts(descriptions, place.statement, claims, spki, &formats);
         let mut violations = match key.tpm() {
             Some(key) => appraise_tpm_key(key, policy),
             None => appraise_tpm_claims(claims),
@@ -129,11 +131,12 @@ fn facts<'a>(
     statement: usize,
     key: &'a Claims,
     spki: Option<&'a SpkiView>,
+    formats: &'a [(usize, FormatId)],
 ) -> Facts<'a> {
     static NOTHING: Claims = Claims::new();
     let mut attesting = descriptions.attesting_keys.iter();
     let attesting_key = attesting.find(|(place, _)| *place == statement).map_or(&NOTHING, |(_, claims)| claims);
-    Facts { key, platform: &descriptions.platform, attesting_key, spki }
+    Facts { key, platform: &descriptions.platform, attesting_key, spki, formats }
 }
 
 /// What holds the keys, and the key that attested them.

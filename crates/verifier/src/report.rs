@@ -12,7 +12,7 @@ use crate::rejection::Rejection;
 use crate::verdict::{Freshness, Section, Verdict};
 
 /// Members of a report.
-const MEMBERS: usize = 15;
+const MEMBERS: usize = 16;
 
 /// A violation as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +58,9 @@ impl Serialize for Verdict {
             .serialize_entry("binding", &BindingView { edges: Edges(self.edges()), verdict: self.binding().label() })?;
         report.serialize_entry("device", &self.device().map(DeviceView::from))?;
         report.serialize_entry("format", self.format())?;
+        let formats = self.formats_by_statement();
+        let ids: Vec<Vec<&str>> = formats.iter().map(|of| of.iter().map(|format| format.id()).collect()).collect();
+        report.serialize_entry("formats_by_statement", &ids)?;
         report.serialize_entry("freshness", self.freshness().label())?;
         report.serialize_entry("freshness_by_statement", &Labels(self.freshness_by_statement()))?;
         report.serialize_entry("key", &SectionView::from(self.key()))?;

@@ -1,6 +1,7 @@
 //! Verdicts: what the Verifier says, and the one way from there to a certificate.
 
 use vouchsafe_evidence::input::{InputError, Submission};
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::{CsrView, NameView, SpkiView};
 
 use crate::advisory::Advisory;
@@ -85,6 +86,7 @@ pub struct Verdict {
     binding: Outcome,
     edges: Vec<Edge>,
     freshness: Vec<Freshness>,
+    formats: Vec<(usize, FormatId)>,
     skipped: Vec<Skipped>,
     reasons: Vec<Rejection>,
     anonymous_reasons: usize,
@@ -188,6 +190,7 @@ impl Verdict {
             binding: bound,
             edges: binding.edges,
             freshness: freshness(submission, &authentication),
+            formats: authentication.formats(),
             skipped: authentication.skipped,
             reasons,
             anonymous_reasons,
@@ -211,6 +214,7 @@ impl Verdict {
             binding: Outcome::Absent,
             edges: Vec::new(),
             freshness: Vec::new(),
+            formats: Vec::new(),
             skipped: Vec::new(),
             reasons: vec![describe::input_rejection(error)],
             anonymous_reasons: 1,
@@ -310,6 +314,14 @@ impl Verdict {
     #[must_use]
     pub fn freshness_by_statement(&self) -> &[Freshness] {
         &self.freshness
+    }
+
+    /// The formats of each statement that was authenticated, in the order of the bundle: one, of a wrapper those that
+    /// it holds, and none for a statement that was not authenticated.
+    #[must_use]
+    pub fn formats_by_statement(&self) -> Vec<Vec<FormatId>> {
+        let of_place = |place: usize| self.formats.iter().filter(move |(at, _)| *at == place);
+        (0..self.freshness.len()).map(|place| of_place(place).map(|(_, format)| *format).collect()).collect()
     }
 
     /// Freshness of the whole: that of its weakest statement.

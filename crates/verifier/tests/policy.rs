@@ -20,7 +20,7 @@ fn verdict() -> Value {
             "vendor": signed(json!("Example")), "model": signed(json!("HSM-9000")), "fw_version": signed(json!("7.2.1")),
         }},
         "attesting_key": {"claims": {"environment": signed(json!("module"))}},
-        "freshness": "none", "module_advisories": [], "skipped": [], "reasons": [],
+        "formats_by_statement": [["yubihsm2"]], "freshness": "none", "module_advisories": [], "skipped": [], "reasons": [],
     })
 }
 

@@ -42,10 +42,16 @@ pub(crate) fn certification(policy: &Policy, facts: &Facts<'_>, at: Instant) -> 
         return Err(refused("Nothing says of which vendor and model the module is".to_owned()));
     };
     let (firmware, hardware) = (text("fw_version"), text("hw_version"));
-    let listed = policy.modules().certificate(Identity { vendor, model, firmware, hardware }, policy.certified(), at);
+    let formats = facts.formats_of(About::Platform, &["vendor", "model", "fw_version", "hw_version"]);
+    let fips_mode = facts.claim(About::Platform, "fips").and_then(|claim| claim.value.get("mode"));
+    let denies_fips = fips_mode.is_some_and(|mode| mode.as_bool() == Some(false));
+    let module = Identity { formats: &formats, denies_fips, vendor, model, firmware, hardware };
+    let listed = policy.modules().certificate(module, policy.certified(), at);
     listed.map(Some).map_err(|why| {
         let firmware = firmware.map_or("unknown firmware".to_owned(), |version| format!("firmware {version}"));
-        let module = shown(&serde_json::Value::from(format!("{vendor} {model} with {firmware}")));
+        let ids = formats.iter().map(|format| format.id()).collect::<Vec<_>>().join(" and ");
+        let said_in = if ids.is_empty() { String::new() } else { format!(", as {ids} says") };
+        let module = shown(&serde_json::Value::from(format!("{vendor} {model} with {firmware}{said_in}")));
         match why {
             NotListed::NoRow if policy.modules().is_empty() => {
                 refused(format!("The module is {module}, and no list of certified modules was given"))

@@ -280,3 +280,10 @@ pub(crate) struct Authentication {
     /// Those of types that are not known, or not asked for.
     pub skipped: Vec<Skipped>,
 }
+
+impl Authentication {
+    /// The formats of those that passed, by their places; of a wrapper several.
+    pub fn formats(&self) -> Vec<(usize, FormatId)> {
+        self.statements.iter().map(|found| (found.index, found.format)).collect()
+    }
+}

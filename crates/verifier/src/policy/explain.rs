@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use thiserror::Error;
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::demand::{AdvisoryStance, NonceDemand, PlatformDemand, Stance};
@@ -49,6 +50,7 @@ struct Stored {
     platform: Claims,
     attesting_key: Claims,
     spki: Option<SpkiView>,
+    formats: Vec<(usize, FormatId)>,
     at: Instant,
     freshness: &'static str,
     has_platform: bool,
@@ -195,6 +197,7 @@ impl Policy {
             platform: &stored.platform,
             attesting_key: &stored.attesting_key,
             spki: stored.spki.as_ref(),
+            formats: &stored.formats,
         };
         let mut all: Vec<Judged> = stored.standing.iter().map(|(code, message)| standing(code, message)).collect();
         let mut explanations = self.explain().into_iter().filter(|found| found.rule != "(every policy)");
@@ -298,6 +301,7 @@ impl Stored {
         }
         Ok(Self {
             spki,
+            formats: read_formats(&rows("formats_by_statement"))?,
             platform: claims("platform", About::Platform)?,
             attesting_key: claims("attesting_key", About::AttestingKey)?,
             key,
@@ -361,9 +365,23 @@ fn read_claims(members: &Value, about: About) -> Result<Claims, ReportError> {
             .into_iter()
             .find(|known| known.label() == source)
             .ok_or(ReportError("a claim has no known source"))?;
-        claims.put(term.name, claim.get("value").cloned().unwrap_or_default(), source, 0);
+        let statement = claim.get("statement").and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
+        let statement = statement.ok_or(ReportError("a claim has no statement"))?;
+        claims.put(term.name, claim.get("value").cloned().unwrap_or_default(), source, statement);
     }
     Ok(claims)
+}
+
+/// The formats of the statements, by their places.
+fn read_formats(rows: &[Value]) -> Result<Vec<(usize, FormatId)>, ReportError> {
+    let mut formats = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        for id in row.as_array().ok_or(ReportError("the formats of a statement are no list"))? {
+            let format = id.as_str().and_then(FormatId::from_id);
+            formats.push((place, format.ok_or(ReportError("a statement has no known format"))?));
+        }
+    }
+    Ok(formats)
 }
 
 fn read_advisory(value: &Value) -> Advisory {

@@ -1,6 +1,8 @@
 //! Lists of certified modules, which operators supply: evidence alone is no validation status.
 //!
-//! A row names modules by vendor, model and firmware, and the certificate that they have. TOML and CSV say the same:
+//! A row names modules by vendor, model and firmware, and the certificate that they have. It is joined with what modules
+//! say of themselves, so it says as well in which format they say it: in `pkix-evidence` every maker whose root is trusted
+//! may name every vendor, and only rows with that `format` count for it. TOML and CSV say the same:
 //!
 //! ```text
 //! [[module]]
@@ -14,18 +16,30 @@
 //! sunset = "2029-09-21"
 //! ```
 
+mod scheme;
+mod version_match;
+
 use serde::Deserialize;
+use vouchsafe_evidence::statement::FormatId;
 
 use super::PolicyError;
-use crate::advisory::Version;
 use crate::time::Instant;
+pub(crate) use scheme::level_of;
+use scheme::{Scheme, WantedScheme};
+use version_match::VersionMatch;
 
 /// Rows of one list.
 const ROWS: usize = 100_000;
 /// Octets of one list.
 const LIST_OCTETS: usize = 16 << 20;
-const COLUMNS: [&str; 9] =
-    ["vendor", "model", "firmware", "hardware", "scheme", "level", "certificate", "status", "sunset"];
+const COLUMNS: [&str; 10] =
+    ["format", "vendor", "model", "firmware", "hardware", "scheme", "level", "certificate", "status", "sunset"];
+/// Columns that need not be there.
+const OPTIONAL: [&str; 3] = ["format", "hardware", "sunset"];
+/// The format in which modules name their vendors themselves, whoever made them.
+const SELF_NAMED: &str = "pkix-evidence";
+/// The format of TPMs among those of makers.
+const WEBAUTHN_TPM: &str = "webauthn-tpm";
 
 /// Certified modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,30 +50,24 @@ pub struct ModuleList {
 /// A certified module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
+    format: Option<FormatId>,
     vendor: String,
     model: String,
-    firmware: Match,
-    hardware: Match,
-    scheme: String,
+    firmware: VersionMatch,
+    hardware: VersionMatch,
+    scheme: Scheme,
     level: u8,
     certificate: String,
     is_active: bool,
     sunset: Option<Instant>,
 }
 
-/// Which values a row is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Match {
-    /// `*`: whatever the module says, and if it says nothing.
-    Any,
-    /// These.
-    OneOf(Vec<String>),
-}
-
 /// A row as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RowText {
+    #[serde(default)]
+    format: String,
     vendor: String,
     model: String,
     firmware: OneOrMany,
@@ -103,6 +111,10 @@ struct ListText {
 /// What a module says of itself, as far as lists can be joined with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity<'a> {
+    /// The formats of the statements that say so.
+    pub formats: &'a [FormatId],
+    /// Whether it says that it is not in FIPS mode.
+    pub denies_fips: bool,
     pub vendor: &'a str,
     pub model: &'a str,
     pub firmware: Option<&'a str>,
@@ -170,7 +182,7 @@ impl ModuleList {
     ) -> Result<String, NotListed> {
         let mut why = NotListed::NoRow;
         for row in self.rows.iter().filter(|row| row.is_about(module)) {
-            match row.defect(wanted, at) {
+            match row.defect(module, wanted, at) {
                 None => return Ok(format!("{} certificate {}, level {}", row.scheme, row.certificate, row.level)),
                 Some(defect) => why = NotListed::Insufficient(defect),
             }
@@ -183,34 +195,44 @@ impl ModuleList {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Certification {
-    /// The beginning of the scheme's name: `FIPS 140` is any version of it.
-    pub scheme: String,
+    /// The scheme; `FIPS 140` is any version of it.
+    pub scheme: WantedScheme,
     /// The lowest level.
     pub level_min: u8,
 }
 
 impl RowText {
     fn check(self) -> Result<Row, String> {
-        for (column, text) in [("vendor", &self.vendor), ("model", &self.model), ("scheme", &self.scheme)] {
+        for (column, text) in [("vendor", &self.vendor), ("model", &self.model)] {
             if text.trim().is_empty() {
                 return Err(format!("{column} is empty"));
             }
         }
-        let level = match &self.level {
-            Level::Number(level) => Some(*level),
-            Level::Text(text) => level_of(text),
+        let scheme = Scheme::named(&self.scheme);
+        let scheme = scheme.ok_or_else(|| format!("scheme {:?} is not FIPS 140-2, FIPS 140-3 or CC", self.scheme))?;
+        let level = match self.level {
+            Level::Number(level) => level.to_string(),
+            Level::Text(text) => text,
+        };
+        let level = scheme.level(&level).ok_or_else(|| {
+            format!("level {level:?} is not of {scheme}, whose levels are {}", scheme.levels_in_words())
+        })?;
+        let format = match self.format.trim() {
+            "" => None,
+            id => Some(FormatId::from_id(id).ok_or_else(|| format!("format {id:?} is none that is known"))?),
         };
         let sunset = match self.sunset.trim() {
             "" => None,
             date => Some(end_of_day(date).ok_or_else(|| format!("sunset {date:?} is no date"))?),
         };
         Ok(Row {
+            format,
             vendor: vendor_name(&self.vendor),
             model: folded(&self.model),
-            firmware: Match::of(self.firmware).ok_or("firmware is empty; * says any")?,
-            hardware: Match::of(self.hardware).unwrap_or(Match::Any),
-            scheme: self.scheme.trim().to_owned(),
-            level: level.ok_or("level is no number")?,
+            firmware: VersionMatch::of(&self.firmware.values())?.ok_or("firmware is empty; * says any")?,
+            hardware: VersionMatch::of(&self.hardware.values())?.unwrap_or(VersionMatch::Any),
+            scheme,
+            level,
             certificate: self.certificate.trim().to_owned(),
             is_active: self.status.trim().eq_ignore_ascii_case("active"),
             sunset,
@@ -218,45 +240,54 @@ impl RowText {
     }
 }
 
-impl Match {
-    fn of(text: OneOrMany) -> Option<Self> {
-        let values = match text {
-            OneOrMany::One(value) => value.split(';').map(str::to_owned).collect(),
-            OneOrMany::Many(values) => values,
-        };
-        let values: Vec<String> = values.iter().map(|value| folded(value)).filter(|value| !value.is_empty()).collect();
-        match values.as_slice() {
-            [] => None,
-            [any] if any == "*" => Some(Self::Any),
-            _ => Some(Self::OneOf(values)),
+impl OneOrMany {
+    fn values(self) -> Vec<String> {
+        match self {
+            Self::One(value) => value.split(';').map(str::to_owned).collect(),
+            Self::Many(values) => values,
         }
     }
+}
 
-    fn fits(&self, value: Option<&str>) -> bool {
-        let versions = |a: &str, b: &str| match (Version::parse(a), Version::parse(b)) {
-            (Some(listed), Some(found)) => found.begins_with(&listed),
-            (Some(_) | None, _) => false,
-        };
-        match (self, value) {
-            (Self::Any, _) => true,
-            (Self::OneOf(_), None) => false,
-            (Self::OneOf(listed), Some(value)) => {
-                listed.iter().any(|listed| *listed == folded(value) || versions(listed, value))
-            }
-        }
+impl Identity<'_> {
+    /// Whether a TPM says all of it, whose firmware is then 16 hexadecimal digits.
+    fn is_of_tpm(&self) -> bool {
+        !self.formats.is_empty() && self.formats.iter().all(|format| is_tpm_format(*format))
+    }
+}
+
+fn is_tpm_format(format: FormatId) -> bool {
+    match format {
+        FormatId::TpmCertify | FormatId::TpmQuote | FormatId::TpmCertifyX509 | FormatId::TpmEk => true,
+        FormatId::KeyPop | FormatId::Cmw => false,
+        FormatId::Listed(listed) => FormatId::Listed(listed).id() == WEBAUTHN_TPM,
     }
 }
 
 impl Row {
     fn is_about(&self, module: Identity<'_>) -> bool {
-        self.vendor == vendor_name(module.vendor)
+        let has_firmware = match module.is_of_tpm() {
+            true => self.firmware.fits_tpm(module.firmware),
+            false => self.firmware.fits(module.firmware),
+        };
+        self.counts_for(module.formats)
+            && self.vendor == vendor_name(module.vendor)
             && self.model == folded(module.model)
-            && self.firmware.fits(module.firmware)
+            && has_firmware
             && self.hardware.fits(module.hardware)
     }
 
+    /// Whether it counts for what statements of these formats say. Of a statement whose format is not known nothing counts.
+    fn counts_for(&self, formats: &[FormatId]) -> bool {
+        let is_meant = |format: &FormatId| match self.format {
+            Some(meant) => *format == meant,
+            None => format.id() != SELF_NAMED,
+        };
+        !formats.is_empty() && formats.iter().all(is_meant)
+    }
+
     /// Why it does not suffice.
-    fn defect(&self, wanted: &[Certification], at: Instant) -> Option<String> {
+    fn defect(&self, module: Identity<'_>, wanted: &[Certification], at: Instant) -> Option<String> {
         let name = format!("{} certificate {}", self.scheme, self.certificate);
         if !self.is_active {
             return Some(format!("{name} is not active"));
@@ -264,9 +295,10 @@ impl Row {
         if self.sunset.is_some_and(|sunset| at > sunset) {
             return Some(format!("{name} is past its sunset date"));
         }
-        let suffices = |wanted: &Certification| {
-            folded(&self.scheme).starts_with(&folded(&wanted.scheme)) && self.level >= wanted.level_min
-        };
+        if self.scheme.is_fips() && module.denies_fips {
+            return Some(format!("{name} is for FIPS mode, in which the module says that it is not"));
+        }
+        let suffices = |wanted: &Certification| wanted.scheme.includes(self.scheme) && self.level >= wanted.level_min;
         (!wanted.iter().any(suffices)).then(|| format!("{name} is of level {}", self.level))
     }
 }
@@ -282,13 +314,6 @@ fn vendor_name(text: &str) -> String {
     let octets = text.strip_prefix("id:").and_then(crate::hex::decode);
     let letters = octets.and_then(|octets| String::from_utf8(octets).ok());
     letters.map_or(text, |letters| folded(letters.trim_end_matches(['\0', ' '])))
-}
-
-/// The number in `2`, `Level 2` or `EAL4+`.
-pub(crate) fn level_of(text: &str) -> Option<u8> {
-    let digits: String =
-        text.chars().skip_while(|letter| !letter.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
 }
 
 fn end_of_day(date: &str) -> Option<Instant> {
@@ -325,8 +350,11 @@ fn csv(text: &str) -> Result<Vec<RowText>, PolicyError> {
     if let Some(unknown) = heading.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
         return Err(refused(format!("{unknown:?} is no column; columns are {}", COLUMNS.join(", "))));
     }
-    let optional = ["hardware", "sunset"];
-    if let Some(missing) = COLUMNS.iter().find(|name| !optional.contains(name) && !heading.iter().any(|h| h == *name)) {
+    let mut twice = heading.iter().enumerate();
+    if let Some((_, name)) = twice.find(|(place, name)| heading.iter().take(*place).any(|before| before == *name)) {
+        return Err(refused(format!("the column {name} is there twice")));
+    }
+    if let Some(missing) = COLUMNS.iter().find(|name| !OPTIONAL.contains(name) && !heading.iter().any(|h| h == *name)) {
         return Err(refused(format!("the column {missing} is missing")));
     }
     lines
@@ -340,6 +368,7 @@ fn csv(text: &str) -> Result<Vec<RowText>, PolicyError> {
                 place.and_then(|place| values.get(place)).cloned().unwrap_or_default()
             };
             Ok(RowText {
+                format: value("format"),
                 vendor: value("vendor"),
                 model: value("model"),
                 firmware: OneOrMany::One(value("firmware")),
@@ -369,11 +398,22 @@ mod tests {
         firmware: Option<&str>,
         at: &str,
     ) -> Result<String, NotListed> {
-        let wanted = [
-            Certification { scheme: "FIPS 140".to_owned(), level_min: 2 },
-            Certification { scheme: "CC".to_owned(), level_min: 4 },
-        ];
-        let module = Identity { vendor, model, firmware, hardware: None };
+        let is_hexadecimal = firmware.is_some_and(|version| version.len() == 16);
+        let formats = [if is_hexadecimal { FormatId::TpmQuote } else { format("yubihsm2") }];
+        let module = Identity { formats: &formats, denies_fips: false, vendor, model, firmware, hardware: None };
+        certificate(list, module, at)
+    }
+
+    fn format(id: &str) -> FormatId {
+        FormatId::from_id(id).unwrap()
+    }
+
+    fn certificate(list: &ModuleList, module: Identity<'_>, at: &str) -> Result<String, NotListed> {
+        let wanted = |scheme: &str, level_min| Certification {
+            scheme: WantedScheme::try_from(scheme.to_owned()).unwrap(),
+            level_min,
+        };
+        let wanted = [wanted("FIPS 140", 2), wanted("CC", 4)];
         list.certificate(module, &wanted, Instant::from_rfc3339(at).unwrap())
     }
 
@@ -416,6 +456,58 @@ mod tests {
         assert_eq!(ModuleList::parse(text).unwrap().rows.first(), csv.rows.first());
     }
 
+    /// One row about an Example HSM at 7.2.1, of this format.
+    fn row_of(format: &str) -> ModuleList {
+        let heading = "format,vendor,model,firmware,scheme,level,certificate,status\n";
+        ModuleList::parse(&format!("{heading}{format},Example,HSM,7.2.1,FIPS 140-3,3,1,active\n")).unwrap()
+    }
+
+    #[test]
+    fn a_row_counts_for_its_format() {
+        let found = |row: &str, said_in: &[&str]| {
+            let formats: Vec<FormatId> = said_in.iter().map(|id| format(id)).collect();
+            let (vendor, model, firmware) = ("Example", "HSM", Some("7.2.1"));
+            let module = Identity { formats: &formats, denies_fips: false, vendor, model, firmware, hardware: None };
+            certificate(&row_of(row), module, "2026-12-01T00:00:00Z").is_ok()
+        };
+        assert!(found("pkix-evidence", &["pkix-evidence"]));
+        assert!(found("yubihsm2", &["yubihsm2"]));
+        assert!(found("", &["yubihsm2"]));
+        // Whoever has a root can say in pkix-evidence that it is of any vendor.
+        assert!(!found("", &["pkix-evidence"]));
+        assert!(!found("yubihsm2", &["pkix-evidence"]));
+        assert!(!found("", &["yubihsm2", "pkix-evidence"]));
+        assert!(!found("pkix-evidence", &["yubihsm2", "pkix-evidence"]));
+        assert!(!found("pkix-evidence", &["yubihsm2"]));
+        assert!(!found("", &[]));
+    }
+
+    #[test]
+    fn digits_of_a_module_that_is_no_tpm_are_its_text() {
+        let found = |said_in: &str| {
+            let formats = [format(said_in)];
+            let (vendor, model, firmware) = ("Example", "HSM", Some("0007000200010000"));
+            let module = Identity { formats: &formats, denies_fips: false, vendor, model, firmware, hardware: None };
+            certificate(&row_of(""), module, "2026-12-01T00:00:00Z").is_ok()
+        };
+        assert!(found("tpm-certify") && found("tpm-quote") && found("webauthn-tpm"));
+        assert!(!found("yubihsm2"));
+    }
+
+    #[test]
+    fn a_module_that_is_not_in_fips_mode_is_not_certified_for_it() {
+        let found = |list: &ModuleList, denies_fips| {
+            let formats = [format("yubihsm2")];
+            let (vendor, model, firmware) = ("Example", "HSM", Some("7.2.1"));
+            let module = Identity { formats: &formats, denies_fips, vendor, model, firmware, hardware: None };
+            certificate(list, module, "2026-12-01T00:00:00Z")
+        };
+        assert!(found(&row_of(""), false).is_ok());
+        assert!(matches!(found(&row_of(""), true), Err(NotListed::Insufficient(why)) if why.contains("FIPS mode")));
+        let text = "vendor,model,firmware,scheme,level,certificate,status\nExample,HSM,7.2.1,CC,EAL4+,1,active\n";
+        assert!(found(&ModuleList::parse(text).unwrap(), true).is_ok());
+    }
+
     #[test]
     fn what_is_no_list_is_refused() {
         for (text, why) in [
@@ -424,6 +516,14 @@ mod tests {
             (&CSV.replace("7.85; 7.86", ""), "firmware"),
             (&CSV.replace(",2,3492", ",two,3492"), "level"),
             (&CSV.replace("2029-09-21", "soon"), "date"),
+            (&CSV.replace(",2,3492", ",FIPS 140-2 Level 1,3492"), "level"),
+            (&CSV.replace(",2,3492", ",EAL 4,3492"), "level"),
+            (&CSV.replace("EAL4+", "4"), "level"),
+            (&CSV.replace("FIPS 140-2", "FIPS 140-1"), "scheme"),
+            (&CSV.replace(",CC,", ",CCxyz,"), "scheme"),
+            (&CSV.replace("7.85; 7.86", "7.85; 7*"), "*"),
+            (&CSV.replace("hardware,", "level,"), "twice"),
+            (&CSV.replace("hardware,", "format,").replace("7.86,,", "7.86,pkix,"), "format"),
             ("[[module]]\nvendro = 'IFX'\n", "vendro"),
         ] {
             let error = ModuleList::parse(text).unwrap_err().to_string();
