@@ -115,7 +115,7 @@ fn the_json_object_has_exactly_the_keys_of_the_contract() {
     assert_eq!((words("verdict").as_str(), words("policy").as_str()), ("accepted", "default"));
     assert_eq!((words("format").as_str(), words("at").as_str(), words("freshness").as_str()), ("csr", AT, "none"));
     assert_eq!(json["freshness_by_statement"], serde_json::json!(["none", "none"]));
-    assert_eq!(json["formats_by_statement"], serde_json::json!([["tpm-certify"], ["tpm-quote"]]));
+    assert_eq!(json["formats_by_statement"], serde_json::json!([["tpm-certify-x509"], ["tpm-quote"]]));
     assert_eq!((&json["key"]["verdict"], &json["platform"]["verdict"]), (&"accepted".into(), &"accepted".into()));
     let id = json["device"]["id"].as_str().unwrap();
     assert!(id.strip_prefix("ak:").is_some_and(|digest| digest.len() == 64), "{id}");
