@@ -1,7 +1,7 @@
 //! The formats in which modules of many makers attest keys: one row each, one module each.
 //!
 //! A row says what the format is called, under which type its statements travel in a bundle, and how its evidence is
-//! told from all others by content. Adding a format adds a module here, its row in [`LIST`], and a module with its row
+//! told from all others by content. Adding a format adds a module here, its row in `LIST`, and a module with its row
 //! in the Verifier, which says what of it is true. Nothing else changes.
 
 use core::cmp::Ordering;
