@@ -243,7 +243,7 @@ fn choose_every_key(place: usize, statements: &[Authenticated], binding: &mut Bi
     let to = Node::Statement(statement.index());
     binding.edges.push(Edge { from: Node::CsrKey, to, by: By::Spki, note: Some(EVERY_KEY) });
     for (key, attested) in statement.keys().iter().enumerate() {
-        let signs = attested.spki.as_ref().is_some_and(|key| statement.signer().has_signed_by(key));
+        let signs = attested.spki.as_ref().is_some_and(|key| statement.signer().shows_attesting(key));
         if attested.is_attesting() || signs {
             binding.violations.push(Rejection::plain(codes::BIND_CSR_KEY_IS_AK).in_statement(statement.index()));
         }
@@ -282,7 +282,7 @@ fn check_not_an_attestation_key(
     certificates: &[CertView],
     binding: &mut Binding,
 ) {
-    let signs = statements.iter().any(|statement| statement.signer().has_signed_by(subject));
+    let signs = statements.iter().any(|statement| statement.signer().shows_attesting(subject));
     let certified =
         certificates.iter().any(|certificate| names_attesting_key(certificate) && certificate.spki().same_key(subject));
     let restricted = statements.iter().flat_map(Authenticated::keys).any(|key| key.is(subject) && key.is_attesting());

@@ -83,8 +83,9 @@ pub(crate) enum Signer {
 pub(crate) struct ModuleSigner {
     /// The key that signed.
     pub key: SpkiView,
-    /// Other keys whose signatures stand beside it: none of them is a key to be certified.
-    pub co_signers: Vec<SpkiView>,
+    /// Other keys that the evidence shows to be attesting keys, because they signed beside it, or are named or certified as
+    /// such: none of them is a key to be certified.
+    pub attesting_keys: Vec<SpkiView>,
     /// What tells this module from others whose statements the same key signs (a batch's, a partition's); `None` where
     /// one module alone has the key. Two statements are of one module only if key and this are equal.
     pub module: Option<Vec<u8>>,
@@ -105,13 +106,13 @@ impl Signer {
         }
     }
 
-    /// Whether this key signed, alone or beside others.
-    pub(crate) fn has_signed_by(&self, key: &SpkiView) -> bool {
-        let beside = match self {
+    /// Whether this is the key that signed, or another that is shown to be an attesting key.
+    pub(crate) fn shows_attesting(&self, key: &SpkiView) -> bool {
+        let others = match self {
             Self::Tpm(_) => [].as_slice(),
-            Self::Module(signer) => signer.co_signers.as_slice(),
+            Self::Module(signer) => signer.attesting_keys.as_slice(),
         };
-        self.key().same_key(key) || beside.iter().any(|signer| signer.same_key(key))
+        self.key().same_key(key) || others.iter().any(|other| other.same_key(key))
     }
 
     /// The attestation key, if it is one of a TPM.

@@ -36,7 +36,7 @@ pub(super) fn authenticate(certificate: &CertView, context: &mut Context<'_>) ->
         Device { id: format!("tpm-ek:{}", hex::encode(&spki.sha256())), source: "endorsement key certificate" };
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: ek.issuer_key().clone(),
             module: Some(spki.sha256().to_vec()),
             claims,
@@ -91,10 +91,6 @@ fn endorser(ek: &AuthenticatedEk) -> Claims {
     // No key of the module attests anything here, and nothing beside the module holds the one that is endorsed.
     claims.promise("environment", "module", PROFILE, 0);
     claims.put("bootstrap", "manufacturer", Source::Endorsed, 0);
-    claims.put("revocation", ek.revocation().label(), Source::Endorsed, 0);
-    let quirks: Vec<&str> = ek.deviations().iter().map(|deviation| deviation.label()).collect();
-    if !quirks.is_empty() {
-        claims.put("chain_quirks", quirks, Source::Endorsed, 0);
-    }
+    claims.put_chain(ek.revocation(), ek.deviations().iter().map(|deviation| deviation.label()).collect(), 0);
     claims
 }

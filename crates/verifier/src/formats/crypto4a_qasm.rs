@@ -11,12 +11,13 @@ use vouchsafe_evidence::formats::crypto4a_qasm::{Claim, ClaimType, Message, ROW 
 use vouchsafe_evidence::oid::Oid;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
-use super::vendor::{base64, chain_claims};
+use super::vendor::chain_claims;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::describe::base64;
 use crate::hex;
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathInputs, ValidatedPath, VendorProfile, VendorRules, validate_path,
@@ -120,7 +121,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &signers.first, at);
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: signers.first.leaf().spki().clone(),
             // Each module has assertion authorities of its own.
             module: None,

@@ -14,12 +14,13 @@ use vouchsafe_evidence::formats::entrust_nshield::{Bundle, ROW as EVIDENCE, Worl
 use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
 use vouchsafe_evidence::x509::SpkiView;
 
-use super::vendor::{base64, budget_rejection};
+use super::vendor::budget_rejection;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
 use crate::crypto::{DsaError, DsaKey, SignatureError, verify_dsa, verify_tpm_signature};
+use crate::describe::base64;
 use crate::hex;
 use crate::path::{PathDefect, PathError, Revocation};
 use crate::rejection::{Code, Rejection};
@@ -77,7 +78,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let serial = &bundle.warrant.module.serial;
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             claims: describe_signer(&signer, bundle.warrant.module.kind, at),
             key: signer,
             // Each module makes a KML of its own.
@@ -382,11 +383,7 @@ fn describe_platform(bundle: &Bundle, world: Option<&World>, is_virtual: bool, a
     claims.promise("vendor", "Entrust", "Entrust", at);
     claims.promise("model", "nShield", "Entrust", at);
     claims.put("serial", module.serial.as_str(), Source::Signed, at);
-    if is_virtual {
-        claims.put("kind", "virtual", Source::Endorsed, at);
-    } else {
-        claims.promise("kind", "physical", "Entrust", at);
-    }
+    claims.put_kind(is_virtual, "Entrust", at);
     let mut fips = serde_json::Map::new();
     if let Some((version, level)) = module.fips140 {
         fips.insert("version".to_owned(), format!("FIPS 140-{version}").into());

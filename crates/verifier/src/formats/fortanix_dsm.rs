@@ -11,10 +11,11 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::extensions::{CertificatePolicies, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, Quirk};
 
-use super::vendor::{base64, chain_claims};
+use super::vendor::chain_claims;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::claims::{Claims, Source};
+use crate::describe::base64;
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathError, PathInputs, ValidatedPath, VendorProfile, VendorRules,
     check_beneath, validate_path,
@@ -113,7 +114,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: path.leaf().spki().clone(),
             // The cluster as a whole holds the keys that its authority speaks of.
             module: None,

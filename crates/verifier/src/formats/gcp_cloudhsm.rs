@@ -15,11 +15,12 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
-use super::vendor::{base64, budget_rejection};
+use super::vendor::budget_rejection;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::claims::{Claims, Source};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::describe::base64;
 use crate::hex;
 use crate::rejection::{Code, Rejection};
 use chains::Chains;
@@ -132,7 +133,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let at = evidence.statement;
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             claims: chains.describe(at),
             // Each partition has its own key.
             key,
@@ -259,10 +260,6 @@ fn describe_platform(chains: &Chains, at: usize) -> Claims {
         let fips: Value = json!({ "mode": true });
         claims.promise("fips", fips, MAKER, at);
     }
-    if chains.is_virtual() {
-        claims.put("kind", "virtual", Source::Endorsed, at);
-    } else {
-        claims.promise("kind", "physical", MAKER, at);
-    }
+    claims.put_kind(chains.is_virtual(), MAKER, at);
     claims
 }

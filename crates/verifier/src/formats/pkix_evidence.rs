@@ -16,7 +16,7 @@ use vouchsafe_evidence::x509::extensions::{self, CertificatePolicies};
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use super::{Evidence, NonceField, Row, Testimony};
-use crate::authenticate::{Context, ModuleSigner};
+use crate::authenticate::{Context, ModuleSigner, names_attesting_key};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
 use crate::describe::{BOOTSTRAP, base64};
@@ -42,18 +42,24 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let platform = elements.platform.as_ref().map(|of| describe::platform(of, is_virtual, source, at));
     let claims = attesting_key(&signers, &environment, elements, at);
     let key = main_key(&signers.endorsed)?;
-    let co_signers =
-        signers.endorsed.iter().map(|signer| signer.key.clone()).chain(signers.counter_signers.iter().cloned());
-    let co_signers = co_signers.collect();
     let signer = ModuleSigner {
         key,
-        co_signers,
+        attesting_keys: attesting_keys(&signers, &view),
         module: module(&signers.endorsed),
         claims,
         device: device(&signers)?,
         is_virtual,
     };
     Ok(Testimony { signer, nonce: nonce(elements), keys, platform })
+}
+
+/// Every key that the Evidence shows to be an attesting key: who signed, who is named as a signer (ak-spki), and whose
+/// certificate of an attesting key came with it.
+fn attesting_keys(signers: &Signers, view: &EvidenceView<'_>) -> Vec<SpkiView> {
+    let signed = signers.endorsed.iter().map(|signer| &signer.key).chain(&signers.counter_signers);
+    let named = view.elements().transaction.iter().flat_map(|transaction| &transaction.attestation_keys);
+    let certified = view.intermediates().iter().filter(|of| names_attesting_key(of)).map(CertView::spki);
+    signed.chain(named).chain(certified).cloned().collect()
 }
 
 fn nonce(elements: &Elements<'_>) -> NonceField {
@@ -156,7 +162,6 @@ fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elemen
     }
     // Nobody publishes lists for a key that the trust store holds as it stands.
     let revocation = endorsed.iter().map(|of| of.path.as_ref().map_or(Revocation::Unknown, |path| path.revocation()));
-    claims.put("revocation", revocation.min().unwrap_or(Revocation::Unknown).label(), Source::Endorsed, at);
     let mut quirks: Vec<&str> = endorsed
         .iter()
         .flat_map(|of| of.path.as_ref().map_or(of.deviations.as_slice(), |path| path.deviations()))
@@ -164,9 +169,7 @@ fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elemen
         .collect();
     quirks.sort_unstable();
     quirks.dedup();
-    if !quirks.is_empty() {
-        claims.put("chain_quirks", quirks, Source::Endorsed, at);
-    }
+    claims.put_chain(revocation.min().unwrap_or(Revocation::Unknown), quirks, at);
     let mut algorithms: Vec<String> = endorsed.iter().map(|of| of.algorithm.to_string()).collect();
     algorithms.sort();
     claims.put("signature_algorithms", algorithms, Source::Signed, at);

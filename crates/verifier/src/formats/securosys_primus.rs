@@ -11,12 +11,13 @@ use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::{CertView, NameView};
 use vouchsafe_evidence::{oid, text::printable};
 
-use super::vendor::{base64, budget_rejection, chain_claims};
+use super::vendor::{budget_rejection, chain_claims};
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::describe::base64;
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathInputs, ValidatedPath, VendorProfile, VendorRules, validate_path,
 };
@@ -86,11 +87,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     let serial = path.chain().get(1).and_then(|device| device_serial(device.subject()));
     let mut platform = Claims::new();
     platform.promise("vendor", "Securosys", "Securosys", at);
-    if is_virtual {
-        platform.put("kind", "virtual", Source::Endorsed, at);
-    } else {
-        platform.promise("kind", "physical", "Securosys", at);
-    }
+    platform.put_kind(is_virtual, "Securosys", at);
     if let Some(serial) = &serial {
         platform.put("serial", serial.as_str(), Source::Endorsed, at);
     }
@@ -103,7 +100,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: path.leaf().spki().clone(),
             // A device makes attestation keys of its own, one for each partition.
             module: None,

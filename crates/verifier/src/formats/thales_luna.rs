@@ -15,11 +15,12 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::{CertView, Quirk};
 
-use super::vendor::{base64, chain_claims};
+use super::vendor::chain_claims;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
+use crate::describe::base64;
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathInputs, ValidatedPath, VendorProfile, VendorRules, validate_path,
 };
@@ -116,7 +117,7 @@ fn authenticate(evidence: &Evidence<'_>, context: &mut Context<'_>) -> Result<Te
     chain_claims(&mut attesting, &path, at);
     Ok(Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: device.spki().clone(),
             // The device authentication key is the module's own.
             module: None,
@@ -190,10 +191,6 @@ fn describe_platform(path: &ValidatedPath, device: &CertView, serial: Option<u32
             claims.put("model", printable(model), Source::Endorsed, at);
         }
     }
-    if path.anchor().is_virtual() {
-        claims.put("kind", "virtual", Source::Endorsed, at);
-    } else {
-        claims.promise("kind", "physical", MAKER, at);
-    }
+    claims.put_kind(path.anchor().is_virtual(), MAKER, at);
     claims
 }

@@ -11,10 +11,12 @@ use vouchsafe_evidence::x509::extensions::SubjectAltName;
 use vouchsafe_evidence::x509::{CertView, SpkiView, Version};
 use vouchsafe_evidence::{Malformed, text::printable};
 
+use super::vendor::chain_claims;
 use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner, TpmKey, parse_attest, strong_name};
 use crate::claims::{Claims, Source};
 use crate::crypto::SignatureBudget;
+use crate::describe::base64;
 use crate::describe::{tpm_key, tpm_module};
 use crate::hex;
 use crate::path::{ChainProfile, PathInputs, ValidatedPath, validate_path};
@@ -258,7 +260,7 @@ fn testimony(
     tpm_module(&mut attesting, names, is_virtual, at);
     Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: path.leaf().spki().clone(),
             module: None,
             claims: attesting,
@@ -274,14 +276,10 @@ fn testimony(
 /// What is known of the attesting key. A weak signature is said here, for policy to decide on.
 fn attesting_key(path: &ValidatedPath, algorithm: Algorithm, at: usize) -> Claims {
     let mut claims = Claims::new();
-    claims.put("spki", crate::describe::base64(path.leaf().spki().as_der()), Source::Signed, at);
+    claims.put("spki", base64(path.leaf().spki().as_der()), Source::Signed, at);
     claims.put("environment", "module", Source::Implied, at);
-    claims.put("revocation", path.revocation().label(), Source::Endorsed, at);
+    chain_claims(&mut claims, path, at);
     claims.put("issuer", printable(&path.leaf().issuer().to_display()), Source::Endorsed, at);
-    let quirks: Vec<&str> = path.deviations().iter().map(|deviation| deviation.label()).collect();
-    if !quirks.is_empty() {
-        claims.put("chain_quirks", quirks, Source::Endorsed, at);
-    }
     if !algorithm.hash.is_strong() {
         claims.put("weak_signature", algorithm.hash.label(), Source::Signed, at);
     }

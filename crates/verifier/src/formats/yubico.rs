@@ -1,18 +1,19 @@
 //! What the attestation of several Yubico products has in common: a certificate about a key, signed by a key that the
 //! maker put into the module, beneath the maker's authorities.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use vouchsafe_evidence::limits;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, PublicKey, SpkiView};
 use vouchsafe_evidence::{Malformed, oid};
 
+use super::vendor::chain_claims;
 use crate::authenticate::Context;
 use crate::claims::{Claims, Source};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::describe::base64;
 use crate::path::{
-    ChainProfile, Deviation, Examined, PathDefect, PathError, PathInputs, ValidatedPath, VendorProfile, validate_path,
+    ATTESTING_FAMILIES, ChainProfile, Examined, PathDefect, PathError, PathInputs, ValidatedPath, VendorProfile,
+    validate_path,
 };
 use crate::rejection::{Code, Rejection, codes};
 use crate::trust::FormatTrust;
@@ -152,8 +153,7 @@ pub(super) fn signer_path(
 
 /// What the certificate of a key that signs attestations must be like: a CA's, for no purpose of a TPM's attesting key.
 pub(super) fn check_signer(certificate: &Examined) -> Result<(), PathDefect> {
-    let of_tpm = [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY];
-    if certificate.purposes().iter().any(|purpose| of_tpm.contains(purpose)) {
+    if certificate.purposes().iter().any(|purpose| ATTESTING_FAMILIES.contains(purpose)) {
         return Err(PathDefect::AttestingKeyAsIssuer);
     }
     match certificate.key_usage() {
@@ -165,27 +165,14 @@ pub(super) fn check_signer(certificate: &Examined) -> Result<(), PathDefect> {
 /// What is known of the key that signed, and of the certificates above it.
 pub(super) fn signer_claims(path: &ValidatedPath, at: usize) -> Claims {
     let mut claims = Claims::new();
-    claims.put("spki", STANDARD.encode(path.leaf().spki().as_der()), Source::Signed, at);
+    claims.put("spki", base64(path.leaf().spki().as_der()), Source::Signed, at);
     claims.put("environment", "module", Source::Implied, at);
-    claims.put("revocation", path.revocation().label(), Source::Endorsed, at);
+    chain_claims(&mut claims, path, at);
     if !path.anchor().mark().own_signer {
         claims.put("bootstrap", "manufacturer", Source::Endorsed, at);
     }
-    if !path.deviations().is_empty() {
-        let quirks: Vec<&str> = path.deviations().iter().map(|deviation: &Deviation| deviation.label()).collect();
-        claims.put("chain_quirks", quirks, Source::Endorsed, at);
-    }
     claims.put("issuer", path.leaf().issuer().to_display(), Source::Endorsed, at);
     claims
-}
-
-/// Whether a module is marked as one in software, by the anchor.
-pub(super) fn put_kind(claims: &mut Claims, path: &ValidatedPath, by: &'static str, at: usize) {
-    if path.anchor().is_virtual() {
-        claims.put("kind", "virtual", Source::Endorsed, at);
-    } else {
-        claims.promise("kind", "physical", by, at);
-    }
 }
 
 /// What a kind of key can be used for in the words of PKCS #11, where nothing restricts it.

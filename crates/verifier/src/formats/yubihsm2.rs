@@ -4,8 +4,6 @@
 //! of it hangs beneath an anchor of this format. Any other asymmetric key of the module can sign such certificates too,
 //! and most of what else its user likes, so nothing that hangs beneath one counts. The module answers no challenge.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use vouchsafe_evidence::formats::yubihsm2::{Capabilities, KeyAttestation, SignerMarks};
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::{CertView, Quirk};
@@ -15,6 +13,7 @@ use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
+use crate::describe::base64;
 use crate::path::{Deviation, Examined, PathDefect, ValidatedPath, VendorProfile, VendorRules};
 use crate::rejection::{Code, Rejection};
 use crate::trust::Allowances;
@@ -143,7 +142,7 @@ fn testimony(attestation: &KeyAttestation, path: &ValidatedPath, statement: usiz
     let id = format!("{}:{}", ROW.id, attestation.serial());
     Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: path.leaf().spki().clone(),
             module: None,
             claims: yubico::signer_claims(path, statement),
@@ -171,7 +170,7 @@ fn key_claims(attestation: &KeyAttestation, at: usize) -> Claims {
         (false, false) => "unknown",
     };
     let mut claims = Claims::new();
-    claims.put("spki", STANDARD.encode(attestation.certificate().spki().as_der()), Source::Signed, at);
+    claims.put("spki", base64(attestation.certificate().spki().as_der()), Source::Signed, at);
     claims.put("origin", word, Source::Signed, at);
     claims.put("local", generated, Source::Signed, at);
     claims.put("extractable", exportable, Source::Signed, at);
@@ -216,6 +215,6 @@ fn platform_claims(attestation: &KeyAttestation, path: &ValidatedPath, at: usize
     claims.promise("model", "YubiHSM 2", MAKER, at);
     claims.put("fw_version", attestation.firmware().to_string(), Source::Signed, at);
     claims.put("serial", attestation.serial().to_string(), Source::Signed, at);
-    yubico::put_kind(&mut claims, path, MAKER, at);
+    claims.put_kind(path.anchor().is_virtual(), MAKER, at);
     claims
 }

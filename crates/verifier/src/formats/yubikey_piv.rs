@@ -7,8 +7,6 @@
 //! that an administrator marked with `own_signer`, and what Yubico promises of its own keys is that administrator's
 //! promise.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use vouchsafe_evidence::formats::yubikey_piv::{SignerMarks, SlotAttestation};
 use vouchsafe_evidence::x509::{CertView, PublicKey, Quirk};
@@ -18,6 +16,7 @@ use super::{Evidence, NonceField, Row, TestifiedKey, Testimony};
 use crate::authenticate::{Context, ModuleSigner};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
+use crate::describe::base64;
 use crate::path::{Deviation, Examined, PathDefect, ValidatedPath, VendorProfile, VendorRules};
 use crate::rejection::{Code, Rejection};
 use crate::trust::Allowances;
@@ -178,7 +177,7 @@ fn testimony(attestation: &SlotAttestation, path: &ValidatedPath, marks: &Signer
     let by = if is_own { "the owner of the signing key" } else { MAKER };
     Testimony {
         signer: ModuleSigner {
-            co_signers: Vec::new(),
+            attesting_keys: Vec::new(),
             key: path.leaf().spki().clone(),
             module: Some(module),
             claims: signer_claims,
@@ -199,7 +198,7 @@ fn testimony(attestation: &SlotAttestation, path: &ValidatedPath, marks: &Signer
 fn key_claims(attestation: &SlotAttestation, by: &'static str, at: usize) -> Claims {
     let key = attestation.certificate().spki();
     let mut claims = Claims::new();
-    claims.put("spki", STANDARD.encode(key.as_der()), Source::Signed, at);
+    claims.put("spki", base64(key.as_der()), Source::Signed, at);
     claims.promise("origin", "generated", by, at);
     claims.promise("local", true, by, at);
     claims.promise("extractable", false, by, at);
@@ -242,7 +241,7 @@ fn platform_claims(
     if let Some(serial) = attestation.serial() {
         claims.put("serial", serial.to_string(), Source::Signed, at);
     }
-    yubico::put_kind(&mut claims, path, by, at);
+    claims.put_kind(path.anchor().is_virtual(), by, at);
     if let Some(form_factor) = attestation.form_factor() {
         claims.put("form_factor", form_factor.to_string(), Source::Signed, at);
     }

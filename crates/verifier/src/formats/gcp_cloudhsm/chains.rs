@@ -11,10 +11,10 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, Quirk, SpkiView};
 
-use super::super::vendor::base64;
 use super::{MAKER, MANUFACTURER_MISSING, OWNER_CARD_KEY, OWNER_MISSING, ROOTS};
 use crate::authenticate::Context;
 use crate::claims::{Claims, Source};
+use crate::describe::base64;
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathError, PathInputs, ValidatedPath, VendorProfile, VendorRules,
     check_beneath, validate_path,
@@ -137,9 +137,6 @@ impl Chains {
         claims.put("spki", base64(self.partition.spki().as_der()), Source::Signed, at);
         claims.put("issuer", printable(&self.partition.issuer().to_display()), Source::Endorsed, at);
         claims.promise("environment", "module", MAKER, at);
-        if let Some(least) = self.paths().map(ValidatedPath::revocation).into_iter().min() {
-            claims.put("revocation", least.label(), Source::Endorsed, at);
-        }
         let mut quirks: Vec<&str> = Vec::new();
         let deviations = self.paths().into_iter().flat_map(ValidatedPath::deviations).chain(&self.beneath);
         for label in deviations.map(|deviation| deviation.label()) {
@@ -147,8 +144,8 @@ impl Chains {
                 quirks.push(label);
             }
         }
-        if !quirks.is_empty() {
-            claims.put("chain_quirks", quirks, Source::Endorsed, at);
+        if let Some(least) = self.paths().map(ValidatedPath::revocation).into_iter().min() {
+            claims.put_chain(least, quirks, at);
         }
         claims
     }
