@@ -59,6 +59,8 @@ pub struct Row {
     /// Finds its evidence in a certification request outside the attestation attribute, where its makers put it before
     /// that attribute was defined.
     pub in_request: fn(&CsrView) -> Result<Option<Recognized>, Malformed>,
+    /// Whether the client data of web authentication is a part of its evidence.
+    pub takes_client_data: bool,
     /// What the format's bytes say, for a person to read. Nothing of it is verified.
     pub outline: fn(&[u8]) -> Result<Vec<Outline>, Malformed>,
 }

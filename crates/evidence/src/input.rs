@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::Malformed;
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
-use crate::formats::{ListedFormat, webauthn_tpm};
+use crate::formats::ListedFormat;
 use crate::statement::FormatId;
 use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
 
@@ -142,12 +142,17 @@ impl Submission {
     ) -> Result<Self, InputError> {
         let client_data = client_data.map(|bytes| InputFile { name: "the client data", bytes });
         classify::check_octets(&files.iter().copied().chain(client_data).collect::<Vec<_>>())?;
-        let submission = match listed::recognize(files, format, client_data.map(|file| file.bytes))? {
-            Some(submission) => submission,
-            None => assemble::assemble(classify::classify(files)?, format)?,
+        // Almost all input is one request, which is then read once.
+        let submission = match listed::only_request(files) {
+            Some(csr) => assemble::request(csr, format)?,
+            None => match listed::recognize(files, format, client_data.map(|file| file.bytes))? {
+                Some(submission) => submission,
+                None => assemble::assemble(classify::classify(files)?, format)?,
+            },
         };
         // What nothing reads must not look as if it had been judged.
-        let reads_client_data = submission.format.is_some_and(|format| format.id() == webauthn_tpm::ROW.id);
+        let reads_client_data =
+            matches!(submission.format, Some(FormatId::Listed(format)) if format.row().takes_client_data);
         if client_data.is_some() && !reads_client_data { Err(InputError::ClientDataUnused) } else { Ok(submission) }
     }
 

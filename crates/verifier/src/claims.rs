@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::path::Revocation;
+
 /// On whose word a claim rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,24 @@ impl Claims {
     /// Records a claim.
     pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>, source: Source, statement: usize) {
         self.0.insert(name, Claim { value: value.into(), source, by: None, statement });
+    }
+
+    /// Records what is known of a key's certificates: their revocation, and what was tolerated of them, if anything.
+    pub(crate) fn put_chain(&mut self, revocation: Revocation, quirks: Vec<&'static str>, statement: usize) {
+        self.put("revocation", revocation.label(), Source::Endorsed, statement);
+        if !quirks.is_empty() {
+            self.put("chain_quirks", quirks, Source::Endorsed, statement);
+        }
+    }
+
+    /// Records whether a module is a program: the mark on an anchor says so, and `by` promises that there is a thing
+    /// where there is no mark.
+    pub(crate) fn put_kind(&mut self, is_virtual: bool, by: &'static str, statement: usize) {
+        if is_virtual {
+            self.put("kind", "virtual", Source::Endorsed, statement);
+        } else {
+            self.promise("kind", "physical", by, statement);
+        }
     }
 
     /// Adds a claim as another statement makes it.

@@ -293,11 +293,7 @@ fn describe_attesting_key(statement: &Authenticated) -> Claims {
     } else {
         claims.put("environment", "module", Source::Implied, at);
     }
-    claims.put("revocation", root.revocation().label(), Source::Endorsed, at);
-    if root.deviations().next().is_some() {
-        let quirks: Vec<&str> = root.deviations().map(|deviation| deviation.label()).collect();
-        claims.put("chain_quirks", quirks, Source::Endorsed, at);
-    }
+    claims.put_chain(root.revocation(), root.deviations().map(|deviation| deviation.label()).collect(), at);
     module(&mut claims, root, at);
     let firmware = statement.keys().iter().find_map(|key| key.tpm().and_then(|key| key.firmware_version));
     if let Some(version) = firmware {

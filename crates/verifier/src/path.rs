@@ -21,7 +21,7 @@ pub(crate) use beneath::check_beneath;
 pub use certificate::Deviation;
 pub(crate) use certificate::Examined;
 pub use error::{CrlDefect, PathDefect, PathError};
-pub(crate) use profile::VendorRules;
+pub(crate) use profile::{ATTESTING_FAMILIES, VendorRules};
 pub use profile::{ChainProfile, VendorProfile};
 pub use revocation::Revocation;
 pub(crate) use trusted::check_trusted;

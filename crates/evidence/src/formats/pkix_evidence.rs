@@ -28,5 +28,6 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::Bare,
     recognize: recognize::recognize,
     in_request: recognize::in_request,
+    takes_client_data: false,
     outline: outline::outline,
 };

@@ -19,6 +19,7 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::OctetString,
     recognize,
     in_request: super::not_in_requests,
+    takes_client_data: false,
     outline,
 };
 

@@ -17,6 +17,7 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::Bare,
     recognize,
     in_request: super::not_in_requests,
+    takes_client_data: false,
     outline,
 };
 

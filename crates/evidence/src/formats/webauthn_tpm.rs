@@ -29,6 +29,7 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::OctetString,
     recognize,
     in_request: not_in_requests,
+    takes_client_data: true,
     outline,
 };
 

@@ -22,6 +22,7 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::OctetString,
     recognize,
     in_request: not_in_requests,
+    takes_client_data: false,
     outline,
 };
 

@@ -24,6 +24,7 @@ pub static ROW: Row = Row {
     wrapping: Wrapping::OctetString,
     recognize,
     in_request,
+    takes_client_data: false,
     outline,
 };
 

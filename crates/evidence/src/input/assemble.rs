@@ -8,7 +8,7 @@ use crate::oid;
 use crate::statement::{FormatId, TpmCertify, TpmCertifyX509, TpmQuote};
 use crate::tpm::{Attested, TpmsAttest};
 use crate::x509::extensions::ExtendedKeyUsage;
-use crate::x509::{CertView, PublicKey};
+use crate::x509::{CertView, CsrView, PublicKey};
 
 /// Octets of the shortest bare RSA signature.
 const RSA_SIGNATURE_OCTETS_MIN: usize = limits::RSA_BITS_MIN / 8;
@@ -92,6 +92,11 @@ impl Parts {
                 if modulus.len() == signature.value.len())
         })
     }
+}
+
+/// A request on its own.
+pub(super) fn request(csr: CsrView, format: Option<FormatId>) -> Result<Submission, InputError> {
+    if format.is_some() { Err(InputError::FormatWithCsr) } else { Submission::from_csr(csr) }
 }
 
 /// A request, and certificates beside it that join its bundle's.

@@ -84,7 +84,7 @@ fn offer<'a>(files: &[InputFile<'a>], client_data: Option<&'a [u8]>) -> Result<O
             }
             None => match CertView::parse(bytes) {
                 Ok(certificate) => offer.certificates.push(OfferedCertificate { file: name, certificate }),
-                Err(_) if is_request(bytes) => return Ok(None),
+                Err(_) if request(bytes).is_some() => return Ok(None),
                 Err(_) => offer.files.push(OfferedFile { name, bytes, blocks: Vec::new() }),
             },
         }
@@ -95,6 +95,15 @@ fn offer<'a>(files: &[InputFile<'a>], client_data: Option<&'a [u8]>) -> Result<O
     Ok(Some(offer))
 }
 
-fn is_request(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&Tag::SEQUENCE.leading_octet()) && CsrView::parse(bytes).is_ok()
+/// The request that a file in DER is.
+pub(super) fn request(bytes: &[u8]) -> Option<CsrView> {
+    if bytes.first() == Some(&Tag::SEQUENCE.leading_octet()) { CsrView::parse(bytes).ok() } else { None }
+}
+
+/// The request that the files are, where that is all they are and its octets cannot be text.
+pub(super) fn only_request(files: &[InputFile<'_>]) -> Option<CsrView> {
+    match files {
+        [only] if is_long_der(only.bytes) => request(only.bytes),
+        _ => None,
+    }
 }

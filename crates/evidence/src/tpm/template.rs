@@ -147,17 +147,23 @@ pub const PLAIN_AK_ATTRIBUTES: u32 = 0x0005_0072;
 /// Attributes of a user's signing key: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, sign.
 pub const USER_KEY_ATTRIBUTES: u32 = 0x0004_0472;
 
-/// A kind of signing key that users may create.
+/// A kind of key that users may create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SigningKey {
     /// ECDSA on P-256.
     EccP256,
     /// ECDSA on P-384.
     EccP384,
+    /// ECDSA on P-521.
+    EccP521,
+    /// RSA of 1024 bits.
+    Rsa1024,
     /// RSA of 2048 bits.
     Rsa2048,
     /// RSA of 3072 bits.
     Rsa3072,
+    /// RSA of 4096 bits.
+    Rsa4096,
 }
 
 /// The storage root key: ECC P-256 with AES-128-CFB (TCG Provisioning Guidance, "SRK").
@@ -198,8 +204,11 @@ pub fn signing_key(key: SigningKey, attributes: u32, fixed: Option<HashAlg>, uni
     let (parameters, name_alg) = match key {
         SigningKey::EccP256 => (ecc(Curve::P256), HashAlg::Sha256),
         SigningKey::EccP384 => (ecc(Curve::P384), HashAlg::Sha384),
+        SigningKey::EccP521 => (ecc(Curve::P521), HashAlg::Sha512),
+        SigningKey::Rsa1024 => (rsa(1024), HashAlg::Sha256),
         SigningKey::Rsa2048 => (rsa(2048), HashAlg::Sha256),
         SigningKey::Rsa3072 => (rsa(3072), HashAlg::Sha256),
+        SigningKey::Rsa4096 => (rsa(4096), HashAlg::Sha256),
     };
     TpmtPublic::build(Some(name_alg), ObjectAttributes::from_bits(attributes), &[], parameters)
 }

@@ -12,7 +12,9 @@ use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 use super::{Authenticated, Context, Parsed, tpm_signature};
 use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
 use crate::enrolment::{Family, families};
-use crate::path::{ChainProfile, Deviation, PathError, PathInputs, Revocation, ValidatedPath, validate_path};
+use crate::path::{
+    ATTESTING_FAMILIES, ChainProfile, Deviation, PathError, PathInputs, Revocation, ValidatedPath, validate_path,
+};
 use crate::rejection::{Rejection, codes};
 
 /// An attestation key that authenticated a statement.
@@ -244,9 +246,7 @@ pub(crate) fn has_purpose(certificate: &CertView, purpose: Oid) -> bool {
 
 /// Whether a certificate says, truly or not, that its key is an attestation key of any family.
 pub(crate) fn names_attesting_key(certificate: &CertView) -> bool {
-    [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY]
-        .into_iter()
-        .any(|purpose| has_purpose(certificate, purpose))
+    ATTESTING_FAMILIES.into_iter().any(|purpose| has_purpose(certificate, purpose))
 }
 
 /// The distinct keys of `certificates`, in their order; one that may sign in one way only is another than one that

@@ -56,8 +56,11 @@ pub(crate) struct VendorRules {
     /// the key right above is allowed.
     pub check_last: fn(&Examined, Allowances) -> Result<Vec<Deviation>, PathDefect>,
     /// Keys of the makers that may do what others may not: SHA-256 of their SubjectPublicKeyInfo, and what.
-    pub pinned: &'static [([u8; 32], Allowances)],
+    pub pinned: &'static [Pin],
 }
+
+/// A key that may do what others may not: SHA-256 of its SubjectPublicKeyInfo, and what.
+pub(crate) type Pin = ([u8; 32], Allowances);
 
 impl VendorProfile {
     /// The profile with these rules.
@@ -81,7 +84,8 @@ impl std::hash::Hash for VendorProfile {
 }
 
 /// Purposes of which an attesting key's certificate holds exactly one. One that holds any never issues.
-const ATTESTING_FAMILIES: [Oid; 3] = [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY];
+pub(crate) const ATTESTING_FAMILIES: [Oid; 3] =
+    [oid::KP_AIK_CERTIFICATE, oid::KP_CERTIFY_X509, oid::KP_ATTESTATION_KEY];
 
 /// Deviations of encoding that mislead nobody, since signatures are checked over original bytes; the makers of
 /// AK certificates that are in use show them.
@@ -136,13 +140,9 @@ impl ChainProfile {
     pub(super) fn usable(self, key: &SpkiView, marked: Allowances) -> Allowances {
         match self {
             Self::AkAttest | Self::AkCertifyX509 | Self::Unprofiled => Allowances::NONE,
-            Self::Ek | Self::EkShown => marked.or(pins::of_ek_issuer(key)),
+            Self::Ek | Self::EkShown => with_pins(&pins::EK_ISSUERS, key, marked),
             Self::WebauthnAk => marked,
-            Self::Vendor(profile) => {
-                let fingerprint = key.sha256();
-                let pinned = profile.0.pinned.iter().filter(|(pinned, _)| *pinned == fingerprint);
-                pinned.fold(marked, |all, (_, allowances)| all.or(*allowances))
-            }
+            Self::Vendor(profile) => with_pins(profile.0.pinned, key, marked),
         }
     }
 
@@ -182,6 +182,16 @@ impl ChainProfile {
             Self::Vendor(profile) => (profile.0.check_last)(certificate, issuer),
         }
     }
+}
+
+/// What a key may do by the marks on it and by its fingerprint among `pins`.
+fn with_pins(pins: &[Pin], key: &SpkiView, marked: Allowances) -> Allowances {
+    if pins.is_empty() {
+        return marked;
+    }
+    let fingerprint = key.sha256();
+    let pinned = pins.iter().filter(|(pinned, _)| *pinned == fingerprint);
+    pinned.fold(marked, |all, (_, allowances)| all.or(*allowances))
 }
 
 fn check_ak_attest(certificate: &Examined) -> Result<Vec<Deviation>, PathDefect> {

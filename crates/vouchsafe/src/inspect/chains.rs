@@ -23,40 +23,46 @@ enum Shown {
     ByNameAlone,
 }
 
-/// The certificates as a tree, issuers first; `None` where there are none.
-pub fn tree(certificates: &[CertView]) -> Option<Item> {
-    if certificates.is_empty() {
-        return None;
-    }
-    let mut distinct: Vec<&CertView> = Vec::new();
-    for certificate in certificates {
-        if !distinct.contains(&certificate) {
-            distinct.push(certificate);
-        }
-    }
-    let left_out = distinct.len().saturating_sub(CERTIFICATES);
-    distinct.truncate(CERTIFICATES);
-    let mut budget = SignatureBudget::with_limit(limits::SIGNATURE_CHECKS);
-    let nodes: Vec<Node<'_>> = distinct
-        .iter()
-        .enumerate()
-        .map(|(place, certificate)| Node { certificate, issuer: issuer(place, &distinct, &mut budget) })
-        .collect();
-    let mut items: Vec<Item> = (0..nodes.len())
-        .filter(|place| nodes.get(*place).is_some_and(|node| node.issuer.is_none()))
-        .map(|place| item(place, &nodes, 0))
-        .collect();
-    if left_out > 0 {
-        items.push(Item::leaf("and", format!("{left_out} certificates more")));
-    }
-    Some(Item::group("who signed whom", items))
+/// Certificates, each once, with what is known of their issuers.
+pub struct Chains<'a> {
+    nodes: Vec<Node<'a>>,
+    left_out: usize,
 }
 
-/// The topmost of some certificates: those that no other one issued.
-pub fn topmost(certificates: &[CertView]) -> Vec<&CertView> {
-    let all: Vec<&CertView> = certificates.iter().take(CERTIFICATES).collect();
-    let mut budget = SignatureBudget::with_limit(limits::SIGNATURE_CHECKS);
-    all.iter().enumerate().filter(|(place, _)| issuer(*place, &all, &mut budget).is_none()).map(|(_, c)| *c).collect()
+impl<'a> Chains<'a> {
+    /// Finds out who signed whom.
+    pub fn of(certificates: &'a [CertView]) -> Self {
+        let mut distinct: Vec<&CertView> = Vec::new();
+        for certificate in certificates {
+            if !distinct.contains(&certificate) {
+                distinct.push(certificate);
+            }
+        }
+        let left_out = distinct.len().saturating_sub(CERTIFICATES);
+        distinct.truncate(CERTIFICATES);
+        let mut budget = SignatureBudget::with_limit(limits::SIGNATURE_CHECKS);
+        let issuers: Vec<_> = (0..distinct.len()).map(|place| issuer(place, &distinct, &mut budget)).collect();
+        let nodes = distinct.into_iter().zip(issuers).map(|(certificate, issuer)| Node { certificate, issuer });
+        Self { nodes: nodes.collect(), left_out }
+    }
+
+    /// The certificates as a tree, issuers first; `None` where there are none.
+    pub fn tree(&self) -> Option<Item> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let topmost = self.nodes.iter().enumerate().filter(|(_, node)| node.issuer.is_none());
+        let mut items: Vec<Item> = topmost.map(|(place, _)| item(place, &self.nodes, 0)).collect();
+        if self.left_out > 0 {
+            items.push(Item::leaf("and", format!("{} certificates more", self.left_out)));
+        }
+        Some(Item::group("who signed whom", items))
+    }
+
+    /// The topmost certificates: those that no other one issued.
+    pub fn topmost(&self) -> impl Iterator<Item = &'a CertView> {
+        self.nodes.iter().filter(|node| node.issuer.is_none()).map(|node| node.certificate)
+    }
 }
 
 /// Which other certificate issued the one at `place`. Names differ where makers' do, so signatures decide, and names only

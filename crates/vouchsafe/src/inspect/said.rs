@@ -7,7 +7,7 @@ use vouchsafe_evidence::statement::{FormatId, Statement};
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::{About, Claims, Instant, Policy, Request, Source, TrustStore, VOCABULARY, Verdict, verify};
 
-use super::chains;
+use super::chains::Chains;
 use super::statement::statement;
 use super::tree::Item;
 use crate::verify::report;
@@ -27,10 +27,11 @@ pub fn items(submission: &Submission, trust: Option<&TrustStore>, now: Instant) 
     if listed_format(submission).is_some() {
         items.extend(submission.statements().iter().enumerate().map(|(index, found)| statement(index, found)));
     }
-    items.extend(chains::tree(&certificates));
+    let chains = Chains::of(&certificates);
+    items.extend(chains.tree());
     let assumed = match trust {
         Some(_) => None,
-        None => assume(&certificates),
+        None => assume(&chains),
     };
     if let Some(verdict) = trust.or(assumed.as_ref()).and_then(|store| judge(submission, store, &certificates, now)) {
         let note = if trust.is_some() {
@@ -71,8 +72,8 @@ fn collect(outline: Outline, all: &mut Vec<CertView>) {
 }
 
 /// A store in which the top of the evidence's own chain is trusted for every format.
-fn assume(certificates: &[CertView]) -> Option<TrustStore> {
-    let anchors: Vec<&CertView> = chains::topmost(certificates);
+fn assume(chains: &Chains<'_>) -> Option<TrustStore> {
+    let anchors: Vec<&CertView> = chains.topmost().collect();
     let files = FormatId::all().flat_map(|format| {
         anchors
             .iter()

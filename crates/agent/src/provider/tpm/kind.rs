@@ -1,8 +1,7 @@
 //! Words of the provider in words of the TPM.
 
-use vouchsafe_evidence::tpm::{
-    Curve, EccScheme, HashAlg, ObjectAttributes, PublicParameters, RsaScheme, Symmetric, TpmtPublic,
-};
+use vouchsafe_evidence::tpm::template::{SigningKey, signing_key};
+use vouchsafe_evidence::tpm::{Curve, HashAlg, PublicParameters, TpmtPublic};
 
 use crate::provider::{EncryptionScheme, Fault, Hash, KeyKind, SignatureScheme};
 use crate::tpm::{DecryptScheme, SignScheme};
@@ -10,27 +9,16 @@ use crate::tpm::{DecryptScheme, SignScheme};
 /// The public area of a key to be made: with a fixed signing scheme (`Some`, attesting keys) or one that is chosen at each
 /// use. `unique` seeds a primary's derivation.
 pub(super) fn template(kind: KeyKind, attributes: u32, fixed: Option<HashAlg>, unique: &[u8]) -> TpmtPublic {
-    let rsa = || PublicParameters::Rsa {
-        symmetric: Symmetric::Null,
-        scheme: fixed.map_or(RsaScheme::Null, RsaScheme::Rsassa),
-        key_bits: kind.bits(),
-        exponent: 0,
-        modulus: unique.to_vec(),
+    let key = match kind {
+        KeyKind::EcP256 => SigningKey::EccP256,
+        KeyKind::EcP384 => SigningKey::EccP384,
+        KeyKind::EcP521 => SigningKey::EccP521,
+        KeyKind::Rsa1024 => SigningKey::Rsa1024,
+        KeyKind::Rsa2048 => SigningKey::Rsa2048,
+        KeyKind::Rsa3072 => SigningKey::Rsa3072,
+        KeyKind::Rsa4096 => SigningKey::Rsa4096,
     };
-    let ecc = |curve| PublicParameters::Ecc {
-        symmetric: Symmetric::Null,
-        scheme: fixed.map_or(EccScheme::Null, EccScheme::Ecdsa),
-        curve,
-        x: unique.to_vec(),
-        y: Vec::new(),
-    };
-    let (parameters, name_alg) = match kind {
-        KeyKind::EcP256 => (ecc(Curve::P256), HashAlg::Sha256),
-        KeyKind::EcP384 => (ecc(Curve::P384), HashAlg::Sha384),
-        KeyKind::EcP521 => (ecc(Curve::P521), HashAlg::Sha512),
-        KeyKind::Rsa1024 | KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => (rsa(), HashAlg::Sha256),
-    };
-    TpmtPublic::build(Some(name_alg), ObjectAttributes::from_bits(attributes), &[], parameters)
+    signing_key(key, attributes, fixed, unique)
 }
 
 /// The hash that an attesting key of this kind is bound to; `None` for kinds that do not attest.

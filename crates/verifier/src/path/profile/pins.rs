@@ -3,15 +3,14 @@
 //! A pin trusts nothing: the key must hang beneath an anchor of the trust folder all the same. Whatever a pin tolerates
 //! is reported.
 
-use vouchsafe_evidence::x509::SpkiView;
-
+use super::Pin;
 use crate::trust::Allowances;
 
 const SHA1: Allowances = Allowances { sha1: true, ..Allowances::NONE };
 const MISSING_PURPOSE: Allowances = Allowances { missing_ek_purpose: true, ..Allowances::NONE };
 
 /// SHA-256 of the SubjectPublicKeyInfo, and what the key may do.
-const EK_ISSUERS: [([u8; 32], Allowances); 3] = [
+pub(super) const EK_ISSUERS: [Pin; 3] = [
     // Nuvoton TPM Root CA 2010, which signs with SHA-1.
     (
         [
@@ -37,10 +36,3 @@ const EK_ISSUERS: [([u8; 32], Allowances); 3] = [
         MISSING_PURPOSE,
     ),
 ];
-
-/// What this key of a vendor of TPMs may do, by its fingerprint.
-pub(super) fn of_ek_issuer(key: &SpkiView) -> Allowances {
-    let fingerprint = key.sha256();
-    let pinned = EK_ISSUERS.iter().filter(|(pinned, _)| *pinned == fingerprint);
-    pinned.fold(Allowances::NONE, |all, (_, allowances)| all.or(*allowances))
-}
