@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod client_id;
 pub mod config;
 pub mod grants;
 pub mod names;
@@ -19,4 +20,5 @@ pub mod swtpm;
 pub mod tpm;
 pub mod wire;
 
+pub use client_id::{ClientId, ClientIdFault, DirectName};
 pub use service::{Agent, StartFault, serve};

@@ -11,7 +11,7 @@ mod state;
 pub mod tpm;
 
 pub use fault::{Fault, FaultClass, Template};
-pub use key::{EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, PublicKey, SignatureScheme};
+pub use key::{EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, KeyUid, PublicKey, SignatureScheme};
 pub use state::{MemoryStore, StateStore, StoreFault};
 
 pub use vouchsafe_evidence::statement::FormatId;
@@ -21,11 +21,12 @@ use zeroize::Zeroizing;
 
 /// Makes and uses keys.
 pub trait KeyProvider: Send {
-    /// Makes a key inside the module.
+    /// Makes a key inside the module. A module that keeps keys keeps this one under `uid`, which the caller has noted
+    /// down before, so that [`KeyProvider::abandon`] finds what is left if the agent dies before it has the blob.
     ///
     /// # Errors
     /// [`Fault`], of class [`FaultClass::NotSupported`] when the module has no such algorithm.
-    fn generate(&mut self, spec: KeySpec) -> Result<KeyBlob, Fault>;
+    fn generate(&mut self, uid: &KeyUid, spec: KeySpec) -> Result<KeyBlob, Fault>;
 
     /// The public half of a key.
     ///
@@ -71,6 +72,13 @@ pub trait KeyProvider: Send {
     /// # Errors
     /// [`Fault`] when the module refuses.
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault>;
+
+    /// Makes the module forget whatever a creation or a destruction of that key has left in it when it was cut short.
+    /// Idempotent: it is no fault that nothing is left.
+    ///
+    /// # Errors
+    /// [`Fault`] when the module cannot be asked or refuses.
+    fn abandon(&mut self, uid: &KeyUid) -> Result<(), Fault>;
 }
 
 /// What an attestation speaks of.

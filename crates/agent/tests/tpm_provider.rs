@@ -21,7 +21,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use pki::{Authority, NOT_BEFORE};
-use provider::{NONCE, beneath, check_signs, digest, enrolled, open, sign_key, template};
+use provider::{NONCE, beneath, check_signs, digest, enrolled, open, sign_key, template, uid};
 use support::swtpm;
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
@@ -61,7 +61,7 @@ fn every_kind_of_key_is_made_and_signs() {
         (KeyKind::Rsa3072, 398),
     ] {
         assert!(provider.makes(kind).unwrap());
-        let key = provider.generate(sign_key(kind)).unwrap();
+        let key = provider.generate(&uid(), sign_key(kind)).unwrap();
         let public = provider.export_public(&key).unwrap();
         assert_eq!((public.kind, public.purpose, public.subject_public_key.len()), (kind, KeyPurpose::Sign, bare));
         assert!(SpkiView::parse(&public.spki).is_ok());
@@ -70,12 +70,12 @@ fn every_kind_of_key_is_made_and_signs() {
     }
     // This TPM has no RSA of 4096 bits, and says so.
     assert!(!provider.makes(KeyKind::Rsa4096).unwrap());
-    assert!(matches!(provider.generate(sign_key(KeyKind::Rsa4096)), Err(Fault::Missing { .. })));
+    assert!(matches!(provider.generate(&uid(), sign_key(KeyKind::Rsa4096)), Err(Fault::Missing { .. })));
     for kind in [KeyKind::EcP521, KeyKind::Rsa1024] {
-        let attesting = provider.generate(KeySpec { kind, purpose: KeyPurpose::Attest });
+        let attesting = provider.generate(&uid(), KeySpec { kind, purpose: KeyPurpose::Attest });
         assert!(matches!(attesting, Err(Fault::Missing { .. })));
     }
-    let decrypting = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Decrypt });
+    let decrypting = provider.generate(&uid(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Decrypt });
     assert!(matches!(decrypting, Err(Fault::Missing { .. })));
 }
 
@@ -83,8 +83,8 @@ fn every_kind_of_key_is_made_and_signs() {
 fn what_a_key_cannot_do_is_refused_before_the_tpm_is_asked() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
-    let attesting = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Attest }).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
+    let attesting = provider.generate(&uid(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Attest }).unwrap();
     let ecdsa = SignatureScheme::Ecdsa(Hash::Sha256);
     let short = provider.sign_hash(&key, ecdsa, &[0; 31]);
     assert!(matches!(short, Err(Fault::DigestLength { expected: 32, found: 31 })));
@@ -118,7 +118,7 @@ fn the_default_attesting_key_is_the_one_of_the_design() {
     assert_eq!((key.kind, key.is_default, key.made_here), (KeyKind::EcP256, true, true));
     assert_eq!(key.families, Family::ALL);
     // It lives in the endorsement hierarchy: its qualified name says so.
-    let user = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let user = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let made = provider.attest_key(&user, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[]).unwrap();
     let attest = TpmsAttest::parse(&TpmCertify::parse(&made.statement).unwrap().attest).unwrap();
     let name = public.name().unwrap();
@@ -150,7 +150,7 @@ fn other_attesting_keys_are_made_by_name() {
     assert_eq!(names, ["default", "a-p384", "b-rsa", "c-p256"]);
     let distinct: std::collections::HashSet<_> = keys.iter().map(|key| key.spki.clone()).collect();
     assert_eq!(distinct.len(), 4);
-    let user = provider.generate(sign_key(KeyKind::EcP384)).unwrap();
+    let user = provider.generate(&uid(), sign_key(KeyKind::EcP384)).unwrap();
     let choice = AttestingKeyChoice::Named("a-p384");
     let made = provider.attest_key(&user, choice, &KeyMechanism::TpmCertify, &NONCE).unwrap();
     let statement = TpmCertify::parse(&made.statement).unwrap();
@@ -163,9 +163,9 @@ fn other_attesting_keys_are_made_by_name() {
 fn a_key_is_certified_long_after_it_was_made_by_an_own_key_too() {
     let swtpm = swtpm();
     let store = MemoryStore::new();
-    let user = open(&swtpm, &store).generate(sign_key(KeyKind::EcP256)).unwrap();
+    let user = open(&swtpm, &store).generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let mut provider = open(&swtpm, &store);
-    let own = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Attest }).unwrap();
+    let own = provider.generate(&uid(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Attest }).unwrap();
     let ak = TpmtPublic::parse(&provider.attesting_keys().unwrap()[0].public).unwrap();
     let own_spki = provider.export_public(&own).unwrap().spki;
     let certificate = Authority::new().certify(&own_spki, "CN=pseudonym", false);
@@ -237,7 +237,7 @@ fn the_tpm_makes_certificates_beneath_its_own_name() {
     let mut serial_lengths = std::collections::HashSet::new();
     let kinds = [KeyKind::EcP256, KeyKind::EcP384, KeyKind::Rsa2048, KeyKind::Rsa3072];
     for (round, kind) in kinds.into_iter().cycle().take(24).enumerate() {
-        let key = provider.generate(sign_key(kind)).unwrap();
+        let key = provider.generate(&uid(), sign_key(kind)).unwrap();
         let subject = beneath(&format!("CN=key {round}"));
         let made = provider
             .attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertifyX509(template(subject)), &NONCE)
@@ -287,7 +287,7 @@ fn bits_of(spki: &SpkiView) -> SpkiBits {
 fn a_certificate_that_no_verifier_would_accept_is_not_made() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let refused = |provider: &mut TpmProvider, template: CertificateTemplate| {
         let mechanism = KeyMechanism::TpmCertifyX509(template);
         match provider.attest_key(&key, AttestingKeyChoice::Default, &mechanism, &NONCE) {
@@ -332,7 +332,7 @@ fn an_attesting_key_on_p384_certifies_with_sha384() {
     let settings = Settings { attesting_key_kind: KeyKind::EcP384, ..Settings::default() };
     let mut provider = TpmProvider::open(&swtpm.address(), settings, Box::new(MemoryStore::new())).unwrap();
     let (_, issuer) = enrolled(&mut provider);
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let mechanism = KeyMechanism::TpmCertifyX509(template(beneath("CN=key")));
     let made = provider.attest_key(&key, AttestingKeyChoice::Default, &mechanism, &NONCE).unwrap();
     let leaf = CertView::parse(&made.certificate.unwrap()).unwrap();
@@ -346,7 +346,7 @@ fn an_attesting_key_on_p384_certifies_with_sha384() {
 fn five_keys_of_users_share_three_slots() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let keys: Vec<_> = (0..5).map(|_| provider.generate(sign_key(KeyKind::EcP256)).unwrap()).collect();
+    let keys: Vec<_> = (0..5).map(|_| provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap()).collect();
     for round in 1..4 {
         for step in 0..5 {
             let key = &keys[step * round % 5];
@@ -360,7 +360,7 @@ fn five_keys_of_users_share_three_slots() {
 fn rsa_signatures_verify() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let key = provider.generate(sign_key(KeyKind::Rsa2048)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::Rsa2048)).unwrap();
     let public = provider.export_public(&key).unwrap().subject_public_key;
     let scheme = SignatureScheme::RsaPkcs1v15(Hash::Sha256);
     let signature = provider.sign_hash(&key, scheme, &digest(Hash::Sha256, b"m")).unwrap();

@@ -18,7 +18,7 @@ mod provider;
 #[path = "support/tpm.rs"]
 mod support;
 
-use provider::{NONCE, beneath, check_signs, enrolled, open, sign_key, template};
+use provider::{NONCE, beneath, check_signs, enrolled, open, sign_key, template, uid};
 use support::{Proxy, code, swtpm};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
@@ -31,7 +31,7 @@ use vouchsafe_evidence::x509::CertView;
 fn keys_survive_a_reset_of_the_tpm() {
     let mut swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let keys: Vec<_> = (0..5).map(|_| provider.generate(sign_key(KeyKind::EcP256)).unwrap()).collect();
+    let keys: Vec<_> = (0..5).map(|_| provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap()).collect();
     keys.iter().for_each(|key| check_signs(&mut provider, key));
     let before = provider.attesting_keys().unwrap();
     swtpm.restart().unwrap();
@@ -45,7 +45,7 @@ fn keys_survive_a_reset_of_the_tpm() {
 fn a_tpm_that_comes_back_in_time_is_not_noticed_and_one_that_stays_away_is() {
     let mut swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     swtpm.stop();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -67,7 +67,7 @@ fn a_connection_that_breaks_in_the_middle_is_made_again() {
     let proxy = Proxy::before(&swtpm);
     let mut provider =
         TpmProvider::over(Box::new(proxy.connection()), Settings::default(), Box::new(MemoryStore::new())).unwrap();
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     for target in [0x15D, 0x157] {
         let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let shared = broken.clone();
@@ -88,7 +88,7 @@ fn a_connection_that_breaks_in_the_middle_is_made_again() {
 fn a_reset_beneath_an_open_connection_is_noticed() {
     let swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let keys: Vec<_> = (0..5).map(|_| provider.generate(sign_key(KeyKind::EcP256)).unwrap()).collect();
+    let keys: Vec<_> = (0..5).map(|_| provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap()).collect();
     keys.iter().for_each(|key| check_signs(&mut provider, key));
     let reset = std::process::Command::new("swtpm_ioctl")
         .arg("--unix")
@@ -104,7 +104,7 @@ fn a_reset_beneath_an_open_connection_is_noticed() {
 fn power_failures_do_not_lock_attesting_keys_for_good() {
     let mut swtpm = swtpm();
     let mut provider = open(&swtpm, &MemoryStore::new());
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     for failures in 0..6 {
         let choice = AttestingKeyChoice::Default;
         let made = provider.attest_key(&key, choice, &KeyMechanism::TpmCertify, &NONCE);
@@ -118,7 +118,7 @@ fn after_a_clear_keys_are_lost_and_attesting_keys_are_made_again() {
     let swtpm = swtpm();
     let store = MemoryStore::new();
     let mut provider = open(&swtpm, &store);
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     check_signs(&mut provider, &key);
     enrolled(&mut provider);
     provider.create_attesting_key("second", KeyKind::EcP384).unwrap();
@@ -134,7 +134,7 @@ fn after_a_clear_keys_are_lost_and_attesting_keys_are_made_again() {
     assert!(!Fault::KeyLost.next_step().is_empty());
     // The endorsement seed is the same, and so are keys, Names and certificates.
     assert_eq!(provider.attesting_keys().unwrap(), before);
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     check_signs(&mut provider, &key);
     let mechanism = KeyMechanism::TpmCertifyX509(template(beneath("CN=key")));
     assert!(provider.attest_key(&key, AttestingKeyChoice::Default, &mechanism, &NONCE).is_ok());
@@ -155,7 +155,7 @@ fn a_clear_while_the_agent_runs_is_noticed() {
     let proxy = Proxy::before(&swtpm);
     let mut provider =
         TpmProvider::over(Box::new(proxy.connection()), Settings::default(), Box::new(MemoryStore::new())).unwrap();
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let before = provider.attesting_keys().unwrap();
     // Somebody else clears it between two commands; over the same connection, since a simulator has but one.
     provider.destroy(&key).unwrap();
@@ -163,7 +163,7 @@ fn a_clear_while_the_agent_runs_is_noticed() {
     let lost = provider.sign_hash(&key, SignatureScheme::Ecdsa(Hash::Sha256), &[0; 32]);
     assert!(matches!(lost, Err(Fault::KeyLost)), "{lost:?}");
     assert_eq!(provider.attesting_keys().unwrap(), before);
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     check_signs(&mut provider, &key);
 }
 
@@ -179,7 +179,7 @@ fn another_tpm_gets_a_new_attesting_key() {
     let (first, second) = (swtpm(), swtpm());
     let store = MemoryStore::new();
     let mut provider = open(&first, &store);
-    let key = provider.generate(sign_key(KeyKind::EcP256)).unwrap();
+    let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     enrolled(&mut provider);
     let before = provider.attesting_keys().unwrap();
     drop(provider);

@@ -1,4 +1,52 @@
-//! Keys as providers and their callers speak of them: kinds, purposes, algorithms, blobs, public halves.
+//! Keys as providers and their callers speak of them: ids, kinds, purposes, algorithms, blobs, public halves.
+
+use std::fmt;
+
+use super::Fault;
+use crate::tpm::kdf::random;
+
+/// A key's own id: 16 random octets, made before the module is asked for the key, so that whatever a creation that was
+/// cut short has left behind can be found. Two keys never share one, not even keys of one name. Prints as 32 digits of
+/// lowercase hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyUid([u8; KeyUid::OCTETS]);
+
+impl KeyUid {
+    /// Octets of an id.
+    pub const OCTETS: usize = 16;
+
+    /// A new id.
+    ///
+    /// # Errors
+    /// [`Fault::Primitive`] when there are no random numbers.
+    pub fn random() -> Result<Self, Fault> {
+        Ok(Self(random()?))
+    }
+
+    /// The id of these octets.
+    #[must_use]
+    pub const fn from_octets(octets: [u8; Self::OCTETS]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets.
+    #[must_use]
+    pub const fn as_octets(&self) -> &[u8; Self::OCTETS] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyUid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyUid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KeyUid({self})")
+    }
+}
 
 /// Key types that a provider makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,9 +205,9 @@ impl KeyBlob {
     }
 }
 
-impl std::fmt::Debug for KeyBlob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyBlob({} octets)", self.0.len())
+impl fmt::Debug for KeyBlob {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KeyBlob({} octets)", self.0.len())
     }
 }
 

@@ -30,7 +30,7 @@ use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;
 use super::{
     Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
-    Endorsement, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, Mechanism,
+    Endorsement, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, KeyUid, Mechanism,
     PlatformMechanism, PublicKey, SignatureScheme, StateStore,
 };
 use crate::tpm::{Address, Connection, ResponseCode, Tpm, Transport};
@@ -180,7 +180,7 @@ fn is_recoverable(fault: &Fault) -> bool {
 }
 
 impl KeyProvider for TpmProvider {
-    fn generate(&mut self, spec: KeySpec) -> Result<KeyBlob, Fault> {
+    fn generate(&mut self, _: &KeyUid, spec: KeySpec) -> Result<KeyBlob, Fault> {
         self.run(|this| this.generate_key(spec))
     }
 
@@ -217,6 +217,11 @@ impl KeyProvider for TpmProvider {
             Some(loaded) if self.tpm.is_ready() => self.tpm.flush(&loaded.object),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn abandon(&mut self, _: &KeyUid) -> Result<(), Fault> {
+        // A key that nobody has the blob of is in no TPM.
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::key_attributes::Description;
 use super::public_key::PublicHalf;
 use super::refusal::Refusal;
 use super::slot::Provider;
-use crate::provider::{KeyBlob, KeyPurpose, KeySpec};
+use crate::provider::{KeyBlob, KeyPurpose, KeySpec, KeyUid};
 use crate::store::{Insertion, KeyId, KeyRole, StoreError, StoredKey};
 use crate::wire::message::{
     DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
@@ -48,7 +48,7 @@ pub(super) fn create(
     if call.shared.store.key(&id)?.is_some() {
         return Err(Refusal::KeyExists { name: id.name });
     }
-    let blob = provider.generate(spec)?;
+    let blob = provider.generate(&KeyUid::random()?, spec)?;
     let key = StoredKey { id, role: KeyRole::Pair(spec.purpose), attributes, blob };
     match call.shared.store.insert_key(&key, call.shared.limits.keys_per_user) {
         Ok(Insertion::Stored) => {

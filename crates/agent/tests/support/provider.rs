@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
     Attester, CertificateTemplate, Family, FamilyCertificates, Hash, KeyBlob, KeyKind, KeyProvider, KeyPurpose,
-    KeySpec, KeyUsage, MemoryStore, SignatureScheme, SubjectName,
+    KeySpec, KeyUid, KeyUsage, MemoryStore, SignatureScheme, SubjectName,
 };
 use vouchsafe_agent::swtpm::Swtpm;
 use vouchsafe_evidence::tpm::HashAlg;
@@ -25,6 +25,10 @@ pub fn open(swtpm: &Swtpm, store: &MemoryStore) -> TpmProvider {
 
 pub fn sign_key(kind: KeyKind) -> KeySpec {
     KeySpec { kind, purpose: KeyPurpose::Sign }
+}
+
+pub fn uid() -> KeyUid {
+    KeyUid::random().unwrap()
 }
 
 pub fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {

@@ -17,7 +17,7 @@ use vouchsafe_agent::config::{CertifyX509Config, Config, Limits};
 use vouchsafe_agent::provider::{
     Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
     Endorsement, Family, FamilyCertificates, Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec,
-    Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
+    KeyUid, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
 };
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
@@ -41,6 +41,8 @@ pub struct Control {
     pub absent: AtomicBool,
     /// Blobs that were destroyed.
     pub destroyed: Mutex<Vec<Vec<u8>>>,
+    /// Ids of keys that were abandoned.
+    pub abandoned: Mutex<Vec<KeyUid>>,
 }
 
 impl Control {
@@ -78,7 +80,7 @@ struct Numbers {
 }
 
 impl KeyProvider for Numbers {
-    fn generate(&mut self, spec: KeySpec) -> Result<KeyBlob, Fault> {
+    fn generate(&mut self, _: &KeyUid, spec: KeySpec) -> Result<KeyBlob, Fault> {
         let number = self.control.begun.fetch_add(1, Ordering::SeqCst);
         self.control.pass();
         self.made += 1;
@@ -128,6 +130,11 @@ impl KeyProvider for Numbers {
 
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
         self.control.destroyed.lock().unwrap().push(key.as_bytes().to_vec());
+        Ok(())
+    }
+
+    fn abandon(&mut self, uid: &KeyUid) -> Result<(), Fault> {
+        self.control.abandoned.lock().unwrap().push(*uid);
         Ok(())
     }
 }

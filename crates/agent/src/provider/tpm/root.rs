@@ -167,7 +167,9 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
 #[cfg(test)]
 mod tests {
     use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
-    use crate::provider::{Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec};
+    use crate::provider::{
+        Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, KeyUid,
+    };
     use crate::store::{Insertion, KeyId, KeyRole, Store, StoredKey};
     use crate::swtpm::{Options, Swtpm};
     use crate::wire::ProviderId;
@@ -189,7 +191,9 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let state = || Box::new(store.provider_state(ProviderId::TPM));
         let mut provider = TpmProvider::open(&swtpm.address(), Settings::default(), state()).unwrap();
-        let key = provider.generate(KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign }).unwrap();
+        let key = provider
+            .generate(&KeyUid::random().unwrap(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign })
+            .unwrap();
         provider.attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[1; 16]).unwrap();
         let id = KeyId { uid: 1, provider: ProviderId::TPM, name: "k".to_owned() };
         let stored = StoredKey { id, role: KeyRole::Pair(KeyPurpose::Sign), attributes: Vec::new(), blob: key.clone() };
