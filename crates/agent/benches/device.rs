@@ -5,23 +5,25 @@
 //! connection. Ends with an error when a ratio is above its target. `VOUCHSAFE_BENCH_IDLE_SECONDS` shortens the idle measurement.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
-#![allow(clippy::disallowed_methods, missing_docs)]
+#![allow(clippy::disallowed_methods, missing_docs, dead_code)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+#[path = "support/agent.rs"]
+mod agent;
+#[path = "support/keys.rs"]
+mod keys;
+#[path = "support/report.rs"]
+mod report;
+
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-use vouchsafe_agent::client::{Client, Endpoint};
-use vouchsafe_agent::config::Config;
+use agent::Agent;
+use keys::{ecdsa, p256};
+use report::{Report, median, milliseconds, quantiles, timed};
+use vouchsafe_agent::client::Client;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 use vouchsafe_agent::tpm::{AuthValue, Hierarchy, Object, SignScheme, Ticket, Tpm};
-use vouchsafe_agent::wire::message::{
-    Algorithm, AlgorithmVariant, AsymmetricSignature, AsymmetricSignatureVariant, EccKeyPair, KeyAttributes,
-    KeyMechanism, KeyPolicy, KeyType, KeyTypeVariant, SignHash, SignHashVariant, SignatureHash, TpmCertify, UsageFlags,
-    ecc_family, hash,
-};
+use vouchsafe_agent::wire::message::{KeyMechanism, TpmCertify};
 use vouchsafe_evidence::tpm::template::{
     AK_ATTRIBUTES, SigningKey, USER_KEY_ATTRIBUTES, signing_key, storage_root_key,
 };
@@ -40,8 +42,6 @@ const PINGS: usize = 20_000;
 const IDLE_CONNECTIONS: usize = 16;
 const NONCE: [u8; 32] = [0x42; 32];
 const DIGEST: [u8; 32] = [0x17; 32];
-/// Names the configuration for the agent's process.
-const SERVE: &str = "VOUCHSAFE_BENCH_CONFIG";
 
 #[derive(Default)]
 struct Times {
@@ -51,22 +51,21 @@ struct Times {
 }
 
 fn main() -> ExitCode {
-    if let Some(file) = std::env::var_os(SERVE) {
-        vouchsafe_agent::serve(Config::load(Path::new(&file)).unwrap()).unwrap();
+    if agent::is_agent() {
         return ExitCode::SUCCESS;
     }
     let swtpm = Swtpm::start(&Options::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = configuration(&folder, &swtpm);
+    let file = agent::configuration(folder.path(), &swtpm.address(), "");
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let (mut raw, mut through) = (Times::default(), Times::default());
         measure_raw(&swtpm, &mut raw);
-        let agent = Agent::start(&file, folder.path());
+        let agent = Agent::start(&file);
         measure_agent(&agent, round, &mut through);
         rounds.push((raw, through));
     }
-    let agent = Agent::start(&file, folder.path());
+    let agent = Agent::start(&file);
     let ping = measure_pings(&agent);
     let idle = measure_idleness(&agent);
     drop(agent);
@@ -77,12 +76,7 @@ fn main() -> ExitCode {
 type Pick = fn(&Times) -> &Vec<Duration>;
 
 fn report(rounds: &[(Times, Times)], mut ping: Vec<Duration>, idle: (Duration, Duration)) -> ExitCode {
-    let mut missed = 0;
-    let mut line = |what: &str, found: f64, target: f64, unit: &str| {
-        let is_met = found <= target;
-        missed += usize::from(!is_met);
-        println!("{what:<52} {found:>8.3}{unit}  target {target}{unit}  {}", if is_met { "met" } else { "MISSED" });
-    };
+    let mut report = Report::default();
     let compared: [(&str, Pick, f64); 3] = [
         ("sign / TPM2_Sign", |times| &times.sign, 1.3),
         ("attest, loaded key / TPM2_Certify", |times| &times.certify, 1.5),
@@ -97,35 +91,16 @@ fn report(rounds: &[(Times, Times)], mut ping: Vec<Duration>, idle: (Duration, D
             "{what}: raw p50 {raw:.3} ms, p95 {raw_p95:.3} ms; agent p50 {through:.3} ms, p95 {through_p95:.3} ms"
         );
         let ratio = |(raw, through): &(Times, Times)| quantiles(of(through).clone()).0 / quantiles(of(raw).clone()).0;
-        let mut ratios: Vec<f64> = rounds.iter().map(ratio).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        line(what, ratios[ratios.len() / 2], target, "");
+        report.at_most(what, median(rounds.iter().map(ratio).collect()), target, "");
     }
     ping.sort_unstable();
     let (p50, p99) = (ping[ping.len() / 2], ping[ping.len() * 99 / 100]);
     println!("ping: p50 {:.4} ms, p99 {:.4} ms", milliseconds(p50), milliseconds(p99));
-    line("ping p50", milliseconds(p50), 0.1, " ms");
+    report.at_most("ping p50", milliseconds(p50), 0.1, " ms");
     let (idle_for, used) = idle;
     println!("idle: {:.3} ms of CPU in {} s", milliseconds(used), idle_for.as_secs());
-    line("CPU of 60 idle seconds", milliseconds(used) * 60.0 / idle_for.as_secs_f64(), 5.0, " ms");
-    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// Median and 95th percentile in milliseconds.
-fn quantiles(mut times: Vec<Duration>) -> (f64, f64) {
-    times.sort_unstable();
-    (milliseconds(times[times.len() / 2]), milliseconds(times[times.len() * 95 / 100]))
-}
-
-fn timed<R>(times: &mut Vec<Duration>, work: impl FnOnce() -> R) -> R {
-    let started = Instant::now();
-    let result = work();
-    times.push(started.elapsed());
-    result
+    report.at_most("CPU of 60 idle seconds", milliseconds(used) * 60.0 / idle_for.as_secs_f64(), 5.0, " ms");
+    report.end()
 }
 
 /// Where the agent also puts its storage root key.
@@ -230,72 +205,4 @@ fn measure_idleness(agent: &Agent) -> (Duration, Duration) {
     std::thread::sleep(Duration::from_secs(seconds));
     let used = agent.cpu_time().saturating_sub(before);
     (started.elapsed(), used)
-}
-
-/// The configuration file of an agent on this TPM.
-fn configuration(folder: &TempDir, swtpm: &Swtpm) -> PathBuf {
-    let (file, folder) = (folder.path().join("agent.toml"), folder.path().display());
-    let text = format!(
-        "state = '{folder}/state'\n[socket]\npath = '{folder}/s'\n[providers.tpm]\naddress = '{}'\n",
-        swtpm.address()
-    );
-    std::fs::write(&file, text).unwrap();
-    file
-}
-
-/// An agent in a process of its own; told to stop when dropped.
-struct Agent {
-    process: Child,
-    socket: PathBuf,
-}
-
-impl Agent {
-    fn start(file: &Path, folder: &Path) -> Agent {
-        let process =
-            Command::new(std::env::current_exe().unwrap()).env(SERVE, file).stdin(Stdio::null()).spawn().unwrap();
-        let agent = Agent { process, socket: folder.join("s") };
-        while Client::connect(&Endpoint::at(&agent.socket)).is_err() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        agent
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&Endpoint::at(&self.socket)).unwrap()
-    }
-
-    /// Time that the threads of now have spent on a CPU; `stat` counts in hundredths of a second, `schedstat` in nanoseconds.
-    fn cpu_time(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
-        let nanoseconds = tasks.map(|task| {
-            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-            text.split(' ').next().unwrap().parse::<u64>().unwrap()
-        });
-        Duration::from_nanos(nanoseconds.sum())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-        assert!(self.process.wait().unwrap().success());
-    }
-}
-
-fn ecdsa() -> AsymmetricSignature {
-    let variant = Some(SignHashVariant::Specific(hash::SHA_256));
-    let parameters = SignatureHash { hash_alg: Some(SignHash { variant }) };
-    AsymmetricSignature { variant: Some(AsymmetricSignatureVariant::Ecdsa(parameters)) }
-}
-
-fn p256() -> KeyAttributes {
-    let pair = KeyTypeVariant::EccKeyPair(EccKeyPair { curve_family: ecc_family::SECP_R1 });
-    KeyAttributes {
-        key_type: Some(KeyType { variant: Some(pair) }),
-        key_bits: 256,
-        key_policy: Some(KeyPolicy {
-            key_usage_flags: Some(UsageFlags { sign_hash: true, ..UsageFlags::default() }),
-            key_algorithm: Some(Algorithm { variant: Some(AlgorithmVariant::AsymmetricSignature(ecdsa())) }),
-        }),
-    }
 }

@@ -1,0 +1,199 @@
+//! The service beside its modules: `cargo bench -p vouchsafe-agent --bench service [pings] [keys] [silent]`.
+//!
+//! Pings of one client and of many, an agent with 10,000 keys beside one with 10, and what 200 silent connections do to another client. The agent is a process of its
+//! own; its clients are threads with bare sockets. Ends with an error when a target is missed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(clippy::disallowed_methods, missing_docs, dead_code)]
+
+#[path = "support/agent.rs"]
+mod agent;
+#[path = "support/keys.rs"]
+mod keys;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/wire.rs"]
+mod wire;
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use agent::Agent;
+use keys::{ecdsa, p256};
+use report::{Report, median, quantiles, timed};
+use vouchsafe_agent::client::Client;
+use vouchsafe_agent::swtpm::{Options, Swtpm};
+use vouchsafe_agent::wire::message::PingOperation;
+use wire::{Caller, Connections, rate};
+
+const CORE: u8 = 0;
+const PING: u32 = 1;
+const CLIENTS: usize = 8;
+const PINGS: usize = 20_000;
+/// How long rates are measured, once per round.
+const LASTING: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 5;
+const DIGEST: [u8; 32] = [0x17; 32];
+/// Keys of the agent that has many, and of the one that has few.
+const MANY: usize = 10_000;
+const FEW: usize = 10;
+/// Rounds in which the two agents take turns, and operations in a round.
+const TURNS: usize = 21;
+const OPERATIONS: usize = 40;
+const SILENT: usize = 200;
+/// Pings of the client beside the silent connections, in each of [`TURNS`] rounds.
+const DISTURBED: usize = 2_000;
+const LIMITS: &str = "keys_per_user = 20000\nconnections = 1024\nconnections_per_user = 512";
+
+fn main() -> ExitCode {
+    if agent::is_agent() {
+        return ExitCode::SUCCESS;
+    }
+    let parts: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    let mut report = Report::default();
+    let (tpm, folder) = (Swtpm::start(&Options::default()).unwrap(), tempfile::tempdir().unwrap());
+    let file = agent::configuration(folder.path(), &tpm.address(), LIMITS);
+    let agent = Agent::start(&file);
+    if wanted("pings") {
+        pings(&mut report, &agent);
+    }
+    if wanted("silent") {
+        silence(&mut report, &agent);
+    }
+    if wanted("keys") {
+        many_keys(&mut report, agent, &file);
+    }
+    report.end()
+}
+
+fn ping() -> Vec<u8> {
+    wire::request(CORE, PING, &PingOperation {})
+}
+
+fn pings(report: &mut Report, agent: &Agent) {
+    let (request, mut times) = (ping(), Vec::new());
+    let mut caller = Caller::new(&agent.socket, Connections::Kept);
+    (0..PINGS).for_each(|_| {
+        timed(&mut times, || caller.call(&request).len());
+    });
+    let (p50, p95) = quantiles(times);
+    println!("ping, connection kept: p50 {p50:.4} ms, p95 {p95:.4} ms");
+    report.at_most("ping p50", p50, 0.1, " ms");
+    let requests = vec![request; CLIENTS];
+    for (connections, what, target) in [
+        (Connections::Kept, "pings of 8 clients, connections kept", 40_000.0),
+        (Connections::PerRequest, "pings of 8 clients, a connection each", 15_000.0),
+    ] {
+        let found: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let before = agent.cpu_time();
+                let rate = rate(&agent.socket, connections, &requests, LASTING);
+                let used = agent.cpu_time().saturating_sub(before).as_secs_f64() / LASTING.as_secs_f64();
+                println!("{what}: {rate:.0}/s, the agent took {used:.2} of a processor");
+                rate
+            })
+            .collect();
+        report.at_least(what, median(found), target, "/s");
+    }
+}
+
+/// What one client feels while many connections say nothing.
+fn silence(report: &mut Report, agent: &Agent) {
+    let request = ping();
+    let mut caller = Caller::new(&agent.socket, Connections::PerRequest);
+    let mut measure = || {
+        let mut times = Vec::new();
+        (0..DISTURBED).for_each(|_| {
+            timed(&mut times, || caller.call(&request).len());
+        });
+        quantiles(times).1
+    };
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        alone.push(measure());
+        let silent: Vec<UnixStream> = (0..SILENT).map(|_| UnixStream::connect(&agent.socket).unwrap()).collect();
+        beside.push(measure());
+        drop(silent);
+    }
+    let (alone, beside) = (median(alone), median(beside));
+    println!(
+        "p95 of pings with a connection each: alone {alone:.4} ms, beside {SILENT} silent connections {beside:.4} ms"
+    );
+    report.at_most("what 200 silent connections add to p95", beside - alone, 5.0, " ms");
+}
+
+/// Medians of the operations whose cost might grow with the number of keys.
+fn operations(client: &mut Client, turn: usize, names: &dyn Fn(usize) -> String) -> [f64; 4] {
+    let (mut sign, mut switch, mut export, mut create) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let one = names(0);
+    (0..4).for_each(|_| drop(client.sign_hash(&one, ecdsa(), &DIGEST).unwrap()));
+    for number in 0..OPERATIONS {
+        timed(&mut sign, || client.sign_hash(&one, ecdsa(), &DIGEST).unwrap());
+        timed(&mut export, || client.export_public_key(&names(number)).unwrap());
+    }
+    for number in 0..OPERATIONS {
+        timed(&mut switch, || client.sign_hash(&names(number), ecdsa(), &DIGEST).unwrap());
+    }
+    for number in 0..OPERATIONS / 4 {
+        let name = format!("new-{turn}-{number}");
+        timed(&mut create, || {
+            client.generate_key(&name, p256()).unwrap();
+            client.destroy_key(&name).unwrap();
+        });
+    }
+    [sign, switch, export, create].map(|times| quantiles(times).0)
+}
+
+fn many_keys(report: &mut Report, agent: Agent, file: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let other = Swtpm::start(&Options::default()).unwrap();
+    let few_file = agent::configuration(folder.path(), &other.address(), LIMITS);
+    let name = |number: usize| format!("key-{number}");
+    let started = Instant::now();
+    fill(&agent, MANY);
+    println!("{MANY} keys made in {:.0} s", started.elapsed().as_secs_f64());
+    fill(&Agent::start(&few_file), FEW);
+    drop(agent);
+    let mut starts = Vec::new();
+    for _ in 0..ROUNDS {
+        drop(timed(&mut starts, || {
+            let agent = Agent::start(file);
+            Caller::new(&agent.socket, Connections::Kept).call(&ping());
+            agent
+        }));
+    }
+    report.at_most("start with 10,000 keys, until a ping is answered", quantiles(starts).0, 200.0, " ms");
+    let (many, few) = (Agent::start(file), Agent::start(&few_file));
+    println!("resident with {MANY} keys, before anything is asked: {} KiB", many.kibibytes("VmRSS"));
+    let (mut of_many, mut of_few) = (many.client(), few.client());
+    let mut rounds = Vec::new();
+    for turn in 0..TURNS {
+        // All over the many keys, so that none is warm that would not be.
+        let spread = |number: usize| name((number * 241 + turn * 37) % MANY);
+        let of_many = operations(&mut of_many, turn, &spread);
+        let of_few = operations(&mut of_few, turn, &|number| name(number % FEW));
+        rounds.push((of_many, of_few));
+    }
+    for (index, what) in ["sign", "sign, another key each time", "export", "create and destroy"].iter().enumerate() {
+        let of = |pick: fn(&([f64; 4], [f64; 4])) -> &[f64; 4]| {
+            median(rounds.iter().map(|round| pick(round)[index]).collect())
+        };
+        println!("{what}: {:.3} ms with {FEW} keys, {:.3} ms with {MANY}", of(|round| &round.1), of(|round| &round.0));
+        let ratio = median(rounds.iter().map(|(many, few)| many[index] / few[index]).collect());
+        report.at_most(&format!("{what}, {MANY} keys / {FEW} keys"), ratio, 1.1, "");
+    }
+    let mut listing = Vec::new();
+    (0..ROUNDS).for_each(|_| drop(timed(&mut listing, || of_many.list_keys().map(|keys| keys.len()))));
+    println!("ListKeys with {MANY} keys: {:.1} ms", quantiles(listing).0);
+    let resident = many.kibibytes("VmRSS");
+    println!("resident: {resident} KiB, at most {} KiB", many.kibibytes("VmHWM"));
+    report.at_most("resident with 10,000 keys, after all that", resident as f64 / 1024.0, 20.0, " MiB");
+}
+
+fn fill(agent: &Agent, keys: usize) {
+    let mut client = agent.client();
+    (0..keys).for_each(|number| client.generate_key(&format!("key-{number}"), p256()).unwrap());
+}
