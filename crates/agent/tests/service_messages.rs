@@ -1,10 +1,16 @@
-//! The extension's messages are frozen: their octets, and that `proto/vouchsafe.proto` describes them.
+//! The messages are frozen: their octets, that `proto/*.proto` describe what is compiled, and that no later version of
+//! those files breaks a client of an earlier one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/proto.rs"]
+mod proto;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use prost::Message;
+use proto::{Field, Schema};
 use vouchsafe_agent::wire::Opcode;
 use vouchsafe_agent::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, AttestKeyOperation, AttestPlatformOperation,
@@ -15,13 +21,14 @@ use vouchsafe_agent::wire::message::{
     TpmQuote,
 };
 
-const PROTO: &str = include_str!("../proto/vouchsafe.proto");
+/// The extension.
+const EXTENSION: &str = include_str!("../proto/vouchsafe.proto");
 
-const SOURCES: [&str; 3] = [
-    include_str!("../src/wire/message/attestation.rs"),
-    include_str!("../src/wire/message/enrollment.rs"),
-    include_str!("../src/wire/message/detail.rs"),
-];
+/// Parsec's own operations.
+const PARSEC: &str = include_str!("../proto/parsec.proto");
+
+/// What was published, a line for each thing. Lines are added and never changed.
+const FROZEN: &str = include_str!("../proto/frozen.txt");
 
 fn text(value: &str) -> String {
     value.to_owned()
@@ -174,42 +181,6 @@ fn octets_are_frozen() {
     }
 }
 
-/// A field as the `.proto` file declares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
-    name: String,
-    wire_type: u64,
-}
-
-/// The messages of the `.proto` file: fields by number.
-fn declared() -> BTreeMap<String, BTreeMap<u64, Field>> {
-    let mut messages: BTreeMap<String, BTreeMap<u64, Field>> = BTreeMap::new();
-    let mut current = None;
-    for line in PROTO.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
-        if let Some(name) = line.strip_prefix("message ").and_then(|rest| rest.strip_suffix(" {")) {
-            current = Some(name.to_owned());
-            assert!(messages.insert(name.to_owned(), BTreeMap::new()).is_none(), "{name} twice");
-        } else if let Some((declaration, number)) = line.strip_suffix(';').and_then(|line| line.split_once(" = ")) {
-            let Some(message) = &current else { continue };
-            let words: Vec<&str> = declaration.split(' ').collect();
-            let (repeated, kind, name) = match words.as_slice() {
-                ["repeated", kind, name] => (true, *kind, *name),
-                [kind, name] => (false, *kind, *name),
-                _ => panic!("{line}"),
-            };
-            let wire_type = match kind {
-                "bool" | "uint32" | "int64" if !repeated => 0,
-                // Strings, octets and messages; repeated numbers are packed in proto3.
-                _ => 2,
-            };
-            let field = Field { name: name.to_owned(), wire_type };
-            let number = number.parse().unwrap();
-            assert!(messages.get_mut(message).unwrap().insert(number, field).is_none(), "{line}");
-        }
-    }
-    messages
-}
-
 /// Numbers and wire types of the fields in an encoded message.
 fn fields(mut octets: &[u8]) -> BTreeSet<(u64, u64)> {
     fn varint(octets: &mut &[u8]) -> u64 {
@@ -236,49 +207,214 @@ fn fields(mut octets: &[u8]) -> BTreeSet<(u64, u64)> {
     found
 }
 
+/// The wire type of a field (protobuf, "Message Structure").
+fn wire_type(field: &Field) -> u64 {
+    match (field.kind.as_str(), field.cardinality.as_str()) {
+        // Repeated numbers are packed in proto3.
+        (_, "repeated") => 2,
+        ("bool" | "uint32" | "uint64" | "int32" | "int64", _) => 0,
+        // Strings, octets and messages.
+        _ => 2,
+    }
+}
+
 #[test]
 fn the_proto_file_declares_what_is_sent() {
     let mut sent: BTreeMap<String, BTreeSet<(u64, u64)>> = BTreeMap::new();
     for (name, octets, _) in golden() {
         sent.entry(name.to_owned()).or_default().extend(fields(&octets));
     }
-    let declared: BTreeMap<String, BTreeSet<(u64, u64)>> = declared()
-        .into_iter()
-        .map(|(name, fields)| (name, fields.into_iter().map(|(number, field)| (number, field.wire_type)).collect()))
+    let number = |(number, field): (&u32, &Field)| (u64::from(*number), wire_type(field));
+    let declared: BTreeMap<String, BTreeSet<(u64, u64)>> = Schema::parse(&[EXTENSION])
+        .messages
+        .iter()
+        .map(|(name, message)| (name.clone(), message.fields.iter().map(number).collect()))
         .collect();
     assert_eq!(sent, declared);
 }
 
-#[test]
-fn fields_have_the_same_names() {
-    let declared = declared();
-    let mut seen = 0;
-    let mut current = None;
-    let mut tag = None;
-    for line in SOURCES.iter().flat_map(|source| source.lines()).map(str::trim) {
-        if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.split(' ').next()) {
-            current = Some(name.to_owned());
-        } else if let Some((_, rest)) = line.split_once("tag = \"") {
-            tag = rest.split('"').next().map(|number| number.parse::<u64>().unwrap());
-        } else if let (Some(number), Some((name, _))) =
-            (tag, line.strip_prefix("pub ").and_then(|rest| rest.split_once(':')))
-        {
-            let message = current.as_ref().unwrap();
-            assert_eq!(declared[message][&number].name, name, "{message}");
-            tag = None;
-            seen += 1;
+/// The messages that the sources declare, read from their attributes: what is compiled, and by nobody's copy.
+fn compiled() -> BTreeMap<String, BTreeMap<u32, Field>> {
+    let mut messages: BTreeMap<String, BTreeMap<u32, Field>> = BTreeMap::new();
+    let mut members: BTreeMap<String, Vec<(u32, Field)>> = BTreeMap::new();
+    let mut oneofs: Vec<(String, String, String)> = Vec::new();
+    let source = sources();
+    let mut lines = source.lines().map(str::trim);
+    let mut owner = String::new();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("pub struct ") {
+            owner = rest.split(' ').next().unwrap().to_owned();
+            messages.insert(owner.clone(), BTreeMap::new());
+        } else if let Some(rest) = line.strip_prefix("pub enum ") {
+            owner = rest.split(' ').next().unwrap().to_owned();
+        } else if let Some(attribute) = line.strip_prefix("#[prost(") {
+            let declaration = lines.next().unwrap().trim_end_matches(',');
+            let quoted = |name: &str| attribute.split_once(name).unwrap().1.split('"').next().unwrap().to_owned();
+            if attribute.starts_with("oneof") {
+                let name = declaration.strip_prefix("pub ").unwrap().split(':').next().unwrap();
+                oneofs.push((owner.clone(), name.to_owned(), quoted("oneof = \"")));
+                continue;
+            }
+            let number: u32 = quoted("tag = \"").parse().unwrap();
+            let kind = attribute.split([',', ' ']).next().unwrap();
+            if let Some((name, of)) = declaration.strip_prefix("pub ").and_then(|field| field.split_once(": ")) {
+                let cardinality = if attribute.contains("repeated") { "repeated" } else { "single" };
+                let kind = if kind == "message" { within(of) } else { kind };
+                messages.get_mut(&owner).unwrap().insert(number, field(name, kind, cardinality));
+            } else {
+                let (name, of) = declaration.trim_end_matches(')').split_once('(').unwrap();
+                let kind = if kind == "message" { of } else { kind };
+                members.entry(owner.clone()).or_default().push((number, field(&snake_case(name), kind, "")));
+            }
         }
     }
-    let in_oneofs = 3;
-    let all: usize = declared.values().map(BTreeMap::len).sum();
-    assert_eq!(seen, all - in_oneofs);
+    for (message, name, variants) in oneofs {
+        for (number, member) in &members[&variants] {
+            let member = Field { cardinality: format!("oneof:{name}"), ..member.clone() };
+            assert!(messages.get_mut(&message).unwrap().insert(*number, member).is_none());
+        }
+    }
+    messages
+}
+
+fn field(name: &str, kind: &str, cardinality: &str) -> Field {
+    Field { name: name.to_owned(), kind: kind.to_owned(), cardinality: cardinality.to_owned() }
+}
+
+/// `T` of `Vec<T>` and `Option<T>`.
+fn within(kind: &str) -> &str {
+    kind.split_once('<').unwrap().1.trim_end_matches('>')
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// All sources of messages.
+fn sources() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/message");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() > 5);
+    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
 #[test]
-fn the_proto_file_lists_the_operations() {
-    for opcode in Opcode::ALL.into_iter().filter(|opcode| opcode.is_extension()) {
-        let line = format!("//   0x{:04X}  {opcode:?} ", opcode.number());
-        assert!(PROTO.contains(&line), "{line}");
+fn the_proto_files_declare_what_is_compiled() {
+    let declared = Schema::parse(&[PARSEC, EXTENSION]);
+    let compiled = compiled();
+    for (name, message) in &declared.messages {
+        assert_eq!(compiled.get(name), Some(&message.fields), "{name}");
+    }
+    assert_eq!(compiled.len(), declared.messages.len());
+}
+
+#[test]
+fn the_proto_files_list_the_operations() {
+    let declared = Schema::parse(&[PARSEC, EXTENSION]);
+    let served: BTreeMap<u32, &str> = Opcode::ALL.into_iter().map(|opcode| (opcode.number(), opcode.name())).collect();
+    let listed: BTreeMap<u32, &str> =
+        declared.operations.iter().map(|(number, operation)| (*number, operation.name.as_str())).collect();
+    assert_eq!(listed, served);
+    for operation in declared.operations.values() {
+        assert!(declared.messages.contains_key(&operation.request), "{operation:?}");
+        assert!(declared.messages.contains_key(&operation.result), "{operation:?}");
+    }
+    // Those of the extension stand in its own file.
+    for number in Schema::parse(&[EXTENSION]).operations.keys() {
+        assert!(*number >= Opcode::FIRST_EXTENSION);
+    }
+}
+
+#[test]
+fn nothing_that_is_published_has_changed() {
+    let breaks = Schema::parse(&[PARSEC, EXTENSION]).breaks(FROZEN);
+    assert!(breaks.is_empty(), "clients in the field would break:\n{}", breaks.join("\n"));
+}
+
+#[test]
+fn what_is_added_is_frozen_with_it() {
+    let frozen: BTreeSet<String> = FROZEN.lines().map(str::to_owned).collect();
+    let added: Vec<String> = Schema::parse(&[PARSEC, EXTENSION]).lines().difference(&frozen).cloned().collect();
+    assert!(added.is_empty(), "add to proto/frozen.txt, once it is as it shall stay:\n{}", added.join("\n"));
+}
+
+const SMALL: &str = "//   0x0100  Ask  A -> B\nmessage A {\n  string a = 1; // a\n  repeated uint32 b = 2;\n\
+    oneof c {\n B d = 100;\n A e = 101;\n }\n}\nmessage B {\n}\n";
+
+/// What breaks between the small schema and another one made of it.
+fn breaks_after(from: &str, to: &str) -> Vec<String> {
+    let earlier: Vec<String> = Schema::parse(&[SMALL]).lines().into_iter().collect();
+    assert!(SMALL.contains(from), "{from}");
+    Schema::parse(&[&SMALL.replace(from, to)]).breaks(&earlier.join("\n"))
+}
+
+#[test]
+fn breaking_changes_are_found() {
+    for (change, from, to) in [
+        ("renumbered field", "string a = 1;", "string a = 3;"),
+        ("changed type", "string a = 1;", "bytes a = 1;"),
+        ("changed name", "string a = 1;", "string z = 1;"),
+        ("changed cardinality", "repeated uint32 b", "uint32 b"),
+        ("another message as type", "B d = 100;", "A d = 100;"),
+        ("removed field", "string a = 1;", ""),
+        ("removed field, its number reserved but not its name", "string a = 1;", "reserved 1;"),
+        ("reused number", "string a = 1;", "bytes other = 1;"),
+        ("number that is reserved and used", "string a = 1;", "string a = 1; reserved 100;"),
+        ("name that is reserved and used", "string a = 1;", "string a = 1; reserved \"d\";"),
+        ("field that left its oneof", "oneof c {\n B d = 100;", "B d = 100; oneof c {\n"),
+        ("renamed message", "message B {", "message C {"),
+        ("renumbered operation", "0x0100  Ask", "0x0101  Ask"),
+        ("another request", "A -> B", "B -> B"),
+        ("another result", "A -> B", "A -> A"),
+    ] {
+        assert!(!breaks_after(from, to).is_empty(), "{change}");
+    }
+}
+
+#[test]
+fn additions_break_nobody() {
+    for (addition, from, to) in [
+        ("field", "string a = 1;", "string a = 1; bytes z = 3;"),
+        ("member of a oneof", "B d = 100;", "B d = 100; A z = 102;"),
+        ("message", "message B {", "message C {\n string a = 1;\n}\nmessage B {"),
+        ("operation", "// ", "//  0x0101  Other  B -> A\n//"),
+        ("field that is withdrawn, number and name", "string a = 1;", "reserved 1; reserved \"a\";"),
+        ("reserved range", "string a = 1;", "string a = 1; reserved 5 to 9, 12;"),
+    ] {
+        assert_eq!(breaks_after(from, to), Vec::<String>::new(), "{addition}");
+    }
+}
+
+#[test]
+fn a_withdrawn_number_stays_withdrawn() {
+    let withdrawn = Schema::parse(&[&SMALL.replace("string a = 1;", "reserved 1; reserved \"a\";")]);
+    let earlier: Vec<String> = withdrawn.lines().into_iter().collect();
+    assert_eq!(Schema::parse(&[SMALL]).breaks(&earlier.join("\n")).len(), 2);
+}
+
+#[test]
+fn the_proposal_names_every_operation_and_message() {
+    let proposal = include_str!("../../../docs/parsec-proposal.md");
+    let words: BTreeSet<&str> =
+        proposal.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').collect();
+    let declared = Schema::parse(&[EXTENSION]);
+    for (number, operation) in &declared.operations {
+        let heading = format!("\n### {} (opcode 0x{number:04X})\n", operation.name);
+        assert!(proposal.contains(&heading), "no section{heading}");
+    }
+    for (name, message) in &declared.messages {
+        assert!(words.contains(name.as_str()), "{name}");
+        for field in message.fields.values() {
+            assert!(words.contains(field.name.as_str()), "{name}.{}", field.name);
+        }
     }
 }
 

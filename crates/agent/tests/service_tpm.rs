@@ -382,3 +382,48 @@ fn an_agent_without_its_tpm_serves_and_recovers() {
     device.tpm.restart().unwrap();
     assert!(client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).is_ok());
 }
+
+/// What `scripts/peers` fetched for Python.
+const PYTHON_PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers/python");
+
+#[test]
+fn a_client_in_python_made_from_the_proto_files_alone_checks_what_it_is_given() {
+    assert!(Path::new(PYTHON_PACKAGES).is_dir(), "run scripts/peers, which fetches what the client in Python needs");
+    let device = Device::start();
+    let mut client = device.client();
+    let machine = client.list_attesting_keys().unwrap().remove(0);
+    let chain = ["attest", "certify-x509"].map(|name| family(name, vec![certificate(&machine.public, "CN=device-1")]));
+    client.install_certificates("", chain.to_vec()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .arg(folder.join("tests/peers/python/client.py"))
+        .arg(device.socket())
+        .arg(folder.join("proto"))
+        .env("PYTHONPATH", PYTHON_PACKAGES)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let expected = [
+        "ping 1.0",
+        "providers 3 0",
+        "operations known",
+        "signature holds",
+        "attesting key default ecc-p256 attest certify-x509",
+        "tpm-certify 2.23.133.20.1 nonce and signature hold",
+        "tpm-certify-x509 1.3.6.1.4.1.32473.1.1 nonce and signature hold",
+        "tpm-quote 2.23.133.20.2 nonce and signature hold",
+        "short nonce: 1135 agent.nonce-length",
+        "no mechanism: 1134 agent.not-supported",
+        "unknown key: 1140 agent.key-unknown",
+        "unknown attesting key: 1140 agent.attesting-key-unknown",
+        "done",
+    ];
+    let (mechanisms, steps): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with("mechanism "));
+    assert_eq!(steps, expected);
+    for (name, subject) in [("tpm-certify", "key"), ("tpm-certify-x509", "key"), ("tpm-quote", "platform")] {
+        let lists = |line: &&str| line.starts_with(&format!("mechanism {name} 1 ")) && line.ends_with(subject);
+        assert!(mechanisms.iter().any(lists), "{name}: {mechanisms:?}");
+    }
+}
