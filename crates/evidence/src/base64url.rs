@@ -1,5 +1,20 @@
 //! Base64 with the alphabet for URLs (RFC 4648, section 5).
 
+/// The unpadded text of octets.
+#[must_use]
+pub fn encode(octets: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(octets.len().saturating_mul(4).div_ceil(3));
+    for group in octets.chunks(3) {
+        let bits = group.iter().chain([0, 0].iter()).take(3).fold(0_u32, |bits, octet| bits << 8 | u32::from(*octet));
+        for shift in [18, 12, 6, 0].into_iter().take(group.len().saturating_add(1)) {
+            let digit = usize::try_from(bits >> shift & 0x3F).ok().and_then(|place| ALPHABET.get(place));
+            text.push(char::from(digit.copied().unwrap_or(b'A')));
+        }
+    }
+    text
+}
+
 /// The octets that unpadded text encodes; `None` unless it is the one encoding that they have.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -63,6 +78,7 @@ mod tests {
             ("-_8", Some(b"\xfb\xff")),
         ] {
             assert_eq!(decode(text).as_deref(), octets, "{text}");
+            assert_eq!(encode(octets.unwrap()), text);
         }
         for text in ["Zh", "Zm9", "Z", "Zg==", "+/8", "Zm 8", "Zm9v\n", "Z\u{e9}8"] {
             assert_eq!(decode(text), None, "{text}");

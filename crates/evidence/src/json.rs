@@ -30,9 +30,17 @@ impl Value {
     /// # Errors
     /// [`Malformed`] for anything else, and beyond 16 levels or 512 values.
     pub fn parse(input: &[u8]) -> Result<Self, Malformed> {
+        Self::parse_within(input, VALUES)
+    }
+
+    /// As [`Value::parse`], with another bound on the values of the whole text.
+    ///
+    /// # Errors
+    /// As [`Value::parse`].
+    pub fn parse_within(input: &[u8], values: usize) -> Result<Self, Malformed> {
         let text = core::str::from_utf8(input)
             .map_err(|error| Malformed::new(PRODUCTION, error.valid_up_to(), Reason::Unexpected("UTF-8")))?;
-        let mut reader = Reader { text, offset: 0, values: 0 };
+        let mut reader = Reader { text, offset: 0, values: 0, values_max: values };
         let value = reader.value(0)?;
         reader.skip_blank();
         match reader.rest() {
@@ -73,6 +81,7 @@ struct Reader<'a> {
     text: &'a str,
     offset: usize,
     values: usize,
+    values_max: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -106,8 +115,8 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> Result<Value, Malformed> {
         self.values = self.values.saturating_add(1);
-        if self.values > VALUES {
-            return Err(self.error(Reason::OverLimit { what: "values", limit: VALUES }));
+        if self.values > self.values_max {
+            return Err(self.error(Reason::OverLimit { what: "values", limit: self.values_max }));
         }
         if depth >= limits::NESTING {
             return Err(self.error(Reason::OverLimit { what: "nesting", limit: limits::NESTING }));

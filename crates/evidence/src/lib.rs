@@ -25,6 +25,8 @@ pub mod cbor;
 #[cfg(feature = "std")]
 pub mod cmw;
 pub mod emit;
+pub mod ceremony;
+#[cfg(feature = "std")]
 #[cfg(feature = "std")]
 pub mod formats;
 #[cfg(feature = "std")]

@@ -38,6 +38,7 @@ pub mod ak_certificate;
 mod appraise;
 mod authenticate;
 mod bind;
+pub mod ceremony;
 mod claims;
 pub mod crypto;
 mod describe;

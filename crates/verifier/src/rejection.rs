@@ -237,6 +237,7 @@ pub fn all_codes() -> Vec<Code> {
     all.dedup_by_key(|code| code.id);
     all
 }
+    all.extend(crate::ceremony::codes::ALL);
 
 impl From<PathError> for Rejection {
     fn from(error: PathError) -> Self {

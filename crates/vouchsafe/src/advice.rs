@@ -63,6 +63,15 @@ const ADVICE: &[(&str, &str)] = &[
     ("nshield.", "Make the attestation bundle of this key again with the module's own tool."),
     ("qasm.", "Ask the module for a new attestation message about this key alone."),
     ("cmw.", "Send the members one by one, or a wrapper that is not signed and not nested so deep."),
+    (
+        "ceremony.too-few-witnesses",
+        "Let more of the witnesses sign (`vouchsafe ceremony sign`); each counts once, by a key of their own.",
+    ),
+    (
+        "ceremony.",
+        "Look at what was recorded (`vouchsafe ceremony verify FILE`); a ceremony that went wrong is held again, its \
+         record is never mended.",
+    ),
     ("csr.", "Make the request again with `vouchsafe csr`."),
     ("limit.", "Send less: no honest device needs so much."),
     ("input.", "`vouchsafe inspect FILE` says what each file holds."),
