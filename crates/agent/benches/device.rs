@@ -9,6 +9,8 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "support/floor.rs"]
+mod floor;
 #[path = "support/keys.rs"]
 mod keys;
 #[path = "support/report.rs"]
@@ -18,37 +20,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use agent::Agent;
+use floor::{DIGEST, NONCE, OPERATIONS, Times, UNLOADED, WARM_UP, measure_raw};
 use keys::{ecdsa, p256};
 use report::{Report, median, milliseconds, quantiles, timed};
 use vouchsafe_agent::client::Client;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
-use vouchsafe_agent::tpm::{AuthValue, Hierarchy, Object, SignScheme, Ticket, Tpm};
 use vouchsafe_agent::wire::message::{KeyMechanism, TpmCertify};
-use vouchsafe_evidence::tpm::template::{
-    AK_ATTRIBUTES, SigningKey, USER_KEY_ATTRIBUTES, signing_key, storage_root_key,
-};
-use vouchsafe_evidence::tpm::{HashAlg, TpmtPublic};
 
 /// Rounds in which the raw client and the agent take turns.
 const ROUNDS: usize = 21;
-/// Operations of each kind in one round.
-const OPERATIONS: usize = 60;
-/// Keys that are attested without being loaded, in one round.
-const UNLOADED: usize = 30;
-/// Operations before measuring begins.
-const WARM_UP: usize = 20;
 const PINGS: usize = 20_000;
 /// Connections that lie idle while idleness is measured.
 const IDLE_CONNECTIONS: usize = 16;
-const NONCE: [u8; 32] = [0x42; 32];
-const DIGEST: [u8; 32] = [0x17; 32];
-
-#[derive(Default)]
-struct Times {
-    sign: Vec<Duration>,
-    certify: Vec<Duration>,
-    load_and_certify: Vec<Duration>,
-}
 
 fn main() -> ExitCode {
     if agent::is_agent() {
@@ -60,7 +43,7 @@ fn main() -> ExitCode {
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let (mut raw, mut through) = (Times::default(), Times::default());
-        measure_raw(&swtpm, &mut raw);
+        measure_raw(&swtpm.address(), &mut raw);
         let agent = Agent::start(&file);
         measure_agent(&agent, round, &mut through);
         rounds.push((raw, through));
@@ -101,62 +84,6 @@ fn report(rounds: &[(Times, Times)], mut ping: Vec<Duration>, idle: (Duration, D
     println!("idle: {:.3} ms of CPU in {} s", milliseconds(used), idle_for.as_secs());
     report.at_most("CPU of 60 idle seconds", milliseconds(used) * 60.0 / idle_for.as_secs_f64(), 5.0, " ms");
     report.end()
-}
-
-/// Where the agent also puts its storage root key.
-const ROOT_HANDLE: u32 = 0x8100_0001;
-/// Where the raw client's attesting key is, apart from the agent's.
-const ATTESTING_HANDLE: u32 = 0x8101_9000;
-
-/// The primary key of this template, made persistent unless it is.
-fn persistent(
-    tpm: &mut Tpm,
-    hierarchy: Hierarchy,
-    template: &TpmtPublic,
-    auth: &AuthValue,
-    handle: u32,
-) -> (Object, TpmtPublic) {
-    let (made, public) = tpm.create_primary(hierarchy, template, auth).unwrap();
-    let object = match tpm.handles(handle).unwrap().contains(&handle) {
-        true => Object::persistent(handle, &public, auth.clone()),
-        false => tpm.persist(&made, handle, &public).unwrap(),
-    };
-    tpm.flush(&made).unwrap();
-    (object, public)
-}
-
-fn measure_raw(swtpm: &Swtpm, times: &mut Times) {
-    let mut tpm = swtpm.connect().unwrap();
-    let (root, public) = persistent(&mut tpm, Hierarchy::Owner, &storage_root_key(), &AuthValue::empty(), ROOT_HANDLE);
-    tpm.salt_sessions_to(ROOT_HANDLE, public);
-    let auth = AuthValue::new(&[7; 32]);
-    let key = signing_key(SigningKey::EccP256, USER_KEY_ATTRIBUTES, None, &[]);
-    let attesting = signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), &[]);
-    let mut keys: Vec<_> = (0..=UNLOADED).map(|_| tpm.create(&root, &key, &auth).unwrap()).collect();
-    let used = keys.pop().unwrap();
-    let (attester, _) = persistent(&mut tpm, Hierarchy::Endorsement, &attesting, &auth, ATTESTING_HANDLE);
-    let object = tpm.load(&root, &used.private, &used.public, auth.clone()).unwrap();
-    let sign = |tpm: &mut Tpm| {
-        tpm.sign(&object, &DIGEST, SignScheme::Ecdsa(HashAlg::Sha256), &Ticket::null_hash_check()).unwrap()
-    };
-    let certify = |tpm: &mut Tpm, object: &Object| tpm.certify(object, &attester, &NONCE, SignScheme::KeysOwn).unwrap();
-    (0..WARM_UP).for_each(|_| {
-        sign(&mut tpm);
-        certify(&mut tpm, &object);
-    });
-    for _ in 0..OPERATIONS {
-        timed(&mut times.sign, || sign(&mut tpm));
-        timed(&mut times.certify, || certify(&mut tpm, &object));
-    }
-    tpm.flush(&object).unwrap();
-    for created in keys {
-        let object = timed(&mut times.load_and_certify, || {
-            let object = tpm.load(&root, &created.private, &created.public, auth.clone()).unwrap();
-            certify(&mut tpm, &object);
-            object
-        });
-        tpm.flush(&object).unwrap();
-    }
 }
 
 fn measure_agent(agent: &Agent, round: usize, times: &mut Times) {
