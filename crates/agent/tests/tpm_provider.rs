@@ -25,8 +25,9 @@ use provider::{NONCE, beneath, check_signs, digest, enrolled, open, sign_key, te
 use support::swtpm;
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
-    Attester, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob, KeyKind, KeyMechanism,
-    KeyProvider, KeyPurpose, KeySpec, MemoryStore, PlatformMechanism, SignatureScheme, SubjectName, Template,
+    Attester, AttestingKeyChoice, AttestingKeySpec, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
+    KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, MemoryStore, PlatformMechanism, SignatureScheme,
+    SubjectName, Template,
 };
 use vouchsafe_agent::tpm::Hierarchy;
 use vouchsafe_evidence::oid;
@@ -116,7 +117,7 @@ fn the_default_attesting_key_is_the_one_of_the_design() {
     assert_eq!(public.attributes().bits(), 0x000D_0072);
     assert_eq!(public.signing_hash(), Some(HashAlg::Sha256));
     assert_eq!((key.kind, key.is_default, key.made_here), (KeyKind::EcP256, true, true));
-    assert_eq!(key.families, Family::ALL);
+    assert_eq!(key.families, [Family::Attest, Family::CertifyX509]);
     // It lives in the endorsement hierarchy: its qualified name says so.
     let user = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     let made = provider.attest_key(&user, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[]).unwrap();
@@ -124,8 +125,6 @@ fn the_default_attesting_key_is_the_one_of_the_design() {
     let name = public.name().unwrap();
     assert_eq!(*attest.qualified_signer(), name.qualified(&Hierarchy::Endorsement.handle().to_be_bytes()));
     assert!(attest.extra_data().is_empty());
-    let formats: Vec<_> = provider.mechanisms().unwrap().iter().map(|mechanism| mechanism.format).collect();
-    assert_eq!(formats, [FormatId::TpmCertify, FormatId::TpmCertifyX509, FormatId::TpmQuote]);
     drop(provider);
     // Another run of the agent finds it again, and everything else.
     let mut again = open(&swtpm, &store);
@@ -139,12 +138,14 @@ fn other_attesting_keys_are_made_by_name() {
     let store = MemoryStore::new();
     let mut provider = open(&swtpm, &store);
     for (name, kind) in [("a-p384", KeyKind::EcP384), ("b-rsa", KeyKind::Rsa2048), ("c-p256", KeyKind::EcP256)] {
-        let made = provider.create_attesting_key(name, kind).unwrap();
+        let spec = AttestingKeySpec { kind, is_pseudonym: false };
+        let made = provider.create_attesting_key(name, spec).unwrap();
         assert_eq!((made.name.as_str(), made.kind, made.is_default), (name, kind, false));
-        let again = provider.create_attesting_key(name, kind);
+        let again = provider.create_attesting_key(name, spec);
         assert!(matches!(again, Err(Fault::AttestingKeyExists { .. })));
     }
-    assert!(matches!(provider.create_attesting_key("a/b", KeyKind::EcP256), Err(Fault::AttestingKeyName { .. })));
+    let spec = AttestingKeySpec { kind: KeyKind::EcP256, is_pseudonym: false };
+    assert!(matches!(provider.create_attesting_key("a/b", spec), Err(Fault::AttestingKeyName { .. })));
     let keys = provider.attesting_keys().unwrap();
     let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["default", "a-p384", "b-rsa", "c-p256"]);

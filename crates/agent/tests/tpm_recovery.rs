@@ -22,8 +22,8 @@ use provider::{NONCE, beneath, check_signs, enrolled, open, sign_key, template, 
 use support::{Proxy, code, swtpm};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
-    ActivatedKey, Activation, Attester, AttestingKeyChoice, Fault, Hash, KeyKind, KeyMechanism, KeyProvider,
-    MemoryStore, SignatureScheme,
+    ActivatedKey, Activation, Attester, AttestingKeyChoice, AttestingKeySpec, Fault, Hash, KeyKind, KeyMechanism,
+    KeyProvider, MemoryStore, SignatureScheme,
 };
 use vouchsafe_evidence::x509::CertView;
 
@@ -121,7 +121,8 @@ fn after_a_clear_keys_are_lost_and_attesting_keys_are_made_again() {
     let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
     check_signs(&mut provider, &key);
     enrolled(&mut provider);
-    provider.create_attesting_key("second", KeyKind::EcP384).unwrap();
+    let spec = AttestingKeySpec { kind: KeyKind::EcP384, is_pseudonym: false };
+    provider.create_attesting_key("second", spec).unwrap();
     let before = provider.attesting_keys().unwrap();
     drop(provider);
     let mut tpm = swtpm.connect().unwrap();

@@ -130,7 +130,13 @@ pub const PRIVATE_ARC: &str = "1.3.6.1.4.1.32473";
 /// placeholder of its reference code.
 pub const EVIDENCE_ARC: &str = "1.3.6.1.5.5.999";
 
-pub(crate) const fn within(arc: &str, below: &[u32]) -> Oid {
+/// The identifier `below` an arc of this module; for constants.
+///
+/// # Panics
+/// If `arc` is not dotted decimal or the whole is longer than an [`Oid`] can be, which stops the build where the result is a
+/// constant.
+#[must_use]
+pub const fn within(arc: &str, below: &[u32]) -> Oid {
     Oid::from_constant(append(ObjectIdentifier::new_unwrap(arc), below))
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
 
-use super::{KeyKind, StoreFault};
+use super::{KeyKind, MechanismName, StoreFault, Unfit};
 use crate::tpm::ResponseCode;
 
 /// Hardware said no, could not be reached, or was asked for something it must not do.
@@ -33,6 +33,9 @@ pub enum Fault {
         /// The name.
         name: String,
     },
+    /// A key that was made elsewhere may not attest for the machine.
+    #[error("this key cannot become an attesting key: {0}")]
+    AttestingKeyUnfit(Unfit),
     /// Bytes offered as a key blob are none of this provider's.
     #[error("not a key blob of this provider: {0}")]
     BlobInvalid(Malformed),
@@ -62,6 +65,14 @@ pub enum Fault {
     /// The module no longer knows the parent of a stored key: it was cleared, or is another module.
     #[error("the module that made this key was cleared or replaced; the key is lost")]
     KeyLost,
+    /// The module, this key or this attesting key has no such mechanism.
+    #[error("no {mechanism} {of}")]
+    MechanismMissing {
+        /// The mechanism.
+        mechanism: MechanismName,
+        /// By or of what, as the end of the sentence.
+        of: &'static str,
+    },
     /// A module lacks something that was asked for.
     #[error("this module has no {what}")]
     Missing {
@@ -198,6 +209,7 @@ impl Fault {
                 FaultClass::DoesNotExist
             }
             Self::AttestingKeyName { .. }
+            | Self::AttestingKeyUnfit(_)
             | Self::BlobInvalid(_)
             | Self::CertificateMismatch
             | Self::DigestLength { .. }
@@ -207,7 +219,7 @@ impl Fault {
             | Self::Template(_) => FaultClass::InvalidArgument,
             Self::CiphertextInvalid => FaultClass::Padding,
             Self::Connection { .. } => FaultClass::Communication,
-            Self::Missing { .. } => FaultClass::NotSupported,
+            Self::MechanismMissing { .. } | Self::Missing { .. } => FaultClass::NotSupported,
             Self::Primitive(_) => FaultClass::Hardware,
             Self::ResponseMalformed(_) | Self::ResponseNotAuthentic { .. } => FaultClass::Corruption,
             Self::Store(_) => FaultClass::Storage,
@@ -224,12 +236,14 @@ impl Fault {
             Self::AttestingKeyExists { .. } => "agent.attesting-key-exists",
             Self::AttestingKeyName { .. } => "agent.attesting-key-name",
             Self::AttestingKeyUnknown { .. } => "agent.attesting-key-unknown",
+            Self::AttestingKeyUnfit(unfit) => unfit.code(),
             Self::BlobInvalid(_) => "agent.blob-invalid",
             Self::CertificateMismatch => "agent.certificate-mismatch",
             Self::CiphertextInvalid => "agent.ciphertext-invalid",
             Self::Connection { .. } => "agent.connection",
             Self::DigestLength { .. } => "agent.digest-length",
             Self::KeyLost => "agent.key-lost",
+            Self::MechanismMissing { .. } => "agent.mechanism-missing",
             Self::Missing { .. } => "agent.not-supported",
             Self::NoEndorsementCertificate => "agent.no-endorsement-certificate",
             Self::NonceLength { .. } => "agent.nonce-length",
@@ -254,6 +268,7 @@ impl Fault {
             Self::ActivationRefused => "start the enrolment again and use the newest challenge",
             Self::AttestingKeyExists { .. } | Self::AttestingKeyName { .. } => "choose another name",
             Self::AttestingKeyUnknown { .. } => "list the attesting keys and choose one of them",
+            Self::AttestingKeyUnfit(unfit) => unfit.next_step(),
             Self::BlobInvalid(_) => "restore the agent's state from a backup or make the key again",
             Self::CertificateMismatch => "install the certificate that was issued for this attesting key",
             Self::CiphertextInvalid => "encrypt the message anew, to the key's public half",
@@ -263,6 +278,9 @@ impl Fault {
             }
             Self::DigestLength { .. } => "hash the message with the algorithm that is named",
             Self::KeyLost => "delete the key and make a new one; it cannot be recovered",
+            Self::MechanismMissing { .. } => {
+                "list the mechanisms of the key and of the provider, and choose one of them"
+            }
             Self::Missing { .. } => "choose another mechanism or algorithm",
             Self::NoEndorsementCertificate => {
                 "provision an endorsement certificate, or enroll by another bootstrap method"

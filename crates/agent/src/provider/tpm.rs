@@ -29,9 +29,9 @@ use self::endorsement::EndorsementKeys;
 use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;
 use super::{
-    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
-    Endorsement, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec, KeyUid, Mechanism,
-    PlatformMechanism, PublicKey, SignatureScheme, StateStore,
+    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, AttestingKeySource,
+    AttestingKeySpec, EncryptionScheme, Endorsement, Family, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism,
+    KeyProvider, KeySpec, KeyUid, Mechanism, PlatformMechanism, PublicKey, SignatureScheme, StateStore,
 };
 use crate::tpm::{Address, Connection, ResponseCode, Tpm, Transport};
 
@@ -226,16 +226,30 @@ impl KeyProvider for TpmProvider {
 }
 
 impl Attester for TpmProvider {
-    fn mechanisms(&mut self) -> Result<Vec<Mechanism>, Fault> {
-        Ok(self.offered_mechanisms())
+    fn mechanisms(&mut self, key: Option<&KeyBlob>) -> Result<Vec<Mechanism>, Fault> {
+        self.offered_mechanisms(key)
+    }
+
+    fn families(&mut self, key: &KeyBlob) -> Result<Vec<Family>, Fault> {
+        // The blob says it; the TPM is not asked.
+        attest::families_of(key)
     }
 
     fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
         self.list_attesting_keys()
     }
 
-    fn create_attesting_key(&mut self, name: &str, kind: KeyKind) -> Result<AttestingKey, Fault> {
-        self.run(|this| this.make_attesting_key(name, kind))
+    fn create_attesting_key(&mut self, name: &str, spec: AttestingKeySpec) -> Result<AttestingKey, Fault> {
+        self.run(|this| this.make_attesting_key(name, spec))
+    }
+
+    fn adopt_attesting_key(
+        &mut self,
+        name: &str,
+        source: AttestingKeySource,
+        clients_keys: &[Vec<u8>],
+    ) -> Result<AttestingKey, Fault> {
+        self.run(|this| this.import_attesting_key(name, &source, clients_keys))
     }
 
     fn attest_key(

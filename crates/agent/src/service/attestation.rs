@@ -9,8 +9,8 @@ use super::slot::Provider;
 use crate::config::key_kind_name;
 use crate::grants::Capability;
 use crate::provider::{
-    Attestation, AttestationSubject, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, FormatId, Hash,
-    KeyBlob, KeyMechanism, KeyPurpose, Mechanism, PlatformMechanism, Stability,
+    Attestation, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, Hash, KeyBlob, KeyMechanism, KeyPurpose,
+    Mechanism, PlatformMechanism,
 };
 use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
@@ -44,7 +44,7 @@ pub(super) fn attest_key(
         call.demand(Capability::Attest)?;
     }
     let attestation = provider.attest_key(&key.blob, attesting_key.as_choice(), &mechanism, &operation.nonce)?;
-    info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, attesting_key = attesting_key.name(),
+    info!(target: "audit", by = %call.caller, key = ?key.id.name, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "key attested");
     Ok(result(attestation))
 }
@@ -65,7 +65,7 @@ pub(super) fn attest_platform(
     };
     let attesting_key = choose(call, operation.attesting_key, Family::Attest)?;
     let attestation = provider.attest_platform(attesting_key.as_choice(), &mechanism, &operation.nonce)?;
-    info!(target: "audit", uid = call.peer.uid, attesting_key = attesting_key.name(),
+    info!(target: "audit", by = %call.caller, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "platform attested");
     Ok(result(attestation))
 }
@@ -121,7 +121,7 @@ fn choose(call: &Call, name: String, family: Family) -> Result<Chosen, Refusal> 
             let certificates = call
                 .shared
                 .store
-                .certificates(&key.id)?
+                .certificates(&key.uid)?
                 .into_iter()
                 .find(|chain| chain.family == family)
                 .map(|chain| chain.certificates)
@@ -144,25 +144,17 @@ fn result(attestation: Attestation) -> AttestationResult {
 
 /// ListMechanisms.
 pub(super) fn list_mechanisms(provider: &mut dyn Provider) -> Result<ListMechanismsResult, Refusal> {
-    let mechanisms = provider.mechanisms()?.into_iter().map(mechanism_info).collect();
+    let mechanisms = provider.mechanisms(None)?.into_iter().map(mechanism_info).collect();
     Ok(ListMechanismsResult { mechanisms })
 }
 
 fn mechanism_info(mechanism: Mechanism) -> MechanismInfo {
-    let stability = match mechanism.stability {
-        Stability::Experimental => "experimental",
-        Stability::Stable => "stable",
-    };
-    let subject = match mechanism.subject {
-        AttestationSubject::Key => "key",
-        AttestationSubject::Platform => "platform",
-    };
     MechanismInfo {
-        name: mechanism.format.id().to_owned(),
+        name: mechanism.name.as_str().to_owned(),
         version: mechanism.version,
-        stability: stability.to_owned(),
-        statement_oid: mechanism.statement_oid.to_string(),
-        subject: subject.to_owned(),
+        stability: mechanism.stability.as_str().to_owned(),
+        statement_oid: mechanism.statement_oid.map(|oid| oid.to_string()).unwrap_or_default(),
+        subject: mechanism.subject.as_str().to_owned(),
     }
 }
 
@@ -173,11 +165,11 @@ pub(super) fn list_attesting_keys(
 ) -> Result<ListAttestingKeysResult, Refusal> {
     let mut keys = Vec::new();
     // The machine's keys and certificates tell which machine this is.
-    if call.shared.grants.allow_any(call.peer) {
+    if call.shared.grants.allow_any(&call.caller) {
         keys.extend(provider.attesting_keys()?.into_iter().map(machine_key_info));
     }
-    for key in call.shared.store.keys(call.peer.uid)? {
-        if key.role == KeyRole::Pair(KeyPurpose::Attest) && key.id.provider == call.provider {
+    for key in call.shared.store.keys(&call.caller.client())? {
+        if key.role == KeyRole::Pair(KeyPurpose::Attest) && key.id.provider == call.provider.name {
             keys.push(own_key_info(call, provider, &key)?);
         }
     }
@@ -205,24 +197,17 @@ pub(super) fn own_key_info(
     key: &StoredKey,
 ) -> Result<AttestingKeyInfo, Refusal> {
     let public = provider.export_public(&key.blob)?;
-    let certificates = call.shared.store.certificates(&key.id)?;
+    let certificates = call.shared.store.certificates(&key.uid)?;
     Ok(AttestingKeyInfo {
         name: key.id.name.clone(),
         is_default: false,
         algorithm: key_kind_name(public.kind).to_owned(),
         public: public.spki,
-        families: families(provider)?.into_iter().map(|family| family.as_str().to_owned()).collect(),
+        families: provider.families(&key.blob)?.into_iter().map(|family| family.as_str().to_owned()).collect(),
         certificates: certificates.into_iter().map(family_chain).collect(),
         made_here: true,
         is_own: true,
     })
-}
-
-/// What a key that is made for attesting is able to sign on this module.
-fn families(provider: &mut dyn Provider) -> Result<Vec<Family>, Refusal> {
-    let makes_certificates =
-        provider.mechanisms()?.iter().any(|mechanism| mechanism.format == FormatId::TpmCertifyX509);
-    Ok(if makes_certificates { vec![Family::Attest, Family::CertifyX509] } else { vec![Family::Attest] })
 }
 
 fn family_chain(certificates: FamilyCertificates) -> FamilyChain {
@@ -232,10 +217,10 @@ fn family_chain(certificates: FamilyCertificates) -> FamilyChain {
 impl Call {
     /// Refuses a caller that has no such grant.
     pub(super) fn demand(&self, capability: Capability) -> Result<(), Refusal> {
-        if self.shared.grants.allow(self.peer, capability) {
+        if self.shared.grants.allow(&self.caller, capability) {
             return Ok(());
         }
-        info!(target: "audit", uid = self.peer.uid, capability = capability.name(), "grant missing");
+        info!(target: "audit", by = %self.caller, capability = capability.name(), "grant missing");
         Err(Refusal::GrantMissing { capability })
     }
 

@@ -11,9 +11,10 @@ use super::slot::Provider;
 use crate::config::key_kind;
 use crate::grants::Capability;
 use crate::provider::{
-    ActivatedKey, Activation, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec, Template,
+    ActivatedKey, Activation, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec,
+    Template,
 };
-use crate::store::{KeyRole, StoredKey};
+use crate::store::StoredKey;
 use crate::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
     DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain, InstallCertificatesOperation,
@@ -53,7 +54,7 @@ pub(super) fn activate(
         secret: &operation.secret,
     };
     let activated = provider.activate(activation);
-    info!(target: "audit", uid = call.peer.uid, attesting_key = ?operation.attesting_key,
+    info!(target: "audit", by = %call.caller, attesting_key = ?operation.attesting_key,
         opened = activated.is_ok(), "credential answered");
     Ok(ActivateCredentialResult { credential: activated?.to_vec() })
 }
@@ -78,7 +79,7 @@ pub(super) fn install(
             }
         }
     }
-    info!(target: "audit", uid = call.peer.uid, attesting_key = ?operation.attesting_key,
+    info!(target: "audit", by = %call.caller, attesting_key = ?operation.attesting_key,
         "certificates installed");
     Ok(InstallCertificatesResult {})
 }
@@ -103,7 +104,7 @@ fn install_own(
         }
     }
     for chain in chains {
-        if !call.shared.store.replace_certificates(&key.id, chain)? {
+        if !call.shared.store.replace_certificates(&key.uid, chain)? {
             return Err(Refusal::KeyUnknown { name: key.id.name.clone() });
         }
     }
@@ -141,14 +142,12 @@ pub(super) fn create_attesting_key(
     let info = if operation.for_machine {
         call.demand(Capability::ActivateCredential)?;
         check_name(&operation.name)?;
-        let key = provider.create_attesting_key(&operation.name, kind)?;
-        info!(target: "audit", uid = call.peer.uid, key = ?key.name, "machine's attesting key made");
+        let key = provider.create_attesting_key(&operation.name, AttestingKeySpec { kind, is_pseudonym: false })?;
+        info!(target: "audit", by = %call.caller, key = ?key.name, "machine's attesting key made");
         machine_key_info(key)
     } else {
         let spec = KeySpec { kind, purpose: KeyPurpose::Attest };
-        let blob = create(call, provider, operation.name.clone(), spec, Vec::new())?;
-        let id = call.key_id(operation.name);
-        let key = StoredKey { id, role: KeyRole::Pair(spec.purpose), attributes: Vec::new(), blob };
+        let key = create(call, provider, operation.name, spec, Vec::new())?;
         own_key_info(call, provider, &key)?
     };
     Ok(CreateAttestingKeyResult { key: Some(info) })

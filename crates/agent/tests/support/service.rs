@@ -15,9 +15,10 @@ use vouchsafe_agent::Agent;
 use vouchsafe_agent::client::{Client, Endpoint};
 use vouchsafe_agent::config::{CertifyX509Config, Config, Limits};
 use vouchsafe_agent::provider::{
-    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, EncryptionScheme,
-    Endorsement, Family, FamilyCertificates, Fault, FormatId, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeySpec,
-    KeyUid, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
+    Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, AttestingKeySource,
+    AttestingKeySpec, EncryptionScheme, Endorsement, Family, FamilyCertificates, Fault, FormatId, KeyBlob, KeyKind,
+    KeyMechanism, KeyProvider, KeySpec, KeyUid, MECHANISMS, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
+    Unfit,
 };
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
@@ -140,8 +141,13 @@ impl KeyProvider for Numbers {
 }
 
 impl Attester for Numbers {
-    fn mechanisms(&mut self) -> Result<Vec<Mechanism>, Fault> {
-        Ok(Vec::new())
+    fn mechanisms(&mut self, _: Option<&KeyBlob>) -> Result<Vec<Mechanism>, Fault> {
+        // Every one there is: whether the service offers it is the service's own business.
+        Ok(MECHANISMS.to_vec())
+    }
+
+    fn families(&mut self, _: &KeyBlob) -> Result<Vec<Family>, Fault> {
+        Ok(vec![Family::Attest])
     }
 
     fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
@@ -154,11 +160,22 @@ impl Attester for Numbers {
             families: vec![Family::Attest],
             certificates: Vec::new(),
             made_here: true,
+            is_pseudonym: false,
         }])
     }
 
-    fn create_attesting_key(&mut self, name: &str, _: KeyKind) -> Result<AttestingKey, Fault> {
+    fn create_attesting_key(&mut self, name: &str, _: AttestingKeySpec) -> Result<AttestingKey, Fault> {
         Err(Fault::AttestingKeyExists { name: name.to_owned() })
+    }
+
+    fn adopt_attesting_key(
+        &mut self,
+        _: &str,
+        _: AttestingKeySource,
+        clients_keys: &[Vec<u8>],
+    ) -> Result<AttestingKey, Fault> {
+        // What the service hands over is what a test wants to see.
+        Err(Fault::AttestingKeyUnfit(if clients_keys.is_empty() { Unfit::Missing } else { Unfit::ClientKey }))
     }
 
     fn attest_key(

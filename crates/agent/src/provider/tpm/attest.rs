@@ -1,17 +1,18 @@
 //! Attestations of keys and of the platform.
 
 use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
-use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{TpmCertify, TpmCertifyX509, TpmQuote};
 use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrBank, PcrSelection, TpmtPublic};
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::attesting::{self, families};
+use super::blob::Blob;
 use super::loaded::LoadedKey;
 use super::{TpmProvider, certificate, kind};
 use crate::provider::{
     Attestation, AttestationSubject, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
-    KeyMechanism, KeyPurpose, Mechanism, PlatformMechanism, Stability,
+    KeyMechanism, KeyPurpose, MECHANISMS, Mechanism, MechanismName, PlatformMechanism,
 };
 use crate::tpm::{Object, SignScheme};
 
@@ -26,6 +27,27 @@ pub(super) const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
     }
 }
 
+/// What a client's attesting key is able to sign.
+pub(super) fn families_of(key: &KeyBlob) -> Result<Vec<Family>, Fault> {
+    let blob = Blob::parse(key)?;
+    Ok(if blob.purpose == KeyPurpose::Attest { families(&blob.public) } else { Vec::new() })
+}
+
+/// A TPM signs structures of its own and no Evidence.
+const fn no_evidence() -> Fault {
+    Fault::MechanismMissing { mechanism: MechanismName::PkixEvidence, of: "by a TPM" }
+}
+
+/// What a family is refused with that an attesting key does not serve.
+pub(super) const fn not_by_this_attesting_key(family: Family) -> Fault {
+    let mechanism = match family {
+        Family::Attest => MechanismName::TpmCertify,
+        Family::CertifyX509 => MechanismName::TpmCertifyX509,
+        Family::PkixEvidence => MechanismName::PkixEvidence,
+    };
+    Fault::MechanismMissing { mechanism, of: "by this attesting key" }
+}
+
 /// The key that attests, as chosen.
 struct Signer {
     object: Object,
@@ -36,25 +58,26 @@ struct Signer {
 }
 
 impl TpmProvider {
-    pub(super) fn offered_mechanisms(&self) -> Vec<Mechanism> {
-        let mechanism = |format, statement_oid: Oid, subject| Mechanism {
-            format,
-            version: 1,
-            stability: Stability::Experimental,
-            statement_oid,
-            subject,
-        };
-        let certifies = self.prepared.attesting.iter().any(|key| key.families().contains(&Family::CertifyX509));
-        let mut offered = vec![
-            mechanism(FormatId::TpmCertify, oid::STATEMENT_TPM_CERTIFY, AttestationSubject::Key),
-            mechanism(FormatId::TpmQuote, oid::STATEMENT_TPM_QUOTE, AttestationSubject::Platform),
-        ];
-        if self.prepared.has_certify_x509 && certifies {
-            let certify_x509 =
-                mechanism(FormatId::TpmCertifyX509, oid::STATEMENT_TPM_CERTIFY_X509, AttestationSubject::Key);
-            offered.insert(1, certify_x509);
+    /// The mechanisms of this TPM, or of one key in it, in the table's order.
+    pub(super) fn offered_mechanisms(&self, key: Option<&KeyBlob>) -> Result<Vec<Mechanism>, Fault> {
+        let key = key.map(Blob::parse).transpose()?;
+        if key.as_ref().is_some_and(|key| key.parent != self.prepared.root.key().name()) {
+            return Err(Fault::KeyLost);
         }
-        offered
+        let offers = |name| match name {
+            MechanismName::TpmCertify | MechanismName::TpmQuote => self.has_attesting_key_for(Family::Attest),
+            MechanismName::TpmCertifyX509 => {
+                self.prepared.has_certify_x509 && self.has_attesting_key_for(Family::CertifyX509)
+            }
+            MechanismName::TpmActivateCredential => self.prepared.endorsement.has_default(),
+            MechanismName::PkixEvidence => false,
+        };
+        let of = |row: &Mechanism| key.is_none() || row.subject == AttestationSubject::Key;
+        Ok(MECHANISMS.into_iter().filter(|row| of(row) && offers(row.name)).collect())
+    }
+
+    fn has_attesting_key_for(&self, family: Family) -> bool {
+        self.prepared.attesting.iter().any(|key| key.families().contains(&family))
     }
 
     fn signer(&mut self, choice: AttestingKeyChoice<'_>, family: Family) -> Result<Signer, Fault> {
@@ -67,11 +90,7 @@ impl TpmProvider {
                 Signer { object, public, spki, certificates: certificates.to_vec() }
             }
         };
-        if families(&signer.public).contains(&family) {
-            Ok(signer)
-        } else {
-            Err(Fault::Missing { what: "way to certify by X.509 with this attesting key" })
-        }
+        if families(&signer.public).contains(&family) { Ok(signer) } else { Err(not_by_this_attesting_key(family)) }
     }
 
     fn named_signer(&self, name: &str, family: Family) -> Result<Signer, Fault> {
@@ -94,6 +113,7 @@ impl TpmProvider {
         match mechanism {
             KeyMechanism::TpmCertify => self.certify(key, choice, nonce),
             KeyMechanism::TpmCertifyX509(template) => self.certify_x509(key, choice, template, nonce),
+            KeyMechanism::PkixEvidence(_) => Err(no_evidence()),
         }
     }
 
@@ -148,6 +168,7 @@ impl TpmProvider {
     ) -> Result<Attestation, Fault> {
         match mechanism {
             PlatformMechanism::TpmQuote { bank, indices } => self.quote(choice, *bank, indices, nonce),
+            PlatformMechanism::PkixEvidence(_) => Err(no_evidence()),
         }
     }
 

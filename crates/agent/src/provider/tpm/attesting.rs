@@ -1,25 +1,31 @@
-//! Attesting keys: primary keys of the endorsement hierarchy, persistent, restricted, with a fixed scheme.
+//! Attesting keys: persistent, restricted, with a fixed scheme.
+//!
+//! The agent makes them as primary keys of the endorsement hierarchy, pseudonyms as primary keys of the owner hierarchy; others
+//! are brought in. All have an authValue that nobody learns who has the TPM and the agent's database alone.
+
+mod certificates;
+mod import;
+mod record;
 
 use tracing::{info, warn};
-use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CHAIN_LENGTH, TPM_STRUCTURE_OCTETS};
-use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, PLAIN_AK_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{ObjectAttributes, TpmtPublic};
-use vouchsafe_evidence::x509::{CertView, SpkiView};
-use vouchsafe_evidence::{Malformed, Reason};
+use vouchsafe_evidence::x509::SpkiView;
 
-use super::root::{Root, SALT_OCTETS, free_handle};
+use self::record::{MadeRecord, Origin, Record};
+use super::attest::not_by_this_attesting_key;
+use super::root::{Root, free_handle};
 use super::{Settings, TpmProvider, kind};
-use crate::provider::{AttestingKey, Family, FamilyCertificates, Fault, KeyKind, StateStore};
+use crate::provider::{AttestingKey, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, StateStore};
 use crate::tpm::kdf::random;
 use crate::tpm::{Blamed, Hierarchy, Object, ResponseCode, Tpm};
 
-const KIND: &str = "tpm.attesting-key";
-const CERTIFICATES: &str = "tpm.attesting-key.certificates";
+pub(super) use self::certificates::{certificates, install_certificates};
+
 /// Characters of an attesting key's name.
 const NAME_LEN: usize = 64;
-/// First persistent handle of all in the endorsement hierarchy's range.
-const ENDORSEMENT_HANDLES: u32 = 0x8101_0000;
+/// First persistent handle of all.
+const PERSISTENT_HANDLES: u32 = 0x8100_0000;
 /// Where attesting keys are put: in the endorsement hierarchy's range, clear of the handles registered for endorsement keys.
 const FIRST_HANDLE: u32 = 0x8101_8000;
 const LAST_HANDLE: u32 = 0x8101_80FF;
@@ -30,56 +36,36 @@ const UNIQUE_OCTETS: usize = 32;
 pub(super) struct AttestationKey {
     pub(super) name: String,
     pub(super) kind: KeyKind,
+    pub(super) origin: Origin,
     pub(super) object: Object,
     pub(super) public: TpmtPublic,
     pub(super) spki: SpkiView,
 }
 
 impl AttestationKey {
-    fn new(name: &str, object: Object, public: TpmtPublic) -> Result<Self, Fault> {
+    fn new(name: &str, origin: Origin, object: Object, public: TpmtPublic) -> Result<Self, Fault> {
         let (Some(kind), Some(spki)) = (kind::kind_of(&public), public.spki()) else {
             return Err(Fault::Missing { what: "such kind of attesting key" });
         };
-        Ok(Self { name: name.to_owned(), kind, object, public, spki })
+        Ok(Self { name: name.to_owned(), kind, origin, object, public, spki })
     }
 
     pub(super) fn families(&self) -> Vec<Family> {
-        families(&self.public)
+        let mut families = families(&self.public);
+        if self.origin == Origin::Pseudonym {
+            // TPMS_ATTEST has the clock and the counters of resets in it, by which a TPM is recognized.
+            families.retain(|family| *family == Family::CertifyX509);
+        }
+        families
     }
 }
 
 /// What a key with these attributes is able to sign.
 pub(super) fn families(public: &TpmtPublic) -> Vec<Family> {
-    let signs_certificates = public.attributes().contains(ObjectAttributes::X509_SIGN);
-    Family::ALL.into_iter().filter(|family| *family == Family::Attest || signs_certificates).collect()
-}
-
-/// What is remembered of an attesting key.
-struct Record {
-    handle: u32,
-    salt: [u8; SALT_OCTETS],
-    /// From which the TPM makes the same key again.
-    template: TpmtPublic,
-    public: TpmtPublic,
-}
-
-impl Record {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new();
-        w.u32(self.handle).bytes(&self.salt).tpm2b(self.template.as_bytes()).tpm2b(self.public.as_bytes());
-        w.into_bytes()
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(bytes, "attesting key record");
-        let record = Self {
-            handle: r.u32()?,
-            salt: r.array()?,
-            template: TpmtPublic::parse(r.tpm2b(TPM_STRUCTURE_OCTETS)?)?,
-            public: TpmtPublic::parse(r.tpm2b(TPM_STRUCTURE_OCTETS)?)?,
-        };
-        r.finish()?;
-        Ok(record)
+    if public.attributes().contains(ObjectAttributes::X509_SIGN) {
+        vec![Family::Attest, Family::CertifyX509]
+    } else {
+        vec![Family::Attest]
     }
 }
 
@@ -92,26 +78,32 @@ pub(super) fn prepare(
     settings: &Settings,
 ) -> Result<Vec<AttestationKey>, Fault> {
     let mut keys = Vec::new();
-    for name in store.names(KIND)? {
-        let Some(bytes) = store.load(KIND, &name)? else {
-            continue;
-        };
-        let record = Record::parse(&bytes).map_err(Fault::BlobInvalid)?;
-        match restore(tpm, store, root, &name, record)? {
-            Some(key) => keys.push(key),
-            None => {
-                warn!(
-                    name,
-                    "this TPM cannot make the attesting key again: it is another TPM, or its endorsement seed changed"
-                );
-                store.remove(KIND, &name)?;
-                forget_certificates(store, &name)?;
+    for origin in Origin::ALL {
+        for name in store.names(origin.kind())? {
+            let Some(record) = Record::load(store, origin, &name)? else {
+                continue;
+            };
+            let restored = match record {
+                Record::Made(record) => restore(tpm, store, root, &name, origin, record)?,
+                Record::Imported(record) => import::restore(tpm, store, root, &name, record)?,
+            };
+            match restored {
+                Some(key) => keys.push(key),
+                None => {
+                    warn!(
+                        name,
+                        "this TPM has the attesting key no longer and cannot make it again: it is another TPM, or it was cleared"
+                    );
+                    store.remove(origin.kind(), &name)?;
+                    certificates::forget(store, &name)?;
+                }
             }
         }
     }
     let default = &settings.default_attesting_key;
     if keys.iter().all(|key| key.name != *default) {
-        keys.push(create(tpm, store, root, has_certify_x509, default, settings.attesting_key_kind)?);
+        let spec = AttestingKeySpec { kind: settings.attesting_key_kind, is_pseudonym: false };
+        keys.push(create(tpm, store, root, has_certify_x509, default, spec)?);
     }
     keys.sort_by_key(|key| (key.name != *default, key.name.clone()));
     Ok(keys)
@@ -122,15 +114,16 @@ fn restore(
     store: &dyn StateStore,
     root: &Root,
     name: &str,
-    record: Record,
+    origin: Origin,
+    record: MadeRecord,
 ) -> Result<Option<AttestationKey>, Fault> {
     let auth = root.auth(&record.salt);
-    let persistent = tpm.handles(ENDORSEMENT_HANDLES)?;
+    let persistent = tpm.handles(PERSISTENT_HANDLES)?;
     if persistent.contains(&record.handle) && tpm.read_public(record.handle)? == record.public {
         let object = Object::persistent(record.handle, &record.public, auth);
-        return AttestationKey::new(name, object, record.public).map(Some);
+        return AttestationKey::new(name, origin, object, record.public).map(Some);
     }
-    let (made, public) = tpm.create_primary(Hierarchy::Endorsement, &record.template, &auth)?;
+    let (made, public) = tpm.create_primary(record.hierarchy, &record.template, &auth)?;
     if public != record.public {
         tpm.flush(&made)?;
         return Ok(None);
@@ -138,9 +131,9 @@ fn restore(
     let handle = free_handle(FIRST_HANDLE..=LAST_HANDLE, &persistent)?;
     let object = tpm.persist(&made, handle, &public)?;
     tpm.flush(&made)?;
-    store.replace(KIND, name, &Record { handle, ..record }.to_bytes())?;
+    store.replace(origin.kind(), name, &MadeRecord { handle, ..record }.to_bytes())?;
     info!(name, "attesting key made again");
-    AttestationKey::new(name, object, public).map(Some)
+    AttestationKey::new(name, origin, object, public).map(Some)
 }
 
 fn create(
@@ -149,44 +142,63 @@ fn create(
     root: &Root,
     has_certify_x509: bool,
     name: &str,
-    kind: KeyKind,
+    spec: AttestingKeySpec,
 ) -> Result<AttestationKey, Fault> {
     check_name(name)?;
+    let (origin, hierarchy) = match spec.is_pseudonym {
+        true => (Origin::Pseudonym, Hierarchy::Owner),
+        false => (Origin::Made, Hierarchy::Endorsement),
+    };
+    if spec.is_pseudonym && !has_certify_x509 {
+        return Err(not_by_this_attesting_key(Family::CertifyX509));
+    }
     let salt = random()?;
     let auth = root.auth(&salt);
     let unique: [u8; UNIQUE_OCTETS] = random()?;
-    let hash = kind::attesting_hash(kind)?;
-    let template = |attributes| kind::template(kind, attributes, Some(hash), &unique);
+    let hash = kind::attesting_hash(spec.kind)?;
+    let template = |attributes| kind::template(spec.kind, attributes, Some(hash), &unique);
     let mut chosen = template(if has_certify_x509 { AK_ATTRIBUTES } else { PLAIN_AK_ATTRIBUTES });
-    let made = match tpm.create_primary(Hierarchy::Endorsement, &chosen, &auth) {
-        Err(Fault::Tpm { code, .. }) if has_certify_x509 && refuses_attributes(code) => {
+    let made = match tpm.create_primary(hierarchy, &chosen, &auth) {
+        Err(Fault::Tpm { code, .. }) if has_certify_x509 && !spec.is_pseudonym && refuses_attributes(code) => {
             warn!("the TPM makes no restricted keys with x509sign; the attesting key will not certify by X.509");
             chosen = template(PLAIN_AK_ATTRIBUTES);
-            tpm.create_primary(Hierarchy::Endorsement, &chosen, &auth)
+            tpm.create_primary(hierarchy, &chosen, &auth)
         }
         other => other,
     };
     let (made, public) = made?;
-    let handle = free_handle(FIRST_HANDLE..=LAST_HANDLE, &tpm.handles(ENDORSEMENT_HANDLES)?)?;
-    let record = Record { handle, salt, template: chosen, public: public.clone() };
-    // On record before it is persistent: if the agent dies in between, the next start makes it so.
-    if !store.store_if_absent(KIND, name, &record.to_bytes())? {
-        tpm.flush(&made)?;
+    let handle = free_handle(FIRST_HANDLE..=LAST_HANDLE, &tpm.handles(PERSISTENT_HANDLES)?)?;
+    let record = MadeRecord { hierarchy, handle, salt, template: chosen, public: public.clone() };
+    let object = keep(tpm, store, (origin, name), &record.to_bytes(), (&made, handle, &public))?;
+    info!(name, "attesting key made");
+    AttestationKey::new(name, origin, object, public)
+}
+
+/// Puts a loaded key at its handle. It is on record before it is persistent: if the agent dies in between, the next start makes
+/// it so.
+fn keep(
+    tpm: &mut Tpm,
+    store: &dyn StateStore,
+    (origin, name): (Origin, &str),
+    record: &[u8],
+    (loaded, handle, public): (&Object, u32, &TpmtPublic),
+) -> Result<Object, Fault> {
+    if !store.store_if_absent(origin.kind(), name, record)? {
+        tpm.flush(loaded)?;
         return Err(Fault::AttestingKeyExists { name: name.to_owned() });
     }
-    let object = match tpm.persist(&made, handle, &public) {
+    let object = match tpm.persist(loaded, handle, public) {
         Ok(object) => object,
         Err(fault) => {
             if matches!(fault, Fault::Tpm { .. }) {
-                store.remove(KIND, name)?;
+                store.remove(origin.kind(), name)?;
             }
             return Err(fault);
         }
     };
-    tpm.flush(&made)?;
-    forget_certificates(store, name)?;
-    info!(name, "attesting key made");
-    AttestationKey::new(name, object, public)
+    tpm.flush(loaded)?;
+    certificates::forget(store, name)?;
+    Ok(object)
 }
 
 /// TPM_RC_ATTRIBUTES or TPM_RC_RESERVED_BITS about the template.
@@ -201,65 +213,6 @@ fn check_name(name: &str) -> Result<(), Fault> {
     } else {
         Err(Fault::AttestingKeyName { name: name.to_owned() })
     }
-}
-
-// A slash cannot be in a name, so key and family are never confused.
-fn certificates_name(name: &str, family: Family) -> String {
-    format!("{name}/{}", family.as_str())
-}
-
-fn forget_certificates(store: &dyn StateStore, name: &str) -> Result<(), Fault> {
-    for family in Family::ALL {
-        store.remove(CERTIFICATES, &certificates_name(name, family))?;
-    }
-    Ok(())
-}
-
-/// The certificates of `key` for `family`, its own first; empty if it has none.
-pub(super) fn certificates(
-    store: &dyn StateStore,
-    key: &AttestationKey,
-    family: Family,
-) -> Result<Vec<Vec<u8>>, Fault> {
-    let Some(bytes) = store.load(CERTIFICATES, &certificates_name(&key.name, family))? else {
-        return Ok(Vec::new());
-    };
-    read_certificates(&bytes).map_err(Fault::BlobInvalid)
-}
-
-fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
-    let mut r = Reader::new(bytes, "certificates record");
-    let mut certificates = Vec::new();
-    while r.remaining() > 0 {
-        let len = usize::try_from(r.u32()?).unwrap_or(usize::MAX);
-        if len > CERTIFICATE_OCTETS {
-            return Err(r.error(Reason::OverLimit { what: "certificate", limit: CERTIFICATE_OCTETS }));
-        }
-        certificates.push(r.take(len)?.to_vec());
-    }
-    Ok(certificates)
-}
-
-/// Keeps the certificates of `key` for one family.
-pub(super) fn install_certificates(
-    store: &dyn StateStore,
-    key: &AttestationKey,
-    new: &FamilyCertificates,
-) -> Result<(), Fault> {
-    let own = new.certificates.first().and_then(|der| CertView::parse(der).ok()).ok_or(Fault::CertificateMismatch)?;
-    let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
-    if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
-        return Err(Fault::CertificateMismatch);
-    }
-    if !key.families().contains(&new.family) {
-        return Err(Fault::Missing { what: "way to certify by X.509 with this attesting key" });
-    }
-    let mut w = Writer::new();
-    for certificate in &new.certificates {
-        w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
-    }
-    store.replace(CERTIFICATES, &certificates_name(&key.name, new.family), &w.into_bytes())?;
-    Ok(())
 }
 
 impl TpmProvider {
@@ -293,16 +246,24 @@ impl TpmProvider {
             spki: key.spki.as_der().to_vec(),
             families: key.families(),
             certificates: installed,
-            made_here: true,
+            made_here: key.origin != Origin::Imported,
+            is_pseudonym: key.origin == Origin::Pseudonym,
         })
     }
 
-    pub(super) fn make_attesting_key(&mut self, name: &str, kind: KeyKind) -> Result<AttestingKey, Fault> {
+    /// Refuses a name that cannot be given, or has been.
+    fn check_new_name(&self, name: &str) -> Result<(), Fault> {
+        check_name(name)?;
         if self.prepared.attesting.iter().any(|key| key.name == name) {
             return Err(Fault::AttestingKeyExists { name: name.to_owned() });
         }
+        Ok(())
+    }
+
+    pub(super) fn make_attesting_key(&mut self, name: &str, spec: AttestingKeySpec) -> Result<AttestingKey, Fault> {
+        self.check_new_name(name)?;
         let (store, prepared) = (self.store.as_ref(), &self.prepared);
-        let key = create(&mut self.tpm, store, &prepared.root, prepared.has_certify_x509, name, kind)?;
+        let key = create(&mut self.tpm, store, &prepared.root, prepared.has_certify_x509, name, spec)?;
         let described = self.describe_attesting_key(&key)?;
         self.prepared.attesting.push(key);
         Ok(described)

@@ -77,13 +77,25 @@ impl EndorsementKeys {
             certificates: self.keys.iter().map(|key| key.certificate.clone()).collect(),
             chain: self.chain.clone(),
             attesting_key: attesting_key.name.clone(),
+            spki: attesting_key.spki.as_der().to_vec(),
             public: attesting_key.public.as_bytes().to_vec(),
             name: attesting_key.object.name().to_vec(),
+            attestation: None,
         })
     }
 }
 
 impl EndorsementKeys {
+    /// Whether there is the key that Parsec's clients make credentials for.
+    pub(super) fn has_default(&self) -> bool {
+        self.keys.iter().any(|key| key.template == EkTemplate::L1)
+    }
+
+    /// Whether a public area is that of an endorsement key with a certificate.
+    pub(super) fn contains(&self, public: &TpmtPublic) -> bool {
+        self.keys.iter().any(|key| key.public == *public)
+    }
+
     /// What a credential for a key of a user is made of.
     pub(super) fn activation_parameters(&self, key: &KeyBlob) -> Result<ActivationParameters, Fault> {
         let missing = Fault::Missing { what: "endorsement key of RSA 2048 with a certificate" };

@@ -53,6 +53,13 @@ impl Root {
         &self.key
     }
 
+    /// `octets` masked, or unmasked again, with a stream that is as good as random to whoever lacks the secret. No salt is used
+    /// twice.
+    pub(super) fn mask(&self, salt: &[u8; SALT_OCTETS], octets: &[u8]) -> Zeroizing<Vec<u8>> {
+        let stream = kdfa(HashAlg::Sha256, self.secret.as_slice(), b"IMPORTED AUTH", salt, &[], octets.len());
+        Zeroizing::new(octets.iter().zip(stream.iter()).map(|(octet, mask)| octet ^ mask).collect())
+    }
+
     /// The authValue of the object with this salt.
     pub(super) fn auth(&self, salt: &[u8; SALT_OCTETS]) -> AuthValue {
         let octets = kdfa(HashAlg::Sha256, self.secret.as_slice(), b"OBJECT AUTH", salt, &[], SECRET_OCTETS);
@@ -172,7 +179,6 @@ mod tests {
     };
     use crate::store::{Insertion, KeyId, KeyRole, Store, StoredKey};
     use crate::swtpm::{Options, Swtpm};
-    use crate::wire::ProviderId;
 
     /// Every file of the state directory, in one.
     fn everything_in(folder: &std::path::Path) -> Vec<u8> {
@@ -189,7 +195,7 @@ mod tests {
         let swtpm = Swtpm::start(&Options::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let state = || Box::new(store.provider_state(ProviderId::TPM));
+        let state = || Box::new(store.provider_state(&"tpm".parse().unwrap()));
         let mut provider = TpmProvider::open(&swtpm.address(), Settings::default(), state()).unwrap();
         let key = provider
             .generate(&KeyUid::random().unwrap(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign })

@@ -1,0 +1,71 @@
+//! Certificates of the machine's attesting keys, by family.
+
+use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CHAIN_LENGTH};
+use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
+use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::{Malformed, Reason};
+
+use super::AttestationKey;
+use crate::provider::tpm::attest::not_by_this_attesting_key;
+use crate::provider::{Family, FamilyCertificates, Fault, StateStore};
+
+const CERTIFICATES: &str = "tpm.attesting-key.certificates";
+
+// A slash cannot be in a name, so key and family are never confused.
+fn certificates_name(name: &str, family: Family) -> String {
+    format!("{name}/{}", family.as_str())
+}
+
+pub(super) fn forget(store: &dyn StateStore, name: &str) -> Result<(), Fault> {
+    for family in Family::ALL {
+        store.remove(CERTIFICATES, &certificates_name(name, family))?;
+    }
+    Ok(())
+}
+
+/// The certificates of `key` for `family`, its own first; empty if it has none.
+pub(in crate::provider::tpm) fn certificates(
+    store: &dyn StateStore,
+    key: &AttestationKey,
+    family: Family,
+) -> Result<Vec<Vec<u8>>, Fault> {
+    let Some(bytes) = store.load(CERTIFICATES, &certificates_name(&key.name, family))? else {
+        return Ok(Vec::new());
+    };
+    read_certificates(&bytes).map_err(Fault::BlobInvalid)
+}
+
+fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+    let mut r = Reader::new(bytes, "certificates record");
+    let mut certificates = Vec::new();
+    while r.remaining() > 0 {
+        let len = usize::try_from(r.u32()?).unwrap_or(usize::MAX);
+        if len > CERTIFICATE_OCTETS {
+            return Err(r.error(Reason::OverLimit { what: "certificate", limit: CERTIFICATE_OCTETS }));
+        }
+        certificates.push(r.take(len)?.to_vec());
+    }
+    Ok(certificates)
+}
+
+/// Keeps the certificates of `key` for one family.
+pub(in crate::provider::tpm) fn install_certificates(
+    store: &dyn StateStore,
+    key: &AttestationKey,
+    new: &FamilyCertificates,
+) -> Result<(), Fault> {
+    let own = new.certificates.first().and_then(|der| CertView::parse(der).ok()).ok_or(Fault::CertificateMismatch)?;
+    let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
+    if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
+        return Err(Fault::CertificateMismatch);
+    }
+    if !key.families().contains(&new.family) {
+        return Err(not_by_this_attesting_key(new.family));
+    }
+    let mut w = Writer::new();
+    for certificate in &new.certificates {
+        w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
+    }
+    store.replace(CERTIFICATES, &certificates_name(&key.name, new.family), &w.into_bytes())?;
+    Ok(())
+}
