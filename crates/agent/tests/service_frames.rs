@@ -232,26 +232,24 @@ fn slow_and_idle_connections_are_closed() {
     assert!(started.elapsed() >= Duration::from_millis(1900), "{:?}", started.elapsed());
 }
 
+/// Nobody waits for them: with deadlines of an hour others are answered while all of them are there. The bench `service` has figures.
 #[test]
 fn two_hundred_silent_connections_disturb_nobody() {
-    let bench = Bench::start();
-    let silent: Vec<_> = (0..200).map(|_| bench.raw()).collect();
-    let mut stalled: Vec<_> = (0..100).map(|_| bench.raw()).collect();
-    for stream in &mut stalled {
-        // The service may have closed it for a newer one.
-        let _ = stream.write_all(&ping()[..10]);
+    let hour = Duration::from_secs(3600);
+    let bench = Bench::with(Limits { connections_per_user: 400, frame: hour, idle: hour, ..Limits::default() });
+    let silent = (0..200).map(|_| (bench.raw(), 0));
+    let stalled = (0..100).map(|_| (bench.raw(), 10));
+    let mut disturbing: Vec<_> = silent.chain(stalled).collect();
+    for (stream, sent) in &mut disturbing {
+        stream.write_all(&ping()[..*sent]).unwrap();
     }
-    let mut times: Vec<Duration> = (0..50)
-        .map(|_| {
-            let started = Instant::now();
-            bench.assert_alive();
-            started.elapsed()
-        })
-        .collect();
-    times.sort();
-    assert!(times[25] < Duration::from_millis(5), "{times:?}");
-    assert!(times[49] < Duration::from_millis(100), "{times:?}");
-    drop(silent);
+    for _ in 0..50 {
+        bench.assert_alive();
+    }
+    // Each of them was there all the time, and is answered once it says what it wants.
+    for (stream, sent) in &mut disturbing {
+        assert_eq!(status(stream, &ping()[*sent..]), Status::Success);
+    }
 }
 
 /// The frame deadline is one of the whole request: an octet now and then does not put it off, and holds nothing meanwhile.
@@ -283,17 +281,12 @@ fn clients_that_send_an_octet_now_and_then_hold_nothing() {
         }
     });
     let began = Instant::now();
-    let mut times = Vec::new();
     let largest = request(ProviderId::CORE, Opcode::Ping.number(), &vec![0; MAX_BODY_OCTETS]);
     while began.elapsed() < frame * 3 {
-        let started = Instant::now();
         bench.assert_alive();
-        times.push(started.elapsed());
         let mut stream = bench.raw();
         assert_eq!(status(&mut stream, &largest), Status::DeserializingBodyFailed, "a large body found no turn");
     }
-    times.sort();
-    assert!(times[times.len() / 2] < Duration::from_millis(5), "{times:?}");
     drop(done);
     assert_eq!(slow.join().unwrap(), 100, "slow clients outlive the deadline");
 }
