@@ -147,6 +147,11 @@ impl Hierarchy {
     pub(crate) const fn attestation_root(&self, is_virtual: bool) -> &CertificationAuthority {
         if is_virtual { &self.attestation_virtual } else { &self.attestation }
     }
+
+    /// The roots for AK certificates, of chips and of modules that are software.
+    pub(crate) const fn attestation_roots(&self) -> [&CertificationAuthority; 2] {
+        [&self.attestation, &self.attestation_virtual]
+    }
 }
 
 /// A new root that signs itself.

@@ -63,6 +63,18 @@ pub(crate) struct Content<'a> {
     pub(crate) extensions: Vec<Vec<u8>>,
 }
 
+/// As [`Content`], with the validity to the second.
+#[derive(Debug)]
+pub(crate) struct SignedContent<'a> {
+    pub(crate) subject: NameView,
+    pub(crate) spki: &'a SpkiView,
+    pub(crate) not_before: i64,
+    /// End of validity, unless the issuer's own is nearer.
+    pub(crate) not_after: i64,
+    /// Extensions besides the key identifiers.
+    pub(crate) extensions: Vec<Vec<u8>>,
+}
+
 /// By whom a certificate is signed.
 #[derive(Debug)]
 pub(crate) struct IssuerView<'a> {
@@ -112,11 +124,23 @@ impl SigningKey {
     }
 }
 
-/// Signs a certificate with a random serial number and both key identifiers.
+/// Signs a certificate that is valid from now on, with a random serial number and both key identifiers.
 pub(crate) fn sign(issuer: &IssuerView<'_>, content: Content<'_>) -> Result<Issued, CertificateError> {
-    let serial = random_serial()?;
     let lifetime = content.validity_days.saturating_mul(DAY_SECONDS);
-    let not_after = content.now.saturating_add(lifetime).min(issuer.not_after);
+    let content = SignedContent {
+        subject: content.subject,
+        spki: content.spki,
+        not_before: content.now.saturating_sub(BACKDATED_SECONDS),
+        not_after: content.now.saturating_add(lifetime),
+        extensions: content.extensions,
+    };
+    sign_content(issuer, content)
+}
+
+/// Signs a certificate with a random serial number and both key identifiers.
+pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) -> Result<Issued, CertificateError> {
+    let serial = random_serial()?;
+    let not_after = content.not_after.min(issuer.not_after);
     let mut extensions = content.extensions;
     extensions.push(build::subject_key_identifier(&key_identifier(content.spki)));
     extensions.push(build::authority_key_identifier(&key_identifier(issuer.key.spki())));
@@ -125,7 +149,7 @@ pub(crate) fn sign(issuer: &IssuerView<'_>, content: Content<'_>) -> Result<Issu
         serial: serial.clone(),
         algorithm: algorithm.clone(),
         issuer: issuer.name.clone(),
-        not_before: content.now.saturating_sub(BACKDATED_SECONDS),
+        not_before: content.not_before,
         not_after,
         subject: content.subject,
         spki: content.spki.clone(),

@@ -15,6 +15,7 @@ use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{NONCE_OCTETS, Nonce, Purpose as NoncePurpose};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
+use crate::publish::Published;
 use crate::request::CertificateRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{CertificateRecord, Decision, DecisionKind, Digest, Outcome, Spending, Spent, Store, StoreError};
@@ -34,6 +35,13 @@ pub(crate) struct IssuedChain {
 enum SubjectSource {
     Device(String),
     Request(NameView),
+}
+
+/// A key that may be certified, and what its certificate says besides.
+struct Certifiable {
+    key: CertifiableKey,
+    subject: SubjectSource,
+    published: Published,
 }
 
 /// How far a request for a certificate has come.
@@ -106,7 +114,7 @@ impl Service {
             }
         };
         let judged = match self.certifiable(account, profile, &request.csr, &nonce) {
-            Ok((key, subject)) => self.certify_key(account.name(), profile, request, (key, subject))?,
+            Ok(certifiable) => self.certify_key(account.name(), profile, request, certifiable)?,
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
                 let decision =
@@ -140,7 +148,9 @@ impl Service {
         if spent.request != *digest {
             return Err(Error::NonceSpent);
         }
+        // The first is the one that was asked for.
         let mut certificates = self.store.certificates(spent.decision)?;
+        certificates.truncate(1);
         if certificates.is_empty() {
             #[derive(serde::Deserialize)]
             struct Refusal {
@@ -153,14 +163,14 @@ impl Service {
         Ok(IssuedChain { certificates })
     }
 
-    /// The key of an accepted request, and its subject by the profile's rules.
+    /// The key of an accepted request, its subject and what is published, by the profile's rules.
     fn certifiable(
         &self,
         account: &Account,
         profile: &Profile,
         csr: &[u8],
         nonce: &Nonce,
-    ) -> Result<(CertifiableKey, SubjectSource), Error> {
+    ) -> Result<Certifiable, Error> {
         let appraised = self.judge(&[InputFile { name: "csr", bytes: csr }], nonce, None)?;
         let mut found = violations(appraised.verdict.reasons());
         found.extend(records_against(account, profile, &appraised));
@@ -169,9 +179,16 @@ impl Service {
             Ok(key) => {
                 let subject = subject_source(profile, device, &key);
                 found.extend(subject.as_ref().err().cloned());
-                match subject {
-                    Ok(subject) if found.is_empty() => Ok((key, subject)),
-                    Ok(_) | Err(_) => Err(Error::Rejected(found)),
+                let published = match self.publication(profile, &key) {
+                    Err(Error::Rejected(more)) => {
+                        found.extend(more);
+                        None
+                    }
+                    published => Some(published?),
+                };
+                match (subject, published) {
+                    (Ok(subject), Some(published)) if found.is_empty() => Ok(Certifiable { key, subject, published }),
+                    _ => Err(Error::Rejected(found)),
                 }
             }
             Err(_) => {
@@ -189,17 +206,18 @@ impl Service {
         account: &str,
         profile: &Profile,
         request: &CertificateRequest,
-        (key, subject): (CertifiableKey, SubjectSource),
+        certifiable: Certifiable,
     ) -> Result<Judged, Error> {
+        let Certifiable { key, subject, published } = certifiable;
         let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
         serde_json::to_writer(&mut report, key.verdict())?;
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
-        let issued = issuer.issue(key, profile, &subject)?;
-        let record = issued.record();
+        let issued = issuer.issue(key, profile, &subject, published.extensions)?;
+        let certificates = std::iter::once(issued.record()).chain(published.attesting_key).collect();
         let chain = self.hierarchy.issuing().chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
-        Ok(Judged { decision, certificates: vec![record], answer: Ok(chain) })
+        Ok(Judged { decision, certificates, answer: Ok(chain) })
     }
 }
 
@@ -212,19 +230,22 @@ struct Issuer<'a> {
 impl Issuer<'_> {
     /// Issues the certificate of a key that was proven to live in hardware. The proof is used up.
     ///
-    /// The certificate holds nothing that was attested: subject by the profile's rule, key, purposes.
+    /// Of what was attested the certificate holds what `published` does and nothing else: subject by the profile's
+    /// rule, key, purposes.
     fn issue(
         &self,
         key: CertifiableKey,
         profile: &Profile,
         subject: &SubjectSource,
+        published: Vec<Vec<u8>>,
     ) -> Result<Issued, CertificateError> {
         let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
-        let extensions = vec![
+        let mut extensions = vec![
             build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
             build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
             build::extended_key_usage(false, &purposes),
         ];
+        extensions.extend(published);
         let content = Content {
             subject: subject_name(profile, subject)?,
             spki: key.spki(),

@@ -26,6 +26,7 @@ mod issue;
 mod limits;
 pub mod nonce;
 pub mod profile;
+pub mod publish;
 mod record;
 pub mod request;
 mod secret;

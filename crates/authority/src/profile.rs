@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::publish::{self, AssuranceConfig, FormatRule, Publication, PublishConfig, PublishError};
+
 /// Name of the profile that exists without configuration.
 pub const DEFAULT_PROFILE: &str = "device";
 /// Longest validity of a profile, in days.
@@ -29,6 +31,9 @@ pub enum ProfileError {
     /// An organization is set, yet the subject is the request's (RFC 5280, section 4.1.2.6).
     #[error("organization has no effect with subject = \"request\"")]
     OrganizationUnused,
+    /// The settings about what is published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// The validity is outside its range (RFC 5280, section 4.1.2.5).
     #[error("validity_days is {found}, allowed are 1 to {VALIDITY_DAYS_MAX}")]
     Validity {
@@ -51,6 +56,10 @@ pub struct ProfileConfig {
     extended_key_usage: Vec<Purpose>,
     #[serde(default)]
     devices: DeviceRule,
+    #[serde(default)]
+    publish_key_attestation: PublishConfig,
+    assurance: Option<AssuranceConfig>,
+    formats: Option<Vec<String>>,
 }
 
 const fn default_validity_days() -> i64 {
@@ -70,6 +79,9 @@ impl Default for ProfileConfig {
             validity_days: default_validity_days(),
             extended_key_usage: default_purposes(),
             devices: DeviceRule::default(),
+            publish_key_attestation: PublishConfig::default(),
+            assurance: None,
+            formats: None,
         }
     }
 }
@@ -124,6 +136,8 @@ pub struct Profile {
     validity_days: i64,
     purposes: Vec<Purpose>,
     devices: DeviceRule,
+    publication: Publication,
+    formats: FormatRule,
 }
 
 impl Profile {
@@ -146,6 +160,7 @@ impl Profile {
         if let Some(organization) = &config.organization {
             check_organization(organization, config.subject)?;
         }
+        let (publication, formats) = publish::check(&config.publish_key_attestation, config.assurance, config.formats)?;
         Ok(Self {
             name: config.name,
             subject: config.subject,
@@ -153,6 +168,8 @@ impl Profile {
             validity_days: config.validity_days,
             purposes: config.extended_key_usage,
             devices: config.devices,
+            publication,
+            formats,
         })
     }
 
@@ -190,6 +207,17 @@ impl Profile {
     #[must_use]
     pub const fn devices(&self) -> DeviceRule {
         self.devices
+    }
+
+    /// In which formats it takes key statements.
+    #[must_use]
+    pub const fn formats(&self) -> &FormatRule {
+        &self.formats
+    }
+
+    /// What certificates publish of the key attestation.
+    pub(crate) const fn publication(&self) -> &Publication {
+        &self.publication
     }
 }
 
@@ -233,6 +261,7 @@ mod tests {
             ("organization = ''", ProfileError::Organization),
             ("organization = \"a\\u0007\"", ProfileError::Organization),
             ("organization = 'a'\nsubject = 'request'", ProfileError::OrganizationUnused),
+            ("publish_key_attestation = 'statement'", PublishError::FormatsMissing.into()),
         ] {
             assert_eq!(profile(text).unwrap_err(), error, "{text}");
         }

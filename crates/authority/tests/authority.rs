@@ -28,10 +28,14 @@ mod enrolment;
 mod faults;
 #[path = "authority/limits.rs"]
 mod limits;
+#[path = "authority/made.rs"]
+mod made;
 #[path = "authority/module.rs"]
 mod module;
 #[path = "authority/process.rs"]
 mod process;
+#[path = "authority/published.rs"]
+mod published;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/site.rs"]

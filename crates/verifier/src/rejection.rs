@@ -177,6 +177,7 @@ pub mod codes {
         NONCE_MALFORMED = "nonce.malformed", "Vouchsafe DESIGN, Statement types", "The nonce extension is not one OCTET STRING.";
         NONCE_MISMATCH = "nonce.mismatch", "RFC 9334, 10.2", "The statement answers another nonce than the one that was given.";
         NONCE_MISSING = "nonce.missing", "RFC 9334, 10.2", "The statement carries no nonce although one was given.";
+        PUBLISH_PLATFORM_STATEMENT = "publish.platform-statement", "csr-attestation-29, 6.3; RFC 9334, 10", "The certificate publishes a statement about a platform, which was true at some time that nobody can tell.";
         POLICY_ADVISORY_KEY = "policy.advisory-key", "Vouchsafe DESIGN, Policy", "A key shows a known flaw.";
         POLICY_ADVISORY_MODULE = "policy.advisory-module", "Vouchsafe DESIGN, Policy", "Modules of this vendor, model and firmware have a known flaw.";
         POLICY_BOOTSTRAP = "policy.bootstrap", "Vouchsafe DESIGN, Policy", "The attesting key was tied to its module by a method that policy does not take.";
@@ -233,11 +234,11 @@ pub mod codes {
 pub fn all_codes() -> Vec<Code> {
     let of_paths = PathError::ALL.iter().map(|(id, clause, meaning)| Code { id, clause, meaning });
     let mut all: Vec<Code> = codes::ALL.iter().copied().chain(of_paths).chain(crate::formats::codes()).collect();
+    all.extend(crate::ceremony::codes::ALL);
     all.sort_by_key(|code| code.id);
     all.dedup_by_key(|code| code.id);
     all
 }
-    all.extend(crate::ceremony::codes::ALL);
 
 impl From<PathError> for Rejection {
     fn from(error: PathError) -> Self {

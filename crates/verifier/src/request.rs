@@ -1,8 +1,9 @@
 //! One request to the Verifier, and its answer.
 
-use vouchsafe_evidence::bundle::CertChoice;
+use vouchsafe_evidence::bundle::{AttestationStatement, CertChoice};
 use vouchsafe_evidence::input::{Form, Submission};
 use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
+use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
 
 use crate::Nonce;
@@ -122,6 +123,7 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         }
     }
     let unwrapped = cmw::unwrap(submission.statements());
+    request_failures.extend(check_published(submission.form(), &unwrapped).err());
     let offered = submission.certs().iter().filter_map(CertChoice::certificate).chain(&unwrapped.certificates);
     let certificates: Vec<CertView> = offered.take(CERTIFICATES_PARSED).cloned().collect();
     let mut context = Context {
@@ -182,6 +184,19 @@ fn has_nothing_to_bind(authentication: &Authentication, request_failures: &[Reje
     authentication.statements.is_empty()
         && authentication.possession.is_none()
         && request_failures.iter().any(|failure| failure.code() == codes::CSR_NO_ATTESTATION.id)
+}
+
+/// A certificate says what its key is. A platform's state changes, and no nonce shows of when a published quote is.
+fn check_published(form: &Form, unwrapped: &cmw::Unwrapped) -> Result<(), Rejection> {
+    match form {
+        Form::PublishedCertificate(_) => {}
+        Form::Csr(_) | Form::EndorsementKey(_) | Form::Evidence => return Ok(()),
+    }
+    let is_quote = |statement: &AttestationStatement| statement.format() == Some(FormatId::TpmQuote);
+    match unwrapped.statements.iter().find(|(_, statement)| is_quote(statement)) {
+        Some((place, _)) => Err(Rejection::plain(codes::PUBLISH_PLATFORM_STATEMENT).in_statement(*place)),
+        None => Ok(()),
+    }
 }
 
 /// Whether the request is signed by the key it carries, over its original bytes (RFC 2986, 4.2).

@@ -40,7 +40,7 @@ use vouchsafe_evidence::x509::{CsrView, SpkiView};
 use vouchsafe_verifier::{Instant, Nonce, Policy, ReferenceValues, Request, TrustStore, hex, verify};
 
 /// Cases whose files are tried as they are.
-const WHOLE: [&str; 30] = [
+const WHOLE: [&str; 31] = [
     "cmw/bare-json",
     "csr/certificates-beside",
     "csr/pem",
@@ -63,6 +63,7 @@ const WHOLE: [&str; 30] = [
     "tpm-certify-x509/bare-files",
     "tpm-certify/bare-parts",
     "tpm-certify/key-with-policy",
+    "tpm-certify-x509/published",
     "tpm-certify/published-certificate",
     "tpm-certify/two-keys-one-meant",
     "tpm-ek/p256",

@@ -73,6 +73,11 @@ const ADVICE: &[(&str, &str)] = &[
          record is never mended.",
     ),
     ("csr.", "Make the request again with `vouchsafe csr`."),
+    (
+        "publish.",
+        "A certificate may publish the statement about its key and no other. Ask the authority that issued it for one \
+         without (docs/publishing.md).",
+    ),
     ("limit.", "Send less: no honest device needs so much."),
     ("input.", "`vouchsafe inspect FILE` says what each file holds."),
     ("tpm.", "`vouchsafe inspect FILE` shows what the statements hold; ask the device for new evidence."),

@@ -1,0 +1,177 @@
+//! The one statement about the key, as it is published, with the certificates that a reader needs to check it.
+
+use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
+use vouchsafe_evidence::formats::pkix_evidence::{EvidenceView, ROW};
+use vouchsafe_evidence::input::Submission;
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::statement::{FormatId, TpmCertifyX509};
+use vouchsafe_evidence::x509::CertView;
+use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
+use vouchsafe_verifier::{CertifiableKey, Instant, Outcome, Request, verify};
+
+use super::key_statements;
+use crate::ca::CertificationAuthority;
+use crate::certificate::{CertificateError, SignedContent, sign_content};
+use crate::error::{Error, OwnCode, own_codes};
+use crate::service::Service;
+use crate::store::CertificateRecord;
+
+/// The format of PKIX Evidence.
+pub(super) const PKIX_EVIDENCE: &str = ROW.id;
+/// Certificates between an attesting key and its root, at most.
+const CHAIN_MAX: usize = 8;
+
+fn refused(code: OwnCode) -> Error {
+    Error::Rejected(vec![code.violation()])
+}
+
+impl Service {
+    /// The bundle of the one statement about the key, and the record of the attesting key's certificate where it was
+    /// made anew.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the statement, or a certificate that it needs, tells more than the key, and if what would
+    /// be published does not hold by itself.
+    pub(super) fn published_bundle(
+        &self,
+        key: &CertifiableKey,
+    ) -> Result<(AttestationBundle, Option<CertificateRecord>), Error> {
+        let submission =
+            Submission::from_csr(key.csr().clone()).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
+        let statement = only_statement(&submission, key).ok_or_else(|| refused(own_codes::STATEMENT_NOT_ALONE))?;
+        let offered: Vec<&CertView> = submission.certs().iter().filter_map(|choice| choice.certificate()).collect();
+        let unreadable = |_| refused(own_codes::STATEMENT_NOT_ALONE);
+        let (mut certificates, record) = match statement.format() {
+            Some(FormatId::TpmCertifyX509) => {
+                let made = TpmCertifyX509::parse(statement.stmt()).map_err(unreadable)?.certificate;
+                self.attesting_chain(&made, &offered)?
+            }
+            Some(FormatId::Listed(listed)) if listed.row().id == PKIX_EVIDENCE => {
+                (evidence_chain(listed.content(statement.stmt()).map_err(unreadable)?, &offered)?, None)
+            }
+            Some(
+                FormatId::Listed(_)
+                | FormatId::TpmCertify
+                | FormatId::TpmQuote
+                | FormatId::TpmEk
+                | FormatId::KeyPop
+                | FormatId::Cmw,
+            )
+            | None => return Err(refused(own_codes::STATEMENT_NOT_ALONE)),
+        };
+        certificates.truncate(CHAIN_MAX);
+        let bundle = AttestationBundle::new(vec![statement.clone()], certificates)
+            .map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
+        self.check_published(&bundle, key)?;
+        Ok((bundle, record))
+    }
+
+    /// Judges what is to be published as a stranger will: without the request, the nonce and the platform.
+    fn check_published(&self, bundle: &AttestationBundle, key: &CertifiableKey) -> Result<(), Error> {
+        let submission = Submission::from_bundle(bundle.clone());
+        let trust = self.trust_store();
+        let at = Instant::from_unix_seconds(self.now());
+        let request = Request::new(&submission, &trust, &self.policy, at)
+            .expected_key(key.spki())
+            .verification_cache(&self.signatures);
+        let verdict = verify(&request);
+        let holds = verdict.authentication_reasons().is_empty()
+            && verdict.binding() == Outcome::Accepted
+            && verdict.platform().claims.is_empty();
+        if holds { Ok(()) } else { Err(refused(own_codes::STATEMENT_NOT_ALONE)) }
+    }
+
+    /// The certificate of the attesting key that made `made`, and those above it. Where it names the module and this
+    /// authority issued it, another is made without the names; the certificate and its record.
+    fn attesting_chain(
+        &self,
+        made: &CertView,
+        offered: &[&CertView],
+    ) -> Result<(Vec<CertView>, Option<CertificateRecord>), Error> {
+        let at = self.now();
+        let is_valid = |of: &&&CertView| of.not_before() <= at && at <= of.not_after();
+        let issued_it = |of: &&&CertView| of.subject().matches(made.issuer()) && signed_by(made, of);
+        let issuer = offered.iter().filter(issued_it).filter(is_valid).max_by_key(|of| of.not_after());
+        let Some(issuer) = issuer else { return Err(refused(own_codes::STATEMENT_NOT_ALONE)) };
+        if !names_module(issuer) {
+            return Ok((with_issuers(issuer, offered)?, None));
+        }
+        let own = self.hierarchy.attestation_roots().into_iter().find(|root| signed_by(issuer, root.certificate()));
+        let Some(root) = own else { return Err(refused(own_codes::STATEMENT_NAMES_MODULE)) };
+        let (certificate, record) = without_module(root, issuer)?;
+        Ok((vec![certificate], Some(record)))
+    }
+}
+
+/// The statement about the key, if there is exactly one and it does not stand in a wrapper.
+fn only_statement<'a>(submission: &'a Submission, key: &CertifiableKey) -> Option<&'a AttestationStatement> {
+    let mut places: Vec<usize> = key_statements(key.verdict()).collect();
+    places.dedup();
+    let [place] = places.as_slice() else { return None };
+    submission.statements().get(*place)
+}
+
+/// The certificates that key-only Evidence needs from beside it: those of its signers that are not inside it.
+fn evidence_chain(content: &[u8], offered: &[&CertView]) -> Result<Vec<CertView>, Error> {
+    let view = EvidenceView::parse(content).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
+    let elements = view.elements();
+    let alone = elements.platform.is_none() && elements.ignored.is_empty() && elements.keys.len() == 1;
+    if !alone {
+        return Err(refused(own_codes::EVIDENCE_NOT_KEY_ONLY));
+    }
+    let of_signers = view.signatures().iter().filter_map(|block| block.signer.certificate.as_ref());
+    if view.intermediates().iter().chain(of_signers).any(names_module) {
+        return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+    }
+    let inside = |of: &CertView| view.intermediates().iter().any(|other| other.as_der() == of.as_der());
+    let beside = offered.iter().filter(|of| !inside(of)).filter(|of| !names_module(of) && !is_self_issued(of));
+    Ok(beside.map(|of| (*of).clone()).collect())
+}
+
+fn is_self_issued(certificate: &CertView) -> bool {
+    certificate.subject().matches(certificate.issuer())
+}
+
+/// The certificate and those that issued it, as far as they were offered, without the root.
+fn with_issuers(certificate: &CertView, offered: &[&CertView]) -> Result<Vec<CertView>, Error> {
+    let mut chain = vec![certificate.clone()];
+    while let Some(last) = chain.last().filter(|_| chain.len() < CHAIN_MAX) {
+        let issued_it = |of: &&&CertView| last.issuer().matches(of.subject()) && !is_self_issued(of);
+        let Some(next) = offered.iter().filter(issued_it).find(|of| signed_by(last, of)) else { break };
+        if names_module(next) {
+            return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+        }
+        let next = (*next).clone();
+        chain.push(next);
+    }
+    Ok(chain)
+}
+
+/// Whether the certificate tells of the module: manufacturer, model and version stand in the alternative name.
+fn names_module(certificate: &CertView) -> bool {
+    certificate.extensions().any(|extension| extension.oid() == oid::SUBJECT_ALT_NAME)
+}
+
+fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
+    let Ok(algorithm) = SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der()) else { return false };
+    let mut budget = SignatureBudget::with_limit(1);
+    verify_signature(&mut budget, issuer.spki(), algorithm, certificate.tbs(), certificate.signature()).is_ok()
+}
+
+/// The same certificate without the names of the module, of the same validity, under a serial number of its own.
+fn without_module(
+    root: &CertificationAuthority,
+    certificate: &CertView,
+) -> Result<(CertView, CertificateRecord), CertificateError> {
+    const ANEW: [oid::Oid; 3] = [oid::SUBJECT_ALT_NAME, oid::SUBJECT_KEY_IDENTIFIER, oid::AUTHORITY_KEY_IDENTIFIER];
+    let kept = certificate.extensions().filter(|extension| !ANEW.contains(&extension.oid()));
+    let content = SignedContent {
+        subject: certificate.subject().clone(),
+        spki: certificate.spki(),
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+        extensions: kept.map(|extension| extension.as_der().to_vec()).collect(),
+    };
+    let issued = sign_content(&root.issuer(), content)?;
+    Ok((CertView::parse(&issued.der)?, issued.record()))
+}
