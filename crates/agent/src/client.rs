@@ -34,7 +34,7 @@ use crate::wire::message::{
     AttestPlatformOperation, AttestationResult, AttestingKeyInfo, AuthenticatorInfo, CreateAttestingKeyOperation,
     CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult, DestroyKeyOperation,
     DestroyKeyResult, ErrorDetail, ExportPublicKeyOperation, ExportPublicKeyResult, FamilyChain, GenerateKeyOperation,
-    GenerateKeyResult, InstallCertificatesOperation, InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism,
+    GenerateKeyResult, ImportAttestingKeyOperation, ImportAttestingKeyResult, InstallCertificatesOperation, InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism,
     ListAttestingKeysOperation, ListAttestingKeysResult, ListAuthenticatorsOperation, ListAuthenticatorsResult,
     ListKeysOperation, ListKeysResult, ListMechanismsOperation, ListMechanismsResult, ListOpcodesOperation,
     ListOpcodesResult, ListProvidersOperation, ListProvidersResult, MechanismInfo, PingOperation, PingResult,
@@ -85,14 +85,14 @@ impl Client {
         Ok((result.wire_protocol_version_maj, result.wire_protocol_version_min))
     }
 
-    /// The providers, the default one first, Core last.
+    /// The providers: the default one first, Core last of those that Parsec's clients see, then further ones.
     ///
     /// # Errors
     ///
     /// [`ClientFault`].
     pub fn list_providers(&mut self) -> Result<Vec<ProviderInfo>, ClientFault> {
         let result: ListProvidersResult = self.call(Opcode::ListProviders, &ListProvidersOperation {})?;
-        Ok(result.providers)
+        Ok([result.providers, result.extension_providers].concat())
     }
 
     /// The authenticators.
@@ -124,7 +124,7 @@ impl Client {
     /// [`ClientFault`].
     pub fn list_keys(&mut self) -> Result<Vec<KeyInfo>, ClientFault> {
         let result: ListKeysResult = self.call(Opcode::ListKeys, &ListKeysOperation {})?;
-        Ok(result.keys)
+        Ok([result.keys, result.extension_keys].concat())
     }
 
     /// Makes a key.
@@ -221,7 +221,18 @@ impl Client {
     ///
     /// [`ClientFault`].
     pub fn list_mechanisms(&mut self) -> Result<Vec<MechanismInfo>, ClientFault> {
-        let result: ListMechanismsResult = self.call(Opcode::ListMechanisms, &ListMechanismsOperation {})?;
+        let result: ListMechanismsResult = self.call(Opcode::ListMechanisms, &ListMechanismsOperation::default())?;
+        Ok(result.mechanisms)
+    }
+
+    /// What attests one of the caller's keys.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientFault`].
+    pub fn list_mechanisms_of_key(&mut self, key_name: &str) -> Result<Vec<MechanismInfo>, ClientFault> {
+        let operation = ListMechanismsOperation { key_name: key_name.to_owned() };
+        let result: ListMechanismsResult = self.call(Opcode::ListMechanisms, &operation)?;
         Ok(result.mechanisms)
     }
 
@@ -290,9 +301,42 @@ impl Client {
         algorithm: &str,
         for_machine: bool,
     ) -> Result<AttestingKeyInfo, ClientFault> {
-        let operation =
-            CreateAttestingKeyOperation { name: name.to_owned(), algorithm: algorithm.to_owned(), for_machine };
+        let operation = CreateAttestingKeyOperation {
+            name: name.to_owned(),
+            algorithm: algorithm.to_owned(),
+            for_machine,
+            pseudonym: false,
+        };
         let result: CreateAttestingKeyResult = self.call(Opcode::CreateAttestingKey, &operation)?;
+        result.key.ok_or(ClientFault::Empty)
+    }
+
+    /// Makes a pseudonymous attesting key for the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientFault`].
+    pub fn create_pseudonym(&mut self, name: &str, algorithm: &str) -> Result<AttestingKeyInfo, ClientFault> {
+        let operation = CreateAttestingKeyOperation {
+            name: name.to_owned(),
+            algorithm: algorithm.to_owned(),
+            for_machine: true,
+            pseudonym: true,
+        };
+        let result: CreateAttestingKeyResult = self.call(Opcode::CreateAttestingKey, &operation)?;
+        result.key.ok_or(ClientFault::Empty)
+    }
+
+    /// Takes an attesting key for the machine over that was made elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientFault`].
+    pub fn import_attesting_key(
+        &mut self,
+        operation: &ImportAttestingKeyOperation,
+    ) -> Result<AttestingKeyInfo, ClientFault> {
+        let result: ImportAttestingKeyResult = self.call(Opcode::ImportAttestingKey, operation)?;
         result.key.ok_or(ClientFault::Empty)
     }
 

@@ -1,21 +1,24 @@
 //! Attestation of keys and of the platform.
 
+use std::sync::LazyLock;
+
 use tracing::info;
 
 use super::certificate_template::certificate_template;
 use super::dispatch::Call;
+use super::evidence_request::evidence_request;
 use super::refusal::Refusal;
 use super::slot::Provider;
-use crate::config::key_kind_name;
+use crate::config::{CertifyX509Config, key_kind_name};
 use crate::grants::Capability;
 use crate::provider::{
     Attestation, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, Hash, KeyBlob, KeyMechanism, KeyPurpose,
-    Mechanism, PlatformMechanism,
+    Mechanism, MechanismName, PlatformMechanism, Stability,
 };
 use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
     self, AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain,
-    ListAttestingKeysResult, ListMechanismsResult, MechanismInfo,
+    ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
 };
 
 /// AttestKey.
@@ -25,28 +28,59 @@ pub(super) fn attest_key(
     operation: AttestKeyOperation,
 ) -> Result<AttestationResult, Refusal> {
     let key = call.key_pair(operation.key_name)?;
-    let (mechanism, family, named) = match operation.mechanism {
-        Some(message::KeyMechanism::TpmCertify(_)) => {
-            (KeyMechanism::TpmCertify, Family::Attest, operation.attesting_key)
-        }
+    let mut named = operation.attesting_key;
+    let mechanism = match operation.mechanism {
+        Some(message::KeyMechanism::TpmCertify(_)) => KeyMechanism::TpmCertify,
         Some(message::KeyMechanism::TpmCertifyX509(parameters)) => {
-            let template = certificate_template(parameters, &call.certify_x509, &key.id.name)?;
-            let named = match operation.attesting_key.as_str() {
-                "" => call.certify_x509.attesting_key.clone(),
-                name => name.to_owned(),
-            };
-            (KeyMechanism::TpmCertifyX509(template), Family::CertifyX509, named)
+            if named.is_empty() {
+                named.clone_from(&call.certify_x509.attesting_key);
+            }
+            let defaults = if is_pseudonym(call, provider, &named)? { &ANONYMOUS } else { &*call.certify_x509 };
+            KeyMechanism::TpmCertifyX509(certificate_template(parameters, defaults, &key.id.name)?)
+        }
+        Some(message::KeyMechanism::PkixEvidence(parameters)) => {
+            call.demand_enabled(MechanismName::PkixEvidence)?;
+            KeyMechanism::PkixEvidence(evidence_request(&parameters, &operation.nonce, Some(&key))?)
         }
         None => return Err(Refusal::NotSupported { what: "this mechanism" }),
     };
-    let attesting_key = choose(call, named, family)?;
-    if !matches!(attesting_key, Chosen::Own { .. }) {
-        call.demand(Capability::Attest)?;
+    let attesting_key = choose(call, named, mechanism.family())?;
+    match &attesting_key {
+        Chosen::Own { .. } => {}
+        machine => call.demand_attesting_key(Capability::Attest, machine.name_of_machines(call))?,
+    }
+    if reveals_platform(&mechanism) {
+        call.demand_attesting_key(Capability::AttestPlatform, attesting_key.name_of_machines(call))?;
     }
     let attestation = provider.attest_key(&key.blob, attesting_key.as_choice(), &mechanism, &operation.nonce)?;
     info!(target: "audit", by = %call.caller, key = ?key.id.name, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "key attested");
     Ok(result(attestation))
+}
+
+/// What is put into certificates under a pseudonym where the client says nothing: nothing that the configuration says of this
+/// machine, and not the key's name.
+static ANONYMOUS: LazyLock<CertifyX509Config> = LazyLock::new(|| CertifyX509Config {
+    subject: "CN=key".to_owned(),
+    san: Vec::new(),
+    ..CertifyX509Config::default()
+});
+
+/// Whether that is a pseudonym of the machine's, and not an attesting key of the caller's own.
+fn is_pseudonym(call: &Call, provider: &mut dyn Provider, name: &str) -> Result<bool, Refusal> {
+    if call.own_attesting_key(name)?.is_some() {
+        return Ok(false);
+    }
+    let is_meant = |key: &AttestingKey| if name.is_empty() { key.is_default } else { key.name == name };
+    Ok(provider.attesting_keys()?.into_iter().any(|key| is_meant(&key) && key.is_pseudonym))
+}
+
+/// Whether an attestation of a key speaks of the platform too, which needs the grant for that.
+fn reveals_platform(mechanism: &KeyMechanism) -> bool {
+    match mechanism {
+        KeyMechanism::PkixEvidence(request) => request.with_platform,
+        KeyMechanism::TpmCertify | KeyMechanism::TpmCertifyX509(_) => false,
+    }
 }
 
 /// AttestPlatform.
@@ -61,9 +95,14 @@ pub(super) fn attest_platform(
             bank: bank(&parameters.bank)?,
             indices: parameters.indices.into_iter().map(pcr_index).collect::<Result<_, _>>()?,
         },
+        Some(message::PlatformMechanism::PkixEvidence(parameters)) => {
+            call.demand_enabled(MechanismName::PkixEvidence)?;
+            PlatformMechanism::PkixEvidence(evidence_request(&parameters, &operation.nonce, None)?)
+        }
         None => return Err(Refusal::NotSupported { what: "this mechanism" }),
     };
-    let attesting_key = choose(call, operation.attesting_key, Family::Attest)?;
+    let attesting_key = choose(call, operation.attesting_key, mechanism.family())?;
+    call.demand_attesting_key(Capability::AttestPlatform, attesting_key.name_of_machines(call))?;
     let attestation = provider.attest_platform(attesting_key.as_choice(), &mechanism, &operation.nonce)?;
     info!(target: "audit", by = %call.caller, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "platform attested");
@@ -109,6 +148,16 @@ impl Chosen {
             Chosen::Named(name) | Chosen::Own { name, .. } => name,
         }
     }
+
+    /// The name of the machine's attesting key that a grant must include. Empty for a key of the caller's own: a grant that
+    /// is limited to some of the machine's keys includes no such key.
+    fn name_of_machines<'a>(&'a self, call: &'a Call) -> &'a str {
+        match self {
+            Chosen::Default => &call.default_attesting_key,
+            Chosen::Named(name) => name,
+            Chosen::Own { .. } => "",
+        }
+    }
 }
 
 /// The caller's own attesting key of that name, else the machine's.
@@ -132,7 +181,8 @@ fn choose(call: &Call, name: String, family: Family) -> Result<Chosen, Refusal> 
     }
 }
 
-fn result(attestation: Attestation) -> AttestationResult {
+/// An attestation as the wire has it.
+pub(super) fn result(attestation: Attestation) -> AttestationResult {
     AttestationResult {
         format: attestation.format.id().to_owned(),
         statement_oid: attestation.statement_oid.to_string(),
@@ -143,9 +193,18 @@ fn result(attestation: Attestation) -> AttestationResult {
 }
 
 /// ListMechanisms.
-pub(super) fn list_mechanisms(provider: &mut dyn Provider) -> Result<ListMechanismsResult, Refusal> {
-    let mechanisms = provider.mechanisms(None)?.into_iter().map(mechanism_info).collect();
-    Ok(ListMechanismsResult { mechanisms })
+pub(super) fn list_mechanisms(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: ListMechanismsOperation,
+) -> Result<ListMechanismsResult, Refusal> {
+    let key = match operation.key_name.as_str() {
+        "" => None,
+        _ => Some(call.key_pair(operation.key_name)?),
+    };
+    let mechanisms = provider.mechanisms(key.as_ref().map(|key| &key.blob))?.into_iter();
+    let served = mechanisms.filter(|mechanism| call.is_enabled(mechanism.name));
+    Ok(ListMechanismsResult { mechanisms: served.map(mechanism_info).collect() })
 }
 
 fn mechanism_info(mechanism: Mechanism) -> MechanismInfo {
@@ -164,9 +223,16 @@ pub(super) fn list_attesting_keys(
     provider: &mut dyn Provider,
 ) -> Result<ListAttestingKeysResult, Refusal> {
     let mut keys = Vec::new();
-    // The machine's keys and certificates tell which machine this is.
-    if call.shared.grants.allow_any(&call.caller) {
-        keys.extend(provider.attesting_keys()?.into_iter().map(machine_key_info));
+    // The machine's keys and certificates tell which machine this is: seen by those who may use them, one by one.
+    let grants = &call.shared.grants;
+    if grants.allow_any(&call.caller) {
+        let may = |capability, name: &str| grants.allow_attesting_key(&call.caller, capability, name);
+        let is_seen = |key: &AttestingKey| {
+            grants.allow(&call.caller, Capability::ActivateCredential)
+                || may(Capability::Attest, &key.name)
+                || may(Capability::AttestPlatform, &key.name)
+        };
+        keys.extend(provider.attesting_keys()?.into_iter().filter(is_seen).map(machine_key_info));
     }
     for key in call.shared.store.keys(&call.caller.client())? {
         if key.role == KeyRole::Pair(KeyPurpose::Attest) && key.id.provider == call.provider.name {
@@ -187,6 +253,7 @@ pub(super) fn machine_key_info(key: AttestingKey) -> AttestingKeyInfo {
         certificates: key.certificates.into_iter().map(family_chain).collect(),
         made_here: key.made_here,
         is_own: false,
+        is_pseudonym: key.is_pseudonym,
     }
 }
 
@@ -207,6 +274,7 @@ pub(super) fn own_key_info(
         certificates: certificates.into_iter().map(family_chain).collect(),
         made_here: true,
         is_own: true,
+        is_pseudonym: false,
     })
 }
 
@@ -222,6 +290,29 @@ impl Call {
         }
         info!(target: "audit", by = %self.caller, capability = capability.name(), "grant missing");
         Err(Refusal::GrantMissing { capability })
+    }
+
+    /// Refuses a caller whose grant does not include this attesting key of the machine's.
+    fn demand_attesting_key(&self, capability: Capability, attesting_key: &str) -> Result<(), Refusal> {
+        self.demand(capability)?;
+        if self.shared.grants.allow_attesting_key(&self.caller, capability, attesting_key) {
+            return Ok(());
+        }
+        info!(target: "audit", by = %self.caller, capability = capability.name(), attesting_key, "grant for other keys");
+        Err(Refusal::GrantForOtherKeys { capability })
+    }
+
+    /// Whether a mechanism is served: the stable ones are, experimental ones where the configuration names them.
+    fn is_enabled(&self, mechanism: MechanismName) -> bool {
+        match mechanism.stability() {
+            Stability::Stable => true,
+            Stability::Experimental => self.shared.enabled_mechanisms.contains(&mechanism),
+        }
+    }
+
+    /// Refuses a mechanism that is not served.
+    fn demand_enabled(&self, mechanism: MechanismName) -> Result<(), Refusal> {
+        if self.is_enabled(mechanism) { Ok(()) } else { Err(Refusal::MechanismDisabled { mechanism }) }
     }
 
     /// The caller's attesting key of that name, if it has one.

@@ -2,8 +2,9 @@
 
 use tracing::info;
 use vouchsafe_evidence::x509::CertView;
+use zeroize::Zeroizing;
 
-use super::attestation::{machine_key_info, own_key_info};
+use super::attestation::{machine_key_info, own_key_info, result};
 use super::dispatch::Call;
 use super::keys::{check_name, create};
 use super::refusal::Refusal;
@@ -11,14 +12,14 @@ use super::slot::Provider;
 use crate::config::key_kind;
 use crate::grants::Capability;
 use crate::provider::{
-    ActivatedKey, Activation, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeySpec,
-    Template,
+    ActivatedKey, Activation, AttestingKeySource, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind,
+    KeyPurpose, KeySpec, Template,
 };
-use crate::store::StoredKey;
+use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
-    DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain, InstallCertificatesOperation,
-    InstallCertificatesResult,
+    DescribeEndorsementOperation, DescribeEndorsementResult, FamilyChain, ImportAttestingKeyOperation,
+    ImportAttestingKeyResult, InstallCertificatesOperation, InstallCertificatesResult,
 };
 
 /// Most certificates of one family: the longest chain that is verified.
@@ -38,6 +39,8 @@ pub(super) fn describe(
         attesting_key: endorsement.attesting_key,
         public: endorsement.public,
         name: endorsement.name,
+        spki: endorsement.spki,
+        attestation: endorsement.attestation.map(result),
     })
 }
 
@@ -142,13 +145,64 @@ pub(super) fn create_attesting_key(
     let info = if operation.for_machine {
         call.demand(Capability::ActivateCredential)?;
         check_name(&operation.name)?;
-        let key = provider.create_attesting_key(&operation.name, AttestingKeySpec { kind, is_pseudonym: false })?;
+        let key = provider
+            .create_attesting_key(&operation.name, AttestingKeySpec { kind, is_pseudonym: operation.pseudonym })?;
         info!(target: "audit", by = %call.caller, key = ?key.name, "machine's attesting key made");
         machine_key_info(key)
+    } else if operation.pseudonym {
+        return Err(Refusal::Invalid {
+            field: "pseudonym",
+            found: "true".to_owned(),
+            expected: "false, unless the key becomes one of the machine's",
+        });
     } else {
         let spec = KeySpec { kind, purpose: KeyPurpose::Attest };
         let key = create(call, provider, operation.name, spec, Vec::new())?;
         own_key_info(call, provider, &key)?
     };
     Ok(CreateAttestingKeyResult { key: Some(info) })
+}
+
+/// ImportAttestingKey.
+pub(super) fn import_attesting_key(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: ImportAttestingKeyOperation,
+) -> Result<ImportAttestingKeyResult, Refusal> {
+    if !call.shared.grants.is_administrator(&call.caller) {
+        return Err(Refusal::NotAdministrator);
+    }
+    check_name(&operation.name)?;
+    let auth = Zeroizing::new(operation.auth);
+    let source = match (operation.object.is_empty(), operation.handle) {
+        (false, 0) => {
+            let parent = Some(operation.parent_handle).filter(|handle| *handle != 0);
+            AttestingKeySource::Wrapped { octets: Zeroizing::new(operation.object), parent, auth }
+        }
+        (true, handle @ 1..) if operation.parent_handle == 0 => AttestingKeySource::Resident { handle, auth },
+        (true, _) | (false, 1..) => {
+            return Err(Refusal::Invalid {
+                field: "object",
+                found: "both or neither of object and handle, or a parent of a handle".to_owned(),
+                expected: "an object, with its parent's handle if need be, or a handle",
+            });
+        }
+    };
+    let clients_keys = clients_keys(call, provider)?;
+    let key = provider.adopt_attesting_key(&operation.name, source, &clients_keys)?;
+    info!(target: "audit", by = %call.caller, key = ?key.name, "attesting key imported");
+    Ok(ImportAttestingKeyResult { key: Some(machine_key_info(key)) })
+}
+
+/// The public half of every key pair that a client has at this provider: none of them becomes the machine's.
+fn clients_keys(call: &Call, provider: &mut dyn Provider) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut publics = Vec::new();
+    for client in call.shared.store.clients()? {
+        for key in call.shared.store.keys(&client)? {
+            if matches!(key.role, KeyRole::Pair(_)) && key.id.provider == call.provider.name {
+                publics.push(provider.export_public(&key.blob)?.spki);
+            }
+        }
+    }
+    Ok(publics)
 }

@@ -24,7 +24,7 @@ pub use administration::{DeleteClientOperation, DeleteClientResult, ListClientsO
 pub use attestation::{
     AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain, KeyMechanism,
     ListAttestingKeysOperation, ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
-    PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
+    PkixEvidence, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
 };
 pub use crypto::{
     AsymmetricDecryptOperation, AsymmetricDecryptResult, AsymmetricEncryptOperation, AsymmetricEncryptResult,
@@ -38,7 +38,8 @@ pub use discovery::{
 };
 pub use enrollment::{
     ActivateCredentialOperation, ActivateCredentialResult, CreateAttestingKeyOperation, CreateAttestingKeyResult,
-    DescribeEndorsementOperation, DescribeEndorsementResult, InstallCertificatesOperation, InstallCertificatesResult,
+    DescribeEndorsementOperation, DescribeEndorsementResult, ImportAttestingKeyOperation, ImportAttestingKeyResult,
+    InstallCertificatesOperation, InstallCertificatesResult,
 };
 pub use key::{
     DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,

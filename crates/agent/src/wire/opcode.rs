@@ -72,6 +72,8 @@ pub enum Opcode {
     InstallCertificates,
     /// 0x0107: make an attesting key.
     CreateAttestingKey,
+    /// 0x0108: take an attesting key over that was made elsewhere.
+    ImportAttestingKey,
 }
 
 impl Opcode {
@@ -82,7 +84,7 @@ impl Opcode {
     const LAST_PARSEC: u32 = 0x20;
 
     /// Every operation, in the order of the numbers.
-    pub const ALL: [Opcode; 29] = [
+    pub const ALL: [Opcode; 30] = [
         Opcode::Ping,
         Opcode::PsaGenerateKey,
         Opcode::PsaDestroyKey,
@@ -112,6 +114,7 @@ impl Opcode {
         Opcode::ActivateCredential,
         Opcode::InstallCertificates,
         Opcode::CreateAttestingKey,
+        Opcode::ImportAttestingKey,
     ];
 
     /// The number on the wire.
@@ -147,6 +150,7 @@ impl Opcode {
             Opcode::ActivateCredential => 0x0105,
             Opcode::InstallCertificates => 0x0106,
             Opcode::CreateAttestingKey => 0x0107,
+            Opcode::ImportAttestingKey => 0x0108,
         }
     }
 
@@ -183,6 +187,7 @@ impl Opcode {
             Opcode::ActivateCredential => "ActivateCredential",
             Opcode::InstallCertificates => "InstallCertificates",
             Opcode::CreateAttestingKey => "CreateAttestingKey",
+            Opcode::ImportAttestingKey => "ImportAttestingKey",
         }
     }
 
@@ -232,7 +237,8 @@ impl Opcode {
             | Opcode::DescribeEndorsement
             | Opcode::ActivateCredential
             | Opcode::InstallCertificates
-            | Opcode::CreateAttestingKey => Route::Provider,
+            | Opcode::CreateAttestingKey
+            | Opcode::ImportAttestingKey => Route::Provider,
         }
     }
 
@@ -268,7 +274,8 @@ impl Opcode {
             | Opcode::DescribeEndorsement
             | Opcode::ActivateCredential
             | Opcode::InstallCertificates
-            | Opcode::CreateAttestingKey => true,
+            | Opcode::CreateAttestingKey
+            | Opcode::ImportAttestingKey => true,
         }
     }
 

@@ -8,9 +8,9 @@ use super::message::{
     ActivateCredentialOperation, AsymmetricDecryptOperation, AsymmetricEncryptOperation, AttestKeyOperation,
     AttestPlatformOperation, CanDoCryptoOperation, CreateAttestingKeyOperation, DeleteClientOperation,
     DescribeEndorsementOperation, DestroyKeyOperation, ExportPublicKeyOperation, GenerateKeyOperation,
-    GenerateRandomOperation, ImportKeyOperation, InstallCertificatesOperation, ListAttestingKeysOperation,
-    ListAuthenticatorsOperation, ListClientsOperation, ListKeysOperation, ListMechanismsOperation,
-    ListOpcodesOperation, ListProvidersOperation, ParsecAttestKeyOperation, PingOperation,
+    GenerateRandomOperation, ImportAttestingKeyOperation, ImportKeyOperation, InstallCertificatesOperation,
+    ListAttestingKeysOperation, ListAuthenticatorsOperation, ListClientsOperation, ListKeysOperation,
+    ListMechanismsOperation, ListOpcodesOperation, ListProvidersOperation, ParsecAttestKeyOperation, PingOperation,
     PrepareKeyAttestationOperation, SignHashOperation, SignMessageOperation, VerifyHashOperation,
     VerifyMessageOperation,
 };
@@ -103,7 +103,7 @@ pub enum ProviderOperation {
     /// Attest the platform.
     AttestPlatform(AttestPlatformOperation),
     /// The attestation mechanisms.
-    ListMechanisms,
+    ListMechanisms(ListMechanismsOperation),
     /// The attesting keys that the caller may use.
     ListAttestingKeys,
     /// What an authority needs to enroll an attesting key.
@@ -114,6 +114,8 @@ pub enum ProviderOperation {
     InstallCertificates(InstallCertificatesOperation),
     /// Make an attesting key.
     CreateAttestingKey(CreateAttestingKeyOperation),
+    /// Take an attesting key over.
+    ImportAttestingKey(ImportAttestingKeyOperation),
 }
 
 impl Operation {
@@ -152,7 +154,7 @@ impl Operation {
             Opcode::ParsecAttestKey => provider(body, ProviderOperation::ParsecAttestKey),
             Opcode::AttestKey => provider(body, ProviderOperation::AttestKey),
             Opcode::AttestPlatform => provider(body, ProviderOperation::AttestPlatform),
-            Opcode::ListMechanisms => provider(body, |ListMechanismsOperation {}| ProviderOperation::ListMechanisms),
+            Opcode::ListMechanisms => provider(body, ProviderOperation::ListMechanisms),
             Opcode::ListAttestingKeys => {
                 provider(body, |ListAttestingKeysOperation {}| ProviderOperation::ListAttestingKeys)
             }
@@ -160,6 +162,7 @@ impl Operation {
             Opcode::ActivateCredential => provider(body, ProviderOperation::ActivateCredential),
             Opcode::InstallCertificates => provider(body, ProviderOperation::InstallCertificates),
             Opcode::CreateAttestingKey => provider(body, ProviderOperation::CreateAttestingKey),
+            Opcode::ImportAttestingKey => provider(body, ProviderOperation::ImportAttestingKey),
         };
         Ok(decoded?)
     }
@@ -182,8 +185,10 @@ fn provider<O: Message + Default>(
 /// Where the lists of an operation's message are; all else is singular.
 const fn shape_of(opcode: Opcode) -> Shape {
     match opcode {
-        Opcode::AttestKey => Shape::Message(&[(101, Shape::Message(&[]))]),
-        Opcode::AttestPlatform => Shape::Message(&[(100, Shape::Message(&[(2, Shape::PackedList)]))]),
+        Opcode::AttestKey => Shape::Message(&[(101, Shape::Message(&[])), (102, Shape::Message(&[]))]),
+        Opcode::AttestPlatform => {
+            Shape::Message(&[(100, Shape::Message(&[(2, Shape::PackedList)])), (101, Shape::Message(&[]))])
+        }
         Opcode::InstallCertificates => Shape::Message(&[(2, Shape::Message(&[]))]),
         Opcode::Ping
         | Opcode::ListProviders
@@ -210,7 +215,8 @@ const fn shape_of(opcode: Opcode) -> Shape {
         | Opcode::ListAttestingKeys
         | Opcode::DescribeEndorsement
         | Opcode::ActivateCredential
-        | Opcode::CreateAttestingKey => Shape::Message(&[]),
+        | Opcode::CreateAttestingKey
+        | Opcode::ImportAttestingKey => Shape::Message(&[]),
     }
 }
 

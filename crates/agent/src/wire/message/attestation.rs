@@ -15,7 +15,7 @@ pub struct AttestKeyOperation {
     #[prost(bytes = "vec", tag = "3")]
     pub nonce: Vec<u8>,
     /// How; absent where the client named a mechanism that this service does not have.
-    #[prost(oneof = "KeyMechanism", tags = "100, 101")]
+    #[prost(oneof = "KeyMechanism", tags = "100, 101, 102")]
     pub mechanism: Option<KeyMechanism>,
 }
 
@@ -28,6 +28,23 @@ pub enum KeyMechanism {
     /// `tpm-certify-x509`.
     #[prost(message, tag = "101")]
     TpmCertifyX509(TpmCertifyX509),
+    /// `pkix-evidence`.
+    #[prost(message, tag = "102")]
+    PkixEvidence(PkixEvidence),
+}
+
+/// Attestation by PKIX Evidence (draft-ietf-rats-pkix-key-attestation).
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct PkixEvidence {
+    /// Types of the claims that are asked for, dotted decimal; empty for those that the provider discloses by default.
+    #[prost(string, repeated, tag = "1")]
+    pub claims: Vec<String>,
+    /// Whether Evidence about a key speaks of the platform too.
+    #[prost(bool, tag = "2")]
+    pub with_platform: bool,
+    /// A request in the draft's form (section 7), in place of the other fields: DER TbsEvidence without values.
+    #[prost(bytes = "vec", tag = "3")]
+    pub request: Vec<u8>,
 }
 
 /// Attestation by TPM2_Certify. No parameters.
@@ -70,7 +87,7 @@ pub struct AttestPlatformOperation {
     #[prost(bytes = "vec", tag = "2")]
     pub nonce: Vec<u8>,
     /// How; absent where the client named a mechanism that this service does not have.
-    #[prost(oneof = "PlatformMechanism", tags = "100")]
+    #[prost(oneof = "PlatformMechanism", tags = "100, 101")]
     pub mechanism: Option<PlatformMechanism>,
 }
 
@@ -80,6 +97,9 @@ pub enum PlatformMechanism {
     /// `tpm-quote`.
     #[prost(message, tag = "100")]
     TpmQuote(TpmQuote),
+    /// `pkix-evidence`.
+    #[prost(message, tag = "101")]
+    PkixEvidence(PkixEvidence),
 }
 
 /// Attestation by TPM2_Quote.
@@ -116,9 +136,13 @@ pub struct AttestationResult {
 
 /// ListMechanisms, 0x0102.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct ListMechanismsOperation {}
+pub struct ListMechanismsOperation {
+    /// One of the caller's keys, to be told what attests it; empty to be told what the provider attests at all.
+    #[prost(string, tag = "1")]
+    pub key_name: String,
+}
 
-/// What this provider attests on this machine.
+/// What this provider attests on this machine, or what attests one key.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ListMechanismsResult {
     /// The mechanisms.
@@ -138,7 +162,7 @@ pub struct MechanismInfo {
     /// `experimental` or `stable`.
     #[prost(string, tag = "3")]
     pub stability: String,
-    /// The type of its statements, dotted decimal.
+    /// The type of its statements, dotted decimal; empty for a dialogue that makes none.
     #[prost(string, tag = "4")]
     pub statement_oid: String,
     /// `key` or `platform`.
@@ -173,7 +197,7 @@ pub struct AttestingKeyInfo {
     /// DER SubjectPublicKeyInfo.
     #[prost(bytes = "vec", tag = "4")]
     pub public: Vec<u8>,
-    /// What it is able to sign: `attest`, `certify-x509`.
+    /// What it signs: `attest`, `certify-x509`, `pkix-evidence`.
     #[prost(string, repeated, tag = "5")]
     pub families: Vec<String>,
     /// What it has been certified for.
@@ -185,12 +209,15 @@ pub struct AttestingKeyInfo {
     /// Whether it is the caller's own rather than the machine's.
     #[prost(bool, tag = "8")]
     pub is_own: bool,
+    /// Whether it is a pseudonym, which attests by certificates that the module makes and by nothing else.
+    #[prost(bool, tag = "9")]
+    pub is_pseudonym: bool,
 }
 
 /// The certificates of an attesting key for one family of statements.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct FamilyChain {
-    /// `attest` or `certify-x509`.
+    /// `attest`, `certify-x509` or `pkix-evidence`.
     #[prost(string, tag = "1")]
     pub family: String,
     /// DER: the key's own certificate first, then its issuers.

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{AttestingKeyInfo, FamilyChain};
+use super::{AttestationResult, AttestingKeyInfo, FamilyChain};
 
 /// DescribeEndorsement, 0x0104.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -30,6 +30,12 @@ pub struct DescribeEndorsementResult {
     /// Its Name (TPM 2.0 Part 1, "Names").
     #[prost(bytes = "vec", tag = "5")]
     pub name: Vec<u8>,
+    /// Its DER SubjectPublicKeyInfo.
+    #[prost(bytes = "vec", tag = "6")]
+    pub spki: Vec<u8>,
+    /// An attestation of the attesting key by itself or by the module's maker, where there is one.
+    #[prost(message, optional, tag = "7")]
+    pub attestation: Option<AttestationResult>,
 }
 
 /// ActivateCredential, 0x0105.
@@ -81,11 +87,42 @@ pub struct CreateAttestingKeyOperation {
     /// Whether it becomes one of the machine's, which needs a grant, instead of the caller's own.
     #[prost(bool, tag = "3")]
     pub for_machine: bool,
+    /// Whether it is a pseudonym; the machine's alone.
+    #[prost(bool, tag = "4")]
+    pub pseudonym: bool,
 }
 
 /// The new attesting key.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CreateAttestingKeyResult {
+    /// Its description.
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<AttestingKeyInfo>,
+}
+
+/// ImportAttestingKey, 0x0108. Either `object` or `handle` says which key it is.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ImportAttestingKeyOperation {
+    /// The name that the key gets.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The key wrapped by a parent in the module: TPM2B_PUBLIC and TPM2B_PRIVATE, or a PEM file `TSS2 PRIVATE KEY`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub object: Vec<u8>,
+    /// The parent's persistent handle; 0 for the one that `object` names, else the agent's storage root key.
+    #[prost(uint32, tag = "3")]
+    pub parent_handle: u32,
+    /// The persistent handle of a key that is in the module.
+    #[prost(uint32, tag = "4")]
+    pub handle: u32,
+    /// What authorizes the use of the key.
+    #[prost(bytes = "vec", tag = "5")]
+    pub auth: Vec<u8>,
+}
+
+/// The attesting key that was taken over.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ImportAttestingKeyResult {
     /// Its description.
     #[prost(message, optional, tag = "1")]
     pub key: Option<AttestingKeyInfo>,
