@@ -3,43 +3,60 @@
 //! One entry is a line of `audit.log` in the state directory, of fields with tabs between them:
 //!
 //! ```text
-//! sequence number (from 1) | seconds since 1970 | event | uid | provider | key | SHA-256 of the nonce, or - | outcome | chain
+//! sequence number (from 1) | seconds since 1970 | event | client | uid | provider | key's name | key's id, or - |
+//! SHA-256 of the nonce, or - | outcome | chain
 //! ```
 //!
-//! `chain` is SHA-256, in hexadecimal, over the previous entry's 32 octets (zeros for the first) and the line up to its last tab.
-//! Whoever changes, removes or adds an entry must compute all that follow anew; whoever has noted a chain value sees it. What a copy of
-//! the log alone cannot show is that entries at its end are missing: for that the last value has to be kept elsewhere.
+//! `client` is whose keys were asked for ([`ClientId`](crate::client_id::ClientId)), `uid` the user that the kernel reported. `chain`
+//! is SHA-256, in hexadecimal, over the previous entry's 32 octets (zeros for the first) and the line up to its last tab. Whoever
+//! changes, removes or adds an entry must compute all that follow anew; whoever has noted a chain value sees it. What a copy of the log
+//! alone cannot show is that entries at its end are missing: for that a value has to be kept elsewhere ([`verify`] takes it), and the
+//! agent writes one to its own log when it starts, when it stops and when it begins a new file.
+//!
+//! **Order.** Space for the entry is reserved before an operation is done, and its answer leaves after its entry was handed to the
+//! system. Where the one fails nothing is done; where the other fails, after all, the answer is withheld, the entry is kept in memory
+//! and written first of all once that works again, and until then nothing more is done. So nothing that is recorded is done for
+//! anyone without its entry.
+//!
+//! **Durability.** An entry survives the agent's death at once. It survives the machine's at once if the operation changed what is
+//! stored ([`Durability::Now`]), else within a second ([`SYNC_INTERVAL`]).
+//!
+//! **Size.** A file that has reached [`MAX_FILE_OCTETS`] is renamed `audit.log.` and its first sequence number, 20 digits, and the
+//! chain continues in a new one, whose first entry is `continues` and names the chain value before it. The agent removes none: an
+//! operator may move the oldest away.
 
+mod entry;
+mod file;
+mod sync;
 mod verify;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use aws_lc_rs::digest::{self, SHA256};
 use thiserror::Error;
 
+pub use entry::{Durability, Event, Outcome};
 pub use verify::{Summary, VerifyFault, verify};
 
-use crate::wire::ProviderId;
+use entry::{CHAIN_OCTETS, Chain, Entry, hex};
+use file::LogFile;
+use sync::Syncer;
 
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "audit.log";
 
-/// Longest entry, in octets.
-const MAX_LINE_OCTETS: usize = 4096;
+/// Octets from which on a file is full.
+pub const MAX_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 
-/// Characters of a name that are kept.
-const MAX_NAME_CHARS: usize = 255;
+/// How long an entry of an operation that changed nothing may be lost to a power failure.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Octets of a chain value.
-const CHAIN_OCTETS: usize = 32;
-
-/// What binds an entry to all before it.
-type Chain = [u8; CHAIN_OCTETS];
+/// Entries that wait for a disk. As many operations are under way at most as there are providers, and a few of administrators.
+const MAX_PENDING: usize = 1024;
 
 /// Why the log cannot be used.
 #[derive(Debug, Error)]
@@ -55,139 +72,221 @@ pub enum AuditFault {
         /// What the system said.
         source: io::Error,
     },
+    /// Another program has changed, moved or removed the file.
+    #[error("{} is not as the agent left it: another program has changed it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The last entry is none.
-    #[error("the last line of {} is no entry; keep the file and move it out of the way", path.display())]
+    #[error("the last line of {} is no entry", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
 }
 
-/// Something that is recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// What was asked, such as `generate`.
-    pub name: &'static str,
-    /// Who asked.
-    pub uid: u32,
-    /// Of which provider.
-    pub provider: ProviderId,
-    /// Of which key, or what else is named; may be empty.
-    pub subject: String,
-    /// With which nonce; may be empty.
-    pub nonce: Vec<u8>,
+impl AuditFault {
+    /// Whether room is what is missing.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            AuditFault::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            AuditFault::Changed { .. } | AuditFault::Damaged { .. } => false,
+        }
+    }
+
+    /// What to do about it, one sentence without a final period.
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            AuditFault::Io { .. } => "free space on the disk of the state directory, and check that it can be written",
+            AuditFault::Changed { .. } | AuditFault::Damaged { .. } => {
+                "find out who changed it, keep what is there elsewhere, and start the agent anew"
+            }
+        }
+    }
 }
 
 /// The log; clones share it.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
-    inner: Arc<Mutex<Inner>>,
+    shared: Arc<Shared>,
+    /// Ends with the last clone.
+    _syncer: Arc<Syncer>,
+}
+
+/// What the log's users and its syncing thread share.
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Entries were written that are not yet durable, or the log is closed.
+    changed: Condvar,
 }
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
-    path: PathBuf,
-    octets: u64,
+    file: LogFile,
     sequence: u64,
     chain: Chain,
+    /// What happened and could not be written, oldest first.
+    pending: VecDeque<Entry>,
+    /// Whether the last try to write or to sync failed.
+    is_failing: bool,
+    /// Whether there are entries that a power failure would lose.
+    is_dirty: bool,
+    is_closed: bool,
 }
 
 impl AuditLog {
-    /// Opens the log in a state directory, which is made if absent (mode 0600). An entry that a crash cut short is removed.
+    /// Opens the log in a state directory; it is made if absent (mode 0600). An entry that a crash cut short is removed.
     ///
     /// # Errors
     ///
     /// [`AuditFault`].
     pub fn open(state_directory: &Path) -> Result<AuditLog, AuditFault> {
-        let path = state_directory.join(FILE_NAME);
-        let fault = |action| {
-            let path = path.clone();
-            move |source| AuditFault::Io { action, path, source }
-        };
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).mode(0o600).open(&path).map_err(fault("open"))?;
-        let (tail, start) = tail(&mut file).map_err(fault("read"))?;
-        let whole = tail.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at.saturating_add(1));
-        let octets = start.saturating_add(u64::try_from(whole).unwrap_or_default());
-        if whole < tail.len() {
-            tracing::warn!(path = %path.display(), "the last entry of the audit log was cut short and is removed");
-            file.set_len(octets).map_err(fault("shorten"))?;
-        }
-        let last = tail.get(..whole).unwrap_or_default();
-        let (sequence, chain) = match last.split(|octet| *octet == b'\n').rfind(|line| !line.is_empty()) {
-            None if octets == 0 => (0, [0; CHAIN_OCTETS]),
-            None => return Err(AuditFault::Damaged { path }),
-            Some(line) => verify::position_of(line).ok_or_else(|| AuditFault::Damaged { path: path.clone() })?,
-        };
-        let inner = Inner { file, path, octets, sequence, chain };
-        Ok(AuditLog { inner: Arc::new(Mutex::new(inner)) })
+        AuditLog::open_with(state_directory, MAX_FILE_OCTETS)
     }
 
-    /// Records an event with its outcome: `ok` or a stable code. What cannot be written is logged as an error: the event has
-    /// happened.
-    pub fn record(&self, event: &Event, outcome: &str) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = inner.append(event, outcome) {
-            tracing::error!(%error, path = %inner.path.display(), event = event.name, uid = event.uid, subject = ?event.subject,
-                outcome, "an audit entry could not be written");
-        }
+    fn open_with(state_directory: &Path, max_file_octets: u64) -> Result<AuditLog, AuditFault> {
+        let (file, position) = LogFile::open(state_directory, max_file_octets)?;
+        let (sequence, chain) = position.unwrap_or((0, [0; CHAIN_OCTETS]));
+        tracing::info!(target: "audit", sequence, chain = hex(&chain), "the audit log begins here");
+        let inner = Inner {
+            file,
+            sequence,
+            chain,
+            pending: VecDeque::new(),
+            is_failing: false,
+            is_dirty: false,
+            is_closed: false,
+        };
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new() });
+        let syncer = Syncer::start(Arc::clone(&shared)).map_err(|source| AuditFault::Io {
+            action: "start a thread for",
+            path: state_directory.join(FILE_NAME),
+            source,
+        })?;
+        Ok(AuditLog { shared, _syncer: Arc::new(syncer) })
+    }
+
+    /// Makes sure that an operation can be recorded once it is done. To be asked before it is begun.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFault`]: the operation must not be done.
+    pub fn admit(&self) -> Result<(), AuditFault> {
+        let mut inner = self.shared.lock();
+        let admitted = inner.admit();
+        inner.is_failing = admitted.is_err();
+        admitted
+    }
+
+    /// Records an event that has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFault`]: the operation's answer must not leave. The entry is kept and written when that works again.
+    pub fn record(&self, event: &Event, outcome: Outcome) -> Result<(), AuditFault> {
+        let file = {
+            let mut inner = self.shared.lock();
+            if inner.pending.len() < MAX_PENDING {
+                inner.pending.push_back(Entry::now(event.clone(), outcome));
+            } else {
+                tracing::error!(target: "audit", ?event, ?outcome, "an entry of the audit log is lost");
+            }
+            let written = inner.write_pending();
+            if let Err(fault) = &written {
+                inner.is_failing = true;
+                tracing::error!(target: "audit", %fault, ?event, ?outcome, "an audit entry cannot be written yet");
+            }
+            written?;
+            match event.durability {
+                Durability::Now => Some(inner.file.handle()),
+                Durability::Soon => {
+                    inner.is_dirty = true;
+                    self.shared.changed.notify_one();
+                    None
+                }
+            }
+        };
+        // Without the lock: others' entries need not wait for the disk.
+        file.map_or(Ok(()), |file| self.shared.sync(&file))
+    }
+
+    /// How many entries there are since the beginning, and the last one's chain value in hexadecimal.
+    #[must_use]
+    pub fn position(&self) -> (u64, String) {
+        let inner = self.shared.lock();
+        (inner.sequence, hex(&inner.chain))
+    }
+
+    /// Whether the last try to record something failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.shared.lock().is_failing
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync(&self, file: &File) -> Result<(), AuditFault> {
+        file.sync_data().map_err(|source| {
+            let mut inner = self.lock();
+            inner.is_failing = true;
+            inner.file.fault("sync", source)
+        })
     }
 }
 
 impl Inner {
-    fn append(&mut self, event: &Event, outcome: &str) -> io::Result<()> {
-        let sequence = self.sequence.saturating_add(1);
-        let nonce =
-            if event.nonce.is_empty() { "-".to_owned() } else { hex(digest::digest(&SHA256, &event.nonce).as_ref()) };
-        let subject: String = event.subject.chars().take(MAX_NAME_CHARS).flat_map(char::escape_debug).collect();
-        let mut line = format!(
-            "{sequence}\t{}\t{}\t{}\t{}\t{subject}\t{nonce}\t{outcome}",
-            unix_seconds(),
-            event.name,
-            event.uid,
-            event.provider.0,
-        );
-        let chain = link(&self.chain, line.as_bytes());
-        line.push('\t');
-        line.push_str(&hex(&chain));
-        line.push('\n');
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
-            // Nothing of it stays behind, or the next entry would not be one.
-            self.file.set_len(self.octets)?;
-            return Err(error);
+    fn admit(&mut self) -> Result<(), AuditFault> {
+        self.file.check()?;
+        self.write_pending()?;
+        if self.is_failing {
+            self.file.handle().sync_data().map_err(|source| self.file.fault("sync", source))?;
         }
-        self.octets = self.octets.saturating_add(u64::try_from(line.len()).unwrap_or_default());
+        self.file.reserve()
+    }
+
+    /// Writes what waits, in its order.
+    fn write_pending(&mut self) -> Result<(), AuditFault> {
+        while let Some(entry) = self.pending.pop_front() {
+            let written = self.rotate_if_full().and_then(|()| self.write(&entry));
+            if let Err(fault) = written {
+                self.pending.push_front(entry);
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate_if_full(&mut self) -> Result<(), AuditFault> {
+        if !self.file.is_full() {
+            return Ok(());
+        }
+        self.file.rotate(self.sequence.saturating_add(1))?;
+        tracing::info!(target: "audit", sequence = self.sequence, chain = hex(&self.chain), "the audit log continues in a new file");
+        self.write(&Entry::continues(&self.chain))
+    }
+
+    fn write(&mut self, entry: &Entry) -> Result<(), AuditFault> {
+        // A file that was begun and not continued, since the disk was full.
+        if self.file.is_empty() && self.sequence > 0 && !entry.is_continuation() {
+            self.write(&Entry::continues(&self.chain))?;
+        }
+        let sequence = self.sequence.saturating_add(1);
+        let (line, chain) = entry.line(sequence, &self.chain);
+        self.file.append(line.as_bytes())?;
         self.sequence = sequence;
         self.chain = chain;
         Ok(())
     }
-}
-
-/// The end of the file, at least its last line, and where that begins.
-fn tail(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
-    let length = file.seek(SeekFrom::End(0))?;
-    let start = length.saturating_sub(u64::try_from(MAX_LINE_OCTETS.saturating_mul(2)).unwrap_or(u64::MAX));
-    file.seek(SeekFrom::Start(start))?;
-    let mut octets = Vec::new();
-    file.read_to_end(&mut octets)?;
-    Ok((octets, start))
-}
-
-/// The chain value of an entry, given the previous one and the line up to its last tab.
-fn link(previous: &Chain, entry: &[u8]) -> Chain {
-    let mut context = digest::Context::new(&SHA256);
-    context.update(previous);
-    context.update(entry);
-    context.finish().as_ref().try_into().unwrap_or_default()
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 
 #[path = "support/device.rs"]
 mod device;
+#[allow(dead_code, missing_docs)]
+#[path = "../examples/attest.rs"]
+mod example;
 #[path = "support/service.rs"]
 mod support;
 
@@ -22,7 +25,7 @@ use device::Device;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{attributes, client, ecdsa, p256};
 use vouchsafe_agent::Agent;
-use vouchsafe_agent::client::{Client, ClientFault};
+use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::Config;
 use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{
@@ -426,4 +429,20 @@ fn a_client_in_python_made_from_the_proto_files_alone_checks_what_it_is_given() 
         let lists = |line: &&str| line.starts_with(&format!("mechanism {name} 1 ")) && line.ends_with(subject);
         assert!(mechanisms.iter().any(lists), "{name}: {mechanisms:?}");
     }
+}
+
+#[test]
+fn the_example_attests_a_key_whether_it_is_new_or_not() {
+    let device = Device::start();
+    let endpoint = Endpoint::at(device.socket());
+    for nonce in [[0x2B; 32], [0x2C; 32]] {
+        let mut said = Vec::new();
+        example::attest(&endpoint, "web", &nonce, &mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with("format: tpm-certify\ntype: 2.23.133.20.1\nstatement: 30"), "{said}");
+        let digits: String = nonce.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(said.contains(&digits));
+    }
+    assert!(example::attest(&endpoint, "web", b"short", &mut Vec::new()).is_err());
+    assert!(include_str!("../examples/attest.rs").lines().count() < 80);
 }

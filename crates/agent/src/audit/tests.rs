@@ -1,20 +1,64 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{AuditFault, AuditLog, Event, FILE_NAME, VerifyFault, verify};
-use crate::wire::ProviderId;
+use super::entry::MAX_LINE_OCTETS;
+use super::file::archives;
+use super::{AuditFault, AuditLog, Durability, Event, FILE_NAME, Outcome, VerifyFault, verify};
+use crate::client_id::ClientId;
+use crate::provider::KeyUid;
 
 fn event(subject: &str) -> Event {
-    Event { name: "attest", uid: 1000, provider: ProviderId::TPM, subject: subject.to_owned(), nonce: vec![7; 16] }
+    Event {
+        name: "attest-key",
+        client: ClientId::Unix(1000),
+        uid: 1000,
+        provider: "tpm".to_owned(),
+        subject: subject.to_owned(),
+        nonce: vec![7; 16],
+        durability: Durability::Soon,
+    }
+}
+
+const OK: Outcome = Outcome { key: None, code: "ok" };
+
+fn write(log: &AuditLog, count: usize) {
+    for number in 0..count {
+        log.admit().unwrap();
+        log.record(&event(&format!("key-{number}")), OK).unwrap();
+    }
 }
 
 fn written(folder: &Path, count: usize) -> String {
-    let log = AuditLog::open(folder).unwrap();
-    for number in 0..count {
-        log.record(&event(&format!("key-{number}")), "ok");
-    }
+    write(&AuditLog::open(folder).unwrap(), count);
     std::fs::read_to_string(folder.join(FILE_NAME)).unwrap()
+}
+
+/// A log of files that hold four entries or five.
+fn small_files(folder: &Path) -> AuditLog {
+    AuditLog::open_with(folder, 600).unwrap()
+}
+
+#[test]
+fn an_entry_says_who_what_which_and_how_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(folder.path()).unwrap();
+    let key = KeyUid::from_octets([0xA5; 16]);
+    let made = Event { durability: Durability::Now, nonce: Vec::new(), ..event("web") };
+    log.record(&made, Outcome { key: Some(key), code: "ok" }).unwrap();
+    log.record(&event("web"), Outcome { key: Some(key), code: "agent.grant-missing" }).unwrap();
+    let text = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+    let fields: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let id = "a5".repeat(16);
+    assert_eq!(fields[0][2..10], ["attest-key", "unix:1000", "1000", "tpm", "web", &id, "-", "ok"]);
+    // The nonce itself is not there, its digest is.
+    let digest = super::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[7; 16]).as_ref());
+    assert_eq!(
+        fields[1][2..10],
+        ["attest-key", "unix:1000", "1000", "tpm", "web", &id, &digest, "agent.grant-missing"]
+    );
+    assert_eq!(log.position(), (2, fields[1][10].to_owned()));
 }
 
 #[test]
@@ -24,12 +68,10 @@ fn entries_follow_each_other_over_restarts() {
     written(folder.path(), 2);
     let text = written(folder.path(), 3);
     assert_eq!(text.lines().count(), 5);
-    let summary = verify(&path).unwrap();
-    assert_eq!(summary.entries, 5);
+    let summary = verify(&path, None).unwrap();
+    assert_eq!((summary.files, summary.first, summary.entries), (1, 1, 5));
     assert!(text.trim_end().ends_with(&summary.chain));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // The nonce itself is not there, its digest is.
-    assert!(text.contains("\tattest\t1000\t3\tkey-0\t") && !text.contains("0707"));
 }
 
 #[test]
@@ -40,22 +82,91 @@ fn every_changed_removed_or_added_line_is_found() {
     let lines: Vec<&str> = text.lines().collect();
     let check = |lines: &[&str]| {
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-        verify(&path)
+        verify(&path, None)
     };
     for (position, _) in text.char_indices().filter(|(_, character)| character.is_ascii_alphanumeric()) {
         let mut octets = text.clone().into_bytes();
         octets[position] ^= 1;
         std::fs::write(&path, &octets).unwrap();
-        assert!(verify(&path).is_err(), "octet {position}");
+        assert!(verify(&path, None).is_err(), "octet {position}");
     }
-    assert!(matches!(check(&lines[1..]), Err(VerifyFault::Sequence { line: 1, found: 2 })));
-    assert!(matches!(check(&[lines[0], lines[2], lines[3]]), Err(VerifyFault::Sequence { line: 2, found: 3 })));
-    assert!(matches!(check(&[lines[0], lines[0], lines[1]]), Err(VerifyFault::Sequence { line: 2, found: 1 })));
-    assert!(matches!(check(&[lines[0], "", lines[1]]), Err(VerifyFault::NoEntry { line: 2 })));
+    let sequence = |outcome: Result<_, VerifyFault>| match outcome {
+        Err(VerifyFault::Sequence { line, found, expected, .. }) => (line, found, expected),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sequence(check(&lines[1..])), (1, 2, 1));
+    assert_eq!(sequence(check(&[lines[0], lines[2], lines[3]])), (2, 3, 2));
+    assert_eq!(sequence(check(&[lines[0], lines[0], lines[1]])), (2, 1, 2));
+    assert_eq!(sequence(check(&[lines[1], lines[0]])), (1, 2, 1));
+    assert!(matches!(check(&[lines[0], "", lines[1]]), Err(VerifyFault::NoEntry { line: 2, .. })));
     let renumbered = lines[2].replacen('3', "2", 1);
-    assert!(matches!(check(&[lines[0], &renumbered]), Err(VerifyFault::Chain { line: 2 })));
-    // What a log alone cannot show; the chain value tells whoever has noted a later one.
-    assert_eq!(check(&lines[..3]).unwrap().entries, 3);
+    assert!(matches!(check(&[lines[0], &renumbered]), Err(VerifyFault::Chain { line: 2, .. })));
+    std::fs::write(&path, &text[..text.len() - 1]).unwrap();
+    assert!(matches!(verify(&path, None), Err(VerifyFault::CutShort { line: 4, .. })));
+}
+
+#[test]
+fn entries_that_are_missing_at_the_end_show_against_a_value_that_was_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let text = written(folder.path(), 4);
+    let lines: Vec<&str> = text.lines().collect();
+    let noted = |line: usize| lines[line].rsplit('\t').next().unwrap();
+    assert_eq!(verify(&path, Some(noted(2))).unwrap().entries, 4);
+    std::fs::write(&path, lines[..3].join("\n") + "\n").unwrap();
+    // What a log alone cannot show.
+    assert_eq!(verify(&path, None).unwrap().entries, 3);
+    assert_eq!(verify(&path, Some(&noted(2).to_uppercase())).unwrap().entries, 3);
+    assert!(matches!(verify(&path, Some(noted(3))), Err(VerifyFault::NotedMissing)));
+    assert!(matches!(verify(&path, Some("1234")), Err(VerifyFault::NotedMalformed)));
+}
+
+#[test]
+fn the_chain_continues_over_files_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    write(&small_files(folder.path()), 6);
+    write(&small_files(folder.path()), 6);
+    let full = archives(folder.path()).unwrap();
+    let summary = verify(&path, None).unwrap();
+    assert!(full.len() >= 2);
+    // Each file but the first begins with an entry of its own.
+    assert_eq!((summary.files, summary.first), (full.len() + 1, 1));
+    assert_eq!(summary.entries, 12 + u64::try_from(full.len()).unwrap());
+    for file in &full {
+        assert!(std::fs::metadata(file).unwrap().len() < 600 + u64::try_from(MAX_LINE_OCTETS).unwrap());
+    }
+
+    // The oldest may be moved away; one in between may not.
+    let held = std::fs::read(&full[0]).unwrap();
+    std::fs::remove_file(&full[0]).unwrap();
+    let rest = verify(&path, None).unwrap();
+    assert_eq!(rest.chain, summary.chain);
+    assert!(rest.first > 1 && rest.entries < summary.entries);
+    std::fs::write(&full[0], held).unwrap();
+    std::fs::remove_file(&full[1]).unwrap();
+    assert!(matches!(verify(&path, None), Err(VerifyFault::Sequence { line: 1, .. })));
+}
+
+#[test]
+fn a_file_that_was_begun_and_not_continued_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let (sequence, chain) = {
+        let log = small_files(folder.path());
+        write(&log, 3);
+        log.position()
+    };
+    // As a crash leaves it between the two: the full file is renamed, the new one empty or not there.
+    std::fs::rename(&path, folder.path().join("audit.log.00000000000000000001")).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::write(&path, "").unwrap();
+        }
+        assert_eq!(small_files(folder.path()).position(), (sequence, chain.clone()));
+    }
+    write(&small_files(folder.path()), 1);
+    assert_eq!(verify(&path, Some(&chain)).unwrap().entries, 5);
 }
 
 #[test]
@@ -65,9 +176,9 @@ fn an_entry_that_was_cut_short_is_removed() {
     written(folder.path(), 2);
     let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(b"3\t17000").unwrap();
-    assert!(verify(&path).is_err());
+    assert!(verify(&path, None).is_err());
     written(folder.path(), 1);
-    assert_eq!(verify(&path).unwrap().entries, 3);
+    assert_eq!(verify(&path, None).unwrap().entries, 3);
 }
 
 #[test]
@@ -78,10 +189,58 @@ fn a_log_that_is_none_is_not_written_on() {
 }
 
 #[test]
+fn a_log_that_another_program_changes_stops_what_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let log = AuditLog::open(folder.path()).unwrap();
+    write(&log, 2);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let shorter = &text[..text.find('\n').unwrap() + 1];
+    std::fs::write(&path, shorter).unwrap();
+    assert!(matches!(log.admit(), Err(AuditFault::Changed { .. })));
+    assert!(log.is_failing());
+    std::fs::write(&path, &text).unwrap();
+    log.admit().unwrap();
+    assert!(!log.is_failing());
+    std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+    assert!(matches!(log.admit(), Err(AuditFault::Changed { .. })));
+    std::fs::write(&path, &text).unwrap();
+    assert!(matches!(log.admit(), Err(AuditFault::Changed { .. })));
+}
+
+#[test]
+fn what_cannot_be_written_is_kept_and_nothing_more_is_admitted_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let log = AuditLog::open(folder.path()).unwrap();
+    write(&log, 1);
+    // A file that may be read alone stands for a disk that takes nothing more.
+    let read_only = Arc::new(std::fs::File::open(&path).unwrap());
+    let writable = std::mem::replace(&mut *log.shared.lock().file.file_mut(), read_only);
+    assert!(log.record(&event("lost?"), OK).is_err());
+    assert!(log.is_failing());
+    for _ in 0..3 {
+        assert!(log.admit().is_err());
+    }
+    *log.shared.lock().file.file_mut() = writable;
+    log.admit().unwrap();
+    assert!(!log.is_failing());
+    write(&log, 1);
+    assert_eq!(verify(&path, None).unwrap().entries, 3);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.lines().nth(1).unwrap().contains("\tlost?\t"));
+}
+
+#[test]
 fn a_name_cannot_forge_an_entry() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(folder.path()).unwrap();
-    log.record(&event("a\tok\n2\tb"), "ok");
-    log.record(&event(&"\u{1F}".repeat(100_000)), "agent.invalid");
-    assert_eq!(verify(&folder.path().join(FILE_NAME)).unwrap().entries, 2);
+    log.record(&event("a\tok\n2\tb"), OK).unwrap();
+    let wide = "\u{10FFFF}".repeat(100_000);
+    let longest = Event { provider: wide.clone(), ..event(&wide) };
+    log.record(&longest, Outcome { key: None, code: "agent.invalid" }).unwrap();
+    log.record(&event("after"), OK).unwrap();
+    assert_eq!(verify(&folder.path().join(FILE_NAME), None).unwrap().entries, 3);
+    drop(log);
+    assert_eq!(AuditLog::open(folder.path()).unwrap().position().0, 3);
 }

@@ -2,7 +2,8 @@
 
 use super::dispatch::Call;
 use super::refusal::Refusal;
-use crate::audit::Event;
+use crate::audit::{AuditLog, Durability, Event, Outcome};
+use crate::provider::KeyUid;
 use crate::wire::ProviderOperation;
 
 /// What is recorded of an operation: those that make, bring in, destroy and attest keys, and those that take part in
@@ -16,8 +17,10 @@ pub(super) fn event(call: &Call, operation: &ProviderOperation) -> Option<Event>
         ProviderOperation::AttestPlatform(op) => ("attest-platform", &op.attesting_key, Some(&op.nonce)),
         ProviderOperation::ActivateCredential(op) => ("activate-credential", &op.attesting_key, None),
         ProviderOperation::ParsecAttestKey(op) => ("activate-credential-for-key", &op.attested_key_name, None),
+        ProviderOperation::DescribeEndorsement(op) => ("describe-endorsement", &op.attesting_key, None),
         ProviderOperation::InstallCertificates(op) => ("install-certificates", &op.attesting_key, None),
         ProviderOperation::CreateAttestingKey(op) => ("create-attesting-key", &op.name, None),
+        ProviderOperation::ImportAttestingKey(op) => ("import-attesting-key", &op.name, None),
         ProviderOperation::SignHash(_)
         | ProviderOperation::VerifyHash(_)
         | ProviderOperation::SignMessage(_)
@@ -28,18 +31,63 @@ pub(super) fn event(call: &Call, operation: &ProviderOperation) -> Option<Event>
         | ProviderOperation::CanDoCrypto(_)
         | ProviderOperation::ExportPublicKey(_)
         | ProviderOperation::PrepareKeyAttestation(_)
-        | ProviderOperation::ListMechanisms
-        | ProviderOperation::ListAttestingKeys
-        | ProviderOperation::DescribeEndorsement(_) => return None,
+        | ProviderOperation::ListMechanisms(_)
+        | ProviderOperation::ListAttestingKeys => return None,
     };
-    let nonce = nonce.cloned().unwrap_or_default();
-    Some(Event { name, uid: call.peer.uid, provider: call.provider, subject: subject.clone(), nonce })
+    Some(Event {
+        name,
+        client: call.caller.client(),
+        uid: call.caller.peer().uid,
+        provider: call.provider.name.to_string(),
+        subject: subject.clone(),
+        nonce: nonce.cloned().unwrap_or_default(),
+        durability: durability(operation),
+    })
 }
 
-/// How it ended: `ok`, or the refusal's stable code.
-pub(super) fn outcome<T>(answer: &Result<T, Refusal>) -> &'static str {
-    match answer {
+/// What changes keys or certificates waits for the disk anyway.
+fn durability(operation: &ProviderOperation) -> Durability {
+    match operation {
+        ProviderOperation::GenerateKey(_)
+        | ProviderOperation::ImportKey(_)
+        | ProviderOperation::DestroyKey(_)
+        | ProviderOperation::InstallCertificates(_)
+        | ProviderOperation::CreateAttestingKey(_)
+        | ProviderOperation::ImportAttestingKey(_) => Durability::Now,
+        ProviderOperation::AttestKey(_)
+        | ProviderOperation::AttestPlatform(_)
+        | ProviderOperation::ActivateCredential(_)
+        | ProviderOperation::ParsecAttestKey(_)
+        | ProviderOperation::DescribeEndorsement(_)
+        | ProviderOperation::SignHash(_)
+        | ProviderOperation::VerifyHash(_)
+        | ProviderOperation::SignMessage(_)
+        | ProviderOperation::VerifyMessage(_)
+        | ProviderOperation::AsymmetricEncrypt(_)
+        | ProviderOperation::AsymmetricDecrypt(_)
+        | ProviderOperation::GenerateRandom(_)
+        | ProviderOperation::CanDoCrypto(_)
+        | ProviderOperation::ExportPublicKey(_)
+        | ProviderOperation::PrepareKeyAttestation(_)
+        | ProviderOperation::ListMechanisms(_)
+        | ProviderOperation::ListAttestingKeys => Durability::Soon,
+    }
+}
+
+/// Records how something ended, and passes its answer on. A good answer that cannot be recorded is withheld: nothing is done for
+/// anyone unrecorded. A refusal gave nothing away and is passed on.
+pub(super) fn record<T>(
+    audit: &AuditLog,
+    event: &Event,
+    key: Option<KeyUid>,
+    answer: Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let code = match &answer {
         Ok(_) => "ok",
         Err(refusal) => refusal.code(),
-    }
+    };
+    let recorded = audit.record(event, Outcome { key, code });
+    let answer = answer?;
+    recorded?;
+    Ok(answer)
 }
