@@ -26,6 +26,8 @@ mod decrypting_ak;
 mod enrolment;
 #[path = "authority/faults.rs"]
 mod faults;
+#[path = "authority/leaks.rs"]
+mod leaks;
 #[path = "authority/limits.rs"]
 mod limits;
 #[path = "authority/made.rs"]

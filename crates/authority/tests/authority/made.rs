@@ -4,8 +4,9 @@ use aws_lc_rs::digest;
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{TpmCertifyX509, TpmQuote};
+use vouchsafe_evidence::tpm::marshal::Writer;
 use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
-use vouchsafe_evidence::tpm::{EccScheme, TpmtPublic};
+use vouchsafe_evidence::tpm::{EccScheme, HashAlg, PcrBank, PcrSelection, TpmtPublic};
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CsrTemplate};
 use vouchsafe_evidence::x509::der::{Reader, Tag};
 use vouchsafe_evidence::x509::extensions::KeyUsage;
@@ -90,4 +91,25 @@ pub fn quote_statement(module: &Module, values: &[[u8; 32]; 2], nonce: &[u8]) ->
     let (attest, signature, values) = module.quote(values, nonce);
     let quote = TpmQuote { attest, signature, pcr_values: Some(values) };
     AttestationStatement::new(oid::STATEMENT_TPM_QUOTE, quote.to_der())
+}
+
+/// What a TPM tells in every quote, each value one of a kind.
+pub const CLOCK: u64 = 0x51A7_3C9E_60D2_48B5;
+pub const RESETS: u32 = 0x5EC1_93A7;
+pub const RESTARTS: u32 = 0x6B2F_D418;
+pub const FIRMWARE: u64 = 0x7A3D_19C4_5E82_B60F;
+
+/// A quote over SHA-256 registers 0 and 7 with those values.
+pub fn telling_quote(module: &Module, values: &[[u8; 32]; 2], nonce: &[u8]) -> TpmQuote {
+    let selection = PcrSelection::new(vec![PcrBank::new(HashAlg::Sha256, &[0, 7]).unwrap()]);
+    let values = values.concat();
+    let qualified = module.ak_public.name().unwrap().qualified(&0x4000_000B_u32.to_be_bytes());
+    let mut writer = Writer::new();
+    writer.u32(0xFF54_4347).u16(0x8018).tpm2b(qualified.as_bytes()).tpm2b(nonce);
+    writer.u64(CLOCK).u32(RESETS).u32(RESTARTS).u8(1).u64(FIRMWARE);
+    selection.write(&mut writer);
+    writer.tpm2b(&HashAlg::Sha256.digest(&[&values]));
+    let attest = writer.into_bytes();
+    let signature = module.ak.sign_tpmt(&attest);
+    TpmQuote { attest, signature, pcr_values: Some(values) }
 }

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
 
 use vouchsafe_authority::{Authority, Clock, Config, trust};
 
@@ -27,6 +27,7 @@ pub fn serve_again(arguments: &[&str]) -> Command {
 pub struct Served {
     child: Child,
     address: SocketAddr,
+    logs: Arc<Mutex<Vec<u8>>>,
     _input: ChildStdin,
 }
 
@@ -42,8 +43,15 @@ impl Served {
             if let Some((_, address)) = line.split_once(LISTENS) {
                 // Both are read to their ends, or the process would come to wait for a reader.
                 std::thread::spawn(move || lines.for_each(drop));
-                std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-                return Ok(Self { child, address: address.trim().parse().unwrap(), _input: input });
+                let logs = Arc::new(Mutex::new(Vec::new()));
+                let written = Arc::clone(&logs);
+                std::thread::spawn(move || {
+                    let mut some = [0; 4096];
+                    while let Ok(octets @ 1..) = errors.read(&mut some) {
+                        written.lock().unwrap().extend_from_slice(&some[..octets]);
+                    }
+                });
+                return Ok(Self { child, address: address.trim().parse().unwrap(), logs, _input: input });
             }
         }
         let mut text = String::new();
@@ -54,6 +62,11 @@ impl Served {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has logged so far.
+    pub fn logs(&self) -> Vec<u8> {
+        self.logs.lock().unwrap().clone()
     }
 
     pub fn id(&self) -> u32 {
@@ -75,6 +88,8 @@ impl Drop for Served {
 
 /// Serves the authority whose configuration the environment names, until standard input ends.
 pub fn serve() {
+    let logs = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG);
+    logs.with_ansi(false).with_writer(std::io::stderr).init();
     let text = std::fs::read_to_string(std::env::var(CONFIG_VARIABLE).unwrap()).unwrap();
     let config = Config::from_toml(&text).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(FixedClock(AtomicI64::new(NOW)));
