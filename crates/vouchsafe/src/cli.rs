@@ -11,7 +11,7 @@ use crate::demo;
 use crate::failure::{EXIT_REFUSED, Failure};
 #[cfg(feature = "agent")]
 use crate::{agent, csr, doctor, enroll, key};
-use crate::{inspect, policy, trust, verify};
+use crate::{ceremony, inspect, policy, trust, verify};
 
 /// What a verb came to, when it could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ enum Verb {
     Inspect(inspect::Arguments),
     Policy(policy::Arguments),
     Trust(trust::Arguments),
+    Ceremony(ceremony::Arguments),
     #[cfg(feature = "agent")]
     Agent(agent::Arguments),
     #[cfg(feature = "agent")]
@@ -90,6 +91,7 @@ impl Cli {
             Verb::Inspect(arguments) => inspect::run(&arguments),
             Verb::Policy(arguments) => policy::run(&arguments),
             Verb::Trust(arguments) => trust::run(&arguments),
+            Verb::Ceremony(arguments) => ceremony::run(&arguments),
         }
     }
 }

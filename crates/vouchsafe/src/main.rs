@@ -16,6 +16,7 @@ mod attestation;
 mod authority;
 #[cfg(feature = "agent")]
 mod authority_client;
+mod ceremony;
 mod cli;
 mod console;
 #[cfg(feature = "agent")]
