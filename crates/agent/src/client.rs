@@ -34,11 +34,12 @@ use crate::wire::message::{
     AttestPlatformOperation, AttestationResult, AttestingKeyInfo, AuthenticatorInfo, CreateAttestingKeyOperation,
     CreateAttestingKeyResult, DescribeEndorsementOperation, DescribeEndorsementResult, DestroyKeyOperation,
     DestroyKeyResult, ErrorDetail, ExportPublicKeyOperation, ExportPublicKeyResult, FamilyChain, GenerateKeyOperation,
-    GenerateKeyResult, ImportAttestingKeyOperation, ImportAttestingKeyResult, InstallCertificatesOperation, InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism,
-    ListAttestingKeysOperation, ListAttestingKeysResult, ListAuthenticatorsOperation, ListAuthenticatorsResult,
-    ListKeysOperation, ListKeysResult, ListMechanismsOperation, ListMechanismsResult, ListOpcodesOperation,
-    ListOpcodesResult, ListProvidersOperation, ListProvidersResult, MechanismInfo, PingOperation, PingResult,
-    PlatformMechanism, ProviderInfo, SignHashOperation, SignHashResult,
+    GenerateKeyResult, ImportAttestingKeyOperation, ImportAttestingKeyResult, InstallCertificatesOperation,
+    InstallCertificatesResult, KeyAttributes, KeyInfo, KeyMechanism, ListAttestingKeysOperation,
+    ListAttestingKeysResult, ListAuthenticatorsOperation, ListAuthenticatorsResult, ListKeysOperation, ListKeysResult,
+    ListMechanismsOperation, ListMechanismsResult, ListOpcodesOperation, ListOpcodesResult, ListProvidersOperation,
+    ListProvidersResult, MechanismInfo, PingOperation, PingResult, PlatformMechanism, ProviderInfo, SignHashOperation,
+    SignHashResult,
 };
 use crate::wire::{MAX_BODY_OCTETS, Opcode, ProviderId, Route, Status};
 

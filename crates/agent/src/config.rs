@@ -23,11 +23,24 @@
 //! idle_seconds = 300
 //! request_seconds = 120
 //!
+//! [authenticators]
+//! direct = false                      # whether clients may give themselves names (AuthType Direct)
+//!
+//! [mechanisms]
+//! enable = []                         # experimental mechanisms to serve, such as "pkix-evidence"
+//!
 //! [[grants]]
 //! user = "builder"                    # or uid = 1000, or group = "ci"
 //! may = ["attest", "attest-platform", "activate-credential", "manage-clients"]
 //!
-//! [providers.tpm]
+//! [[grants]]
+//! group = "web"
+//! may = ["use", "attest"]             # sign, decrypt and export with keys of others
+//! keys = ["unix:0/tls"]               # CLIENT/NAME, or CLIENT/PROVIDER/NAME
+//! attesting_keys = ["default"]        # which may attest for these grantees; every one of the machine's if left out
+//!
+//! [providers.tpm]                     # NAME; further ones by names of their own
+//! kind = "tpm"                        # may be left out where NAME says it
 //! address = "device:/dev/tpmrm0"
 //!
 //! [providers.tpm.attesting_key]
@@ -41,10 +54,28 @@
 //! san = []
 //! attesting_key = ""
 //! ```
+//!
+//! A token behind PKCS#11 is configured so:
+//!
+//! ```toml
+//! [providers.hsm]
+//! kind = "pkcs11"
+//! module = "/usr/lib/softhsm/libsofthsm2.so"
+//! token = "LABEL"                     # or serial = "..."
+//! pin_file = "/etc/vouchsafe/hsm.pin" # mode 0600
+//! attesting_token = "OTHER LABEL"     # where the attesting key is in a token of its own
+//! attesting_pin_file = "/etc/vouchsafe/hsm-attesting.pin"
+//!
+//! [providers.hsm.attesting_key]
+//! default = "default"
+//! algorithm = "ecc-p256"
+//! ```
 
 mod check;
 mod fault;
 mod file;
+mod module;
+mod provider_file;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,8 +84,10 @@ pub use check::Finding;
 pub use fault::ConfigFault;
 
 use crate::grants::GrantRule;
-use crate::provider::{KeyKind, KeyUsage};
+use crate::provider::{KeyKind, MechanismName, Stability};
+use crate::provider_identity::{ProviderIdentity, ProviderKind, ProviderName};
 use crate::tpm::Address;
+pub use module::{CertifyX509Config, ModuleConfig, ProviderConfig, TpmConfig};
 
 /// Where the configuration is unless said otherwise.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/agent.toml";
@@ -81,8 +114,19 @@ pub struct Config {
     pub limits: Limits,
     /// What clients may do beyond using their own keys.
     pub grants: Vec<GrantRule>,
-    /// The TPM, if the agent shall serve one.
-    pub tpm: Option<TpmConfig>,
+    /// By what clients may authenticate.
+    pub authenticators: AuthenticatorsConfig,
+    /// The experimental mechanisms that are served.
+    pub enabled_mechanisms: Vec<MechanismName>,
+    /// The providers, in the order of the file.
+    pub providers: Vec<ProviderConfig>,
+}
+
+/// By what clients may authenticate, beside Unix peer credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuthenticatorsConfig {
+    /// Whether clients may give themselves names (AuthType Direct).
+    pub direct: bool,
 }
 
 /// The socket file.
@@ -152,57 +196,6 @@ impl Default for Limits {
     }
 }
 
-/// The TPM and what it attests with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TpmConfig {
-    /// `device:PATH`, `swtpm:unix:PATH` or `swtpm:tcp:HOST:PORT`.
-    pub address: Address,
-    /// Name of the attesting key that is used when a client names none.
-    pub default_attesting_key: String,
-    /// The kind of attesting keys made without saying which.
-    pub attesting_key_kind: KeyKind,
-    /// What certificates by TPM2_CertifyX509 hold unless the client says otherwise.
-    pub certify_x509: CertifyX509Config,
-}
-
-impl Default for TpmConfig {
-    fn default() -> TpmConfig {
-        TpmConfig {
-            address: Address::Device(PathBuf::from("/dev/tpmrm0")),
-            default_attesting_key: "default".to_owned(),
-            attesting_key_kind: KeyKind::EcP256,
-            certify_x509: CertifyX509Config::default(),
-        }
-    }
-}
-
-/// Defaults of certificates by TPM2_CertifyX509.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertifyX509Config {
-    /// Subject, RFC 4514 text in which `{key}` stands for the key's name; put beneath the issuer's name.
-    pub subject: String,
-    /// Validity from now on, in hours.
-    pub validity_hours: u32,
-    /// Key usage.
-    pub key_usage: KeyUsage,
-    /// Subject alternative names: `dns:`, `email:`, `uri:` or `ip:` and the value.
-    pub san: Vec<String>,
-    /// The attesting key for this mechanism; empty for the default one.
-    pub attesting_key: String,
-}
-
-impl Default for CertifyX509Config {
-    fn default() -> CertifyX509Config {
-        CertifyX509Config {
-            subject: "CN={key}".to_owned(),
-            validity_hours: 24,
-            key_usage: KeyUsage::DIGITAL_SIGNATURE,
-            san: Vec::new(),
-            attesting_key: String::new(),
-        }
-    }
-}
-
 impl Config {
     /// The configuration of an empty file: a TPM at `/dev/tpmrm0` and the paths of the contract.
     #[must_use]
@@ -213,8 +206,64 @@ impl Config {
             monitoring: None,
             limits: Limits::default(),
             grants: Vec::new(),
-            tpm: Some(TpmConfig::default()),
+            authenticators: AuthenticatorsConfig::default(),
+            enabled_mechanisms: Vec::new(),
+            providers: ProviderConfig::default_tpm().into_iter().collect(),
         }
+    }
+
+    /// The configured TPM that comes first, if there is one.
+    #[must_use]
+    pub fn first_tpm(&self) -> Option<&TpmConfig> {
+        self.providers.iter().find_map(|provider| match &provider.module {
+            ModuleConfig::Tpm(tpm) => Some(tpm),
+            ModuleConfig::Pkcs11(_) => None,
+        })
+    }
+
+    /// Puts a TPM at this address in place of the first one, or before all providers where there is none.
+    pub fn set_tpm_address(&mut self, address: Address) {
+        let tpm = self.providers.iter_mut().find_map(|provider| match &mut provider.module {
+            ModuleConfig::Tpm(tpm) => Some(tpm),
+            ModuleConfig::Pkcs11(_) => None,
+        });
+        match tpm {
+            Some(tpm) => tpm.address = address,
+            None => {
+                let module = ModuleConfig::Tpm(TpmConfig { address, ..TpmConfig::default() });
+                let added = ProviderConfig::default_tpm().map(|provider| ProviderConfig { module, ..provider });
+                self.providers.splice(0..0, added);
+            }
+        }
+    }
+
+    /// The providers as they are served: in the order of the file, those that attest before those that do not, since clients
+    /// take the first for their default; each with its number and UUID.
+    #[must_use]
+    pub fn served_providers(&self) -> Vec<(ProviderIdentity, &ProviderConfig)> {
+        let (attesting, others): (Vec<_>, Vec<_>) =
+            self.providers.iter().partition(|provider| self.attests(provider.module.kind()));
+        let ordered = [attesting, others].concat();
+        let named: Vec<_> = ordered.iter().map(|provider| (provider.name.clone(), provider.module.kind())).collect();
+        ProviderIdentity::assign(&named).into_iter().zip(ordered).collect()
+    }
+
+    /// Whether a module of this kind attests by a mechanism that is served.
+    fn attests(&self, kind: ProviderKind) -> bool {
+        let is_served = |name: MechanismName| match name.stability() {
+            Stability::Stable => true,
+            Stability::Experimental => self.enabled_mechanisms.contains(&name),
+        };
+        match kind {
+            ProviderKind::Tpm => is_served(MechanismName::TpmCertify),
+            ProviderKind::Pkcs11 => is_served(MechanismName::PkixEvidence),
+        }
+    }
+
+    /// Whether a provider of that name is configured.
+    #[must_use]
+    pub fn has_provider(&self, name: &ProviderName) -> bool {
+        self.providers.iter().any(|provider| provider.name == *name)
     }
 
     /// Reads a configuration file.

@@ -3,7 +3,7 @@
 //! The agent **presents** what the hardware attests. It makes no judgment of evidence: a device never
 //! judges itself. [`Agent::start`] serves the Parsec wire protocol with the extension of
 //! `proto/vouchsafe.proto`; [`client::Client`] is the other end. [`provider`] has the traits that hardware
-//! implements, [`tpm`] the TPM 2.0 client beneath the one provider that is there today.
+//! implements, [`tpm`] the TPM 2.0 client beneath one of them.
 //!
 //! Read first: [`provider::KeyProvider`], [`provider::Attester`] and [`Agent`].
 
@@ -14,6 +14,7 @@ pub mod config;
 pub mod grants;
 pub mod names;
 pub mod provider;
+pub mod provider_identity;
 pub mod service;
 pub mod store;
 pub mod swtpm;

@@ -9,6 +9,7 @@ mod attesting_key;
 mod fault;
 mod key;
 mod mechanism;
+pub mod pkcs11;
 mod state;
 pub mod tpm;
 

@@ -19,6 +19,7 @@ mod discovery;
 mod dispatch;
 mod encryption;
 mod enrollment;
+mod evidence_request;
 mod frame;
 mod key_attributes;
 mod keys;
@@ -29,6 +30,7 @@ mod peer;
 mod public_key;
 mod queue;
 mod refusal;
+mod settlement;
 mod signatures;
 mod slot;
 mod worker;
@@ -50,7 +52,7 @@ use listener::Listener;
 use worker::Worker;
 
 pub use listener::SocketFault;
-pub use peer::Peer;
+pub use peer::{Caller, Peer};
 pub use slot::{Provider, ProviderSlot};
 
 /// Mode of the monitoring socket: the agent's user and the administrators' group.
@@ -95,7 +97,9 @@ impl Agent {
     ///
     /// [`StartFault`].
     pub fn start(config: Config) -> Result<Agent, StartFault> {
-        let slots = config.tpm.clone().into_iter().map(ProviderSlot::tpm).collect();
+        let slots =
+            config.served_providers().into_iter().map(|(identity, config)| ProviderSlot::configured(identity, config));
+        let slots = slots.collect();
         Agent::start_with(config, slots)
     }
 
@@ -124,7 +128,17 @@ impl Agent {
                 .map_err(|source| StartFault::System { what: "a provider's thread", source })?;
             workers.push(worker);
         }
-        let service = Service::new(Shared { store, grants, limits: config.limits, audit }, workers);
+        let service = Service::new(
+            Shared {
+                store,
+                grants,
+                limits: config.limits,
+                audit,
+                authenticators: config.authenticators,
+                enabled_mechanisms: config.enabled_mechanisms,
+            },
+            workers,
+        );
         Agent::run(listener, monitoring, service, Admission::new(config.limits), config.socket.path)
     }
 

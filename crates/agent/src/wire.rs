@@ -25,14 +25,14 @@ pub const MAX_BODY_OCTETS: usize = 1024 * 1024;
 /// Largest response body sent or accepted, in octets.
 pub const MAX_RESPONSE_OCTETS: usize = 1024 * 1024;
 
-/// Largest authentication field read, in octets: what `UnixPeerCredentials` needs. The field's width would
+/// Largest authentication field read, in octets: the longest name of AuthType Direct. The field's width would
 /// allow 64 KiB; no authenticator of this service takes more.
-pub const MAX_AUTH_OCTETS: usize = 4;
+pub const MAX_AUTH_OCTETS: usize = 255;
 
 /// The provider id of a Parsec header.
 ///
-/// Parsec assigned 0 to 5; this service offers [`ProviderId::CORE`] and [`ProviderId::TPM`] and leaves
-/// [`ProviderId::PKCS11`] for its next one.
+/// Parsec assigned 0 to 5, of which this service offers [`ProviderId::CORE`], [`ProviderId::PKCS11`] and
+/// [`ProviderId::TPM`]; further providers of these kinds count from [`ProviderId::FIRST_FURTHER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderId(pub u8);
 
@@ -45,4 +45,12 @@ impl ProviderId {
     pub const TPM: ProviderId = ProviderId(3);
     /// The highest id that Parsec has assigned.
     pub const LAST_ASSIGNED: ProviderId = ProviderId(5);
+    /// The first id of providers that are not the first of their kind. Parsec's clients do not know them.
+    pub const FIRST_FURTHER: ProviderId = ProviderId(0x80);
+
+    /// Whether Parsec's clients know the id. They refuse a whole answer in which there is one that they do not know.
+    #[must_use]
+    pub const fn is_assigned(self) -> bool {
+        self.0 <= ProviderId::LAST_ASSIGNED.0
+    }
 }

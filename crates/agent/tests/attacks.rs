@@ -25,10 +25,11 @@ use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::{CertifyX509Config, Config};
 use vouchsafe_agent::provider::Fault;
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
+use vouchsafe_agent::provider_identity::{ProviderIdentity, ProviderKind};
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::tpm::{AuthValue, Blamed, Object, SignScheme, Tpm};
 use vouchsafe_agent::wire::message::{KeyMechanism, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote, hash};
-use vouchsafe_agent::wire::{ProviderId, Status};
+use vouchsafe_agent::wire::Status;
 use vouchsafe_evidence::tpm::{HashAlg, PcrBank, PcrSelection, TpmtPublic};
 
 const NONCE: [u8; 32] = [0x2A; 32];
@@ -135,7 +136,8 @@ fn false_credentials_do_not_keep_the_agent_healing() {
     config.state = folder.path().join("state");
     config.socket.path = folder.path().join("s");
     let shared = proxy.clone();
-    let slot = ProviderSlot::new(ProviderId::TPM, "", "watched", CertifyX509Config::default(), move |store| {
+    let identity = ProviderIdentity::assign(&[("tpm".parse().unwrap(), ProviderKind::Tpm)]).remove(0);
+    let slot = ProviderSlot::new(identity, "default", CertifyX509Config::default(), move |store| {
         TpmProvider::over(Box::new(shared.connection()), Settings::default(), store)
     });
     let agent = Agent::start_with(config.clone(), vec![slot]).unwrap();

@@ -344,7 +344,7 @@ fn a_grant_gives_what_it_names() {
     }
     for capability in Capability::ALL {
         let bench = Bench::of(Arc::default(), |config| {
-            config.grants = vec![GrantRule { grantee: Grantee::Uid(4242), may: vec![capability] }];
+            config.grants = vec![GrantRule::new(Grantee::Uid(4242), vec![capability])];
         });
         run_as(4242, &bench, capability.name());
     }

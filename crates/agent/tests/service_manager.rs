@@ -21,7 +21,7 @@ fn serve_until_told() {
     let mut config = Config::with_defaults();
     config.state = folder.join("state");
     config.socket.path = folder.join("s");
-    config.tpm = None;
+    config.providers.clear();
     vouchsafe_agent::serve(config).unwrap();
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use vouchsafe_agent::audit::{self, VerifyFault};
-use vouchsafe_agent::config::{Config, DEFAULT_CONFIG_PATH, TpmConfig};
+use vouchsafe_agent::config::{Config, DEFAULT_CONFIG_PATH};
 use vouchsafe_agent::grants::Accounts;
 use vouchsafe_agent::tpm::Address;
+use vouchsafe_evidence::text::printable;
 
 use crate::cli::Answer;
 use crate::console;
@@ -54,8 +55,12 @@ enum Command {
 enum AuditCommand {
     /// Check that no entry of the audit log was changed, removed or added.
     ///
-    /// Prints the last entry's chain value. Keep it elsewhere to see later that none is missing at the end.
+    /// Prints the last entry's chain value. Keep it elsewhere: with `--noted` a later check shows that no entry up to that one is
+    /// missing. Without it, entries that were removed at the end do not show.
     Verify {
+        /// A chain value of an earlier time, which must be in the log.
+        #[arg(long, value_name = "CHAIN")]
+        noted: Option<String>,
         /// The log; defaults to audit.log in the configured state folder.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
@@ -82,12 +87,12 @@ docs/running.md has a whole configuration.";
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.command {
         Some(Command::CheckConfig { config }) => return check(config.as_deref()),
-        Some(Command::Audit(AuditCommand::Verify { file, config })) => {
+        Some(Command::Audit(AuditCommand::Verify { noted, file, config })) => {
             let file = match file {
                 Some(file) => file.clone(),
                 None => stored(config.as_deref())?.state.join(audit::FILE_NAME),
             };
-            return verify_audit(&file);
+            return verify_audit(&file, noted.as_deref());
         }
         None => {}
     }
@@ -109,22 +114,38 @@ fn check(path: Option<&Path>) -> Result<Answer, Failure> {
     for finding in &findings {
         console::out(&format!("problem: {}\n   next: {}\n", finding.message, finding.next_step))?;
     }
-    let tpm = config.tpm.as_ref().map_or_else(|| "none".to_owned(), |tpm| tpm.address.to_string());
     console::out(&format!(
-        "{}\n socket: {}\n  state: {}\n    TPM: {tpm}\n grants: {}\n",
+        "{}\n socket: {}\n  state: {}\n grants: {}\n{}",
         if findings.is_empty() { "The configuration can be used." } else { "The configuration has problems." },
         config.socket.path.display(),
         config.state.display(),
         config.grants.len(),
+        providers(&config),
     ))?;
     Ok(if findings.is_empty() { Answer::Yes } else { Answer::No })
 }
 
+/// The providers as clients will see them, the default one first.
+fn providers(config: &Config) -> String {
+    let lines = config.served_providers().into_iter().map(|(identity, provider)| {
+        format!(
+            "provider {} (0x{:02x}, {}, {}): {}\n",
+            identity.name,
+            identity.id.0,
+            identity.kind.name(),
+            identity.uuid,
+            printable(&provider.module.place()),
+        )
+    });
+    lines.collect()
+}
+
 /// Says whether the audit log is as the agent wrote it.
-fn verify_audit(file: &Path) -> Result<Answer, Failure> {
-    match audit::verify(file) {
+fn verify_audit(file: &Path, noted: Option<&str>) -> Result<Answer, Failure> {
+    match audit::verify(file, noted) {
         Ok(summary) => {
-            console::out(&format!("{} entries, none changed.\n  chain: {}\n", summary.entries, summary.chain))?;
+            let from = if summary.first > 1 { format!(", from number {} on", summary.first) } else { String::new() };
+            console::out(&format!("{} entries{from}, none changed.\n  chain: {}\n", summary.entries, summary.chain))?;
             Ok(Answer::Yes)
         }
         Err(VerifyFault::Unreadable(error)) => {
@@ -149,7 +170,7 @@ fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
         config.socket.path = absolute(socket)?;
     }
     if let Some(address) = &arguments.tpm {
-        config.tpm = Some(TpmConfig { address: address.clone(), ..config.tpm.unwrap_or_default() });
+        config.set_tpm_address(address.clone());
     }
     Ok(config)
 }
@@ -186,11 +207,12 @@ mod tests {
     fn an_audit_log_is_verified() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.log");
-        assert!(verify_audit(&file).is_err());
+        assert!(verify_audit(&file, None).is_err());
         std::fs::write(&file, "").unwrap();
-        assert_eq!(verify_audit(&file).unwrap(), Answer::Yes);
+        assert_eq!(verify_audit(&file, None).unwrap(), Answer::Yes);
+        assert_eq!(verify_audit(&file, Some(&"11".repeat(32))).unwrap(), Answer::No);
         std::fs::write(&file, "forged\n").unwrap();
-        assert_eq!(verify_audit(&file).unwrap(), Answer::No);
+        assert_eq!(verify_audit(&file, None).unwrap(), Answer::No);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn examine(config: &Config) -> Findings {
         }
         Err(fault) => {
             findings.bad(format!("no agent serves at {}", config.socket.path.display()), fault.next_step());
-            if let Some(tpm) = &config.tpm {
+            if let Some(tpm) = config.first_tpm() {
                 unserved(&mut findings, &tpm.address);
             }
         }
@@ -171,7 +171,7 @@ fn unserved(findings: &mut Findings, address: &Address) {
 #[cfg(test)]
 mod tests {
     use vouchsafe_agent::Agent;
-    use vouchsafe_agent::config::{Config, TpmConfig};
+    use vouchsafe_agent::config::Config;
     use vouchsafe_agent::swtpm::{Options, Swtpm};
 
     use super::examine;
@@ -183,7 +183,7 @@ mod tests {
         let mut config = Config::with_defaults();
         config.state = folder.path().join("state");
         config.socket.path = folder.path().join("s");
-        config.tpm = Some(TpmConfig { address: tpm.address(), ..TpmConfig::default() });
+        config.set_tpm_address(tpm.address());
 
         let found = examine(&config);
         assert_eq!(found.problems, 1, "{}", found.lines);

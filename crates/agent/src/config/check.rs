@@ -1,7 +1,11 @@
 //! What a configuration names and the system does not have.
 
-use super::{AdminGroup, Config};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{AdminGroup, Config, ModuleConfig, TpmConfig};
 use crate::grants::{Accounts, Grantee};
+use crate::provider::pkcs11::Settings as Pkcs11Settings;
 use crate::tpm::Address;
 
 /// Something in a configuration that will not work, or not as it was meant.
@@ -40,23 +44,54 @@ impl Config {
                 ));
             }
         }
-        match &self.tpm {
-            None => findings.push(finding(
-                "no provider is configured: the agent would hold no keys".to_owned(),
-                "add [providers.tpm]".to_owned(),
-            )),
-            Some(tpm) => {
-                if let Address::Device(path) = &tpm.address
-                    && !path.exists()
-                {
-                    findings.push(finding(
-                        format!("providers.tpm.address is {}, which is not there", path.display()),
-                        "enable the TPM in the firmware's settings, or correct the address".to_owned(),
-                    ));
-                }
+        for provider in &self.providers {
+            let place = format!("providers.{}", provider.name);
+            match &provider.module {
+                ModuleConfig::Tpm(tpm) => findings.extend(tpm_finding(&place, tpm)),
+                ModuleConfig::Pkcs11(token) => findings.extend(pkcs11_findings(&place, token)),
             }
         }
         findings
+    }
+}
+
+fn tpm_finding(place: &str, tpm: &TpmConfig) -> Option<Finding> {
+    match &tpm.address {
+        Address::Device(path) if !path.exists() => Some(finding(
+            format!("{place}.address is {}, which is not there", path.display()),
+            "enable the TPM in the firmware's settings, or correct the address".to_owned(),
+        )),
+        Address::Device(_) | Address::SwtpmUnix(_) | Address::SwtpmTcp(_) => None,
+    }
+}
+
+fn pkcs11_findings(place: &str, token: &Pkcs11Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !token.module.exists() {
+        findings.push(finding(
+            format!("{place}.module is {}, which is not there", token.module.display()),
+            "install the vendor's PKCS#11 library, or correct the path".to_owned(),
+        ));
+    }
+    findings.extend(pin_file_finding(&format!("{place}.pin_file"), &token.pin_file));
+    if let Some((_, pin_file)) = &token.attesting_token {
+        findings.extend(pin_file_finding(&format!("{place}.attesting_pin_file"), pin_file));
+    }
+    findings
+}
+
+/// A PIN is for its owner alone.
+fn pin_file_finding(key: &str, path: &Path) -> Option<Finding> {
+    let path_text = path.display();
+    match std::fs::metadata(path) {
+        Err(error) => Some(finding(
+            format!("{key} is {path_text}: {error}"),
+            "write the token's user PIN into that file, owned by the agent's user, mode 0600".to_owned(),
+        )),
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+            Some(finding(format!("{key} is {path_text}, which others may read"), format!("chmod 600 {path_text}")))
+        }
+        Ok(_) => None,
     }
 }
 

@@ -15,7 +15,7 @@ pub enum ConfigFault {
         /// The file.
         file: PathBuf,
         /// The key, with its tables.
-        key: &'static str,
+        key: String,
         /// The value.
         found: String,
         /// What to write instead.

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{AdminGroup, CertifyX509Config, Config, ConfigFault, Limits, SocketConfig, TpmConfig, key_kind};
-use crate::grants::{Capability, GrantRule, Grantee};
-use crate::names;
-use crate::provider::KeyUsage;
+use super::{AdminGroup, AuthenticatorsConfig, Config, ConfigFault, Limits, ProviderConfig, SocketConfig};
+use crate::grants::{AttestingKeyScope, Capability, GrantRule, Grantee, KeyReference, ProviderScope};
+use crate::provider::{MechanismName, Stability};
 
-/// Longest validity of a certificate by TPM2_CertifyX509 that may be configured: ten years of 366 days.
-const MAX_VALIDITY_HOURS: u32 = 10 * 366 * 24;
+/// The grant that lends keys of others, by its name in `may`.
+const USE: &str = "use";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +23,13 @@ struct RawConfig {
     limits: RawLimits,
     #[serde(default)]
     grants: Vec<RawGrant>,
-    providers: Option<RawProviders>,
+    #[serde(default)]
+    authenticators: RawAuthenticators,
+    #[serde(default)]
+    mechanisms: RawMechanisms,
+    /// In the order of the file.
+    #[serde(default)]
+    providers: toml::Table,
 }
 
 #[derive(Default, Deserialize)]
@@ -61,39 +66,21 @@ struct RawGrant {
     user: Option<String>,
     group: Option<String>,
     may: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawProviders {
-    tpm: Option<RawTpm>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTpm {
-    address: Option<String>,
-    #[serde(default)]
-    attesting_key: RawAttestingKey,
-    #[serde(default)]
-    certify_x509: RawCertifyX509,
+    keys: Option<Vec<String>>,
+    attesting_keys: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAttestingKey {
-    default: Option<String>,
-    algorithm: Option<String>,
+struct RawAuthenticators {
+    direct: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawCertifyX509 {
-    subject: Option<String>,
-    validity_hours: Option<u32>,
-    key_usage: Option<Vec<String>>,
-    san: Option<Vec<String>>,
-    attesting_key: Option<String>,
+struct RawMechanisms {
+    #[serde(default)]
+    enable: Vec<String>,
 }
 
 /// Reads the text and checks every value.
@@ -104,6 +91,10 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, ConfigFault> {
     })?;
     let context = Context { file };
     let defaults = Config::with_defaults();
+    let providers = match raw.providers.is_empty() {
+        true => defaults.providers,
+        false => context.providers(raw.providers)?,
+    };
     Ok(Config {
         state: match raw.state {
             Some(path) => context.absolute("state", path)?,
@@ -112,25 +103,34 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, ConfigFault> {
         socket: context.socket(raw.socket, defaults.socket)?,
         monitoring: raw.monitoring.map(|raw| context.absolute("monitoring.path", raw.path)).transpose()?,
         limits: context.limits(&raw.limits)?,
-        grants: raw.grants.into_iter().map(|grant| context.grant(grant)).collect::<Result<_, _>>()?,
-        tpm: match raw.providers {
-            Some(RawProviders { tpm: Some(tpm) }) => Some(context.tpm(tpm)?),
-            Some(RawProviders { tpm: None }) | None => defaults.tpm,
-        },
+        grants: raw.grants.into_iter().map(|grant| context.grant(grant, &providers)).collect::<Result<_, _>>()?,
+        authenticators: AuthenticatorsConfig { direct: raw.authenticators.direct.unwrap_or_default() },
+        enabled_mechanisms: raw
+            .mechanisms
+            .enable
+            .iter()
+            .map(|name| context.mechanism(name))
+            .collect::<Result<_, _>>()?,
+        providers,
     })
 }
 
 /// The checks; knows the file only to name it.
-struct Context<'a> {
-    file: &'a Path,
+pub(super) struct Context<'a> {
+    pub(super) file: &'a Path,
 }
 
 impl Context<'_> {
-    fn refuse(&self, key: &'static str, found: impl Into<String>, next_step: &'static str) -> ConfigFault {
-        ConfigFault::Value { file: self.file.to_owned(), key, found: found.into(), next_step }
+    pub(super) fn refuse(
+        &self,
+        key: impl Into<String>,
+        found: impl Into<String>,
+        next_step: &'static str,
+    ) -> ConfigFault {
+        ConfigFault::Value { file: self.file.to_owned(), key: key.into(), found: found.into(), next_step }
     }
 
-    fn absolute(&self, key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigFault> {
+    pub(super) fn absolute(&self, key: impl Into<String>, path: PathBuf) -> Result<PathBuf, ConfigFault> {
         if path.is_absolute() {
             Ok(path)
         } else {
@@ -196,7 +196,14 @@ impl Context<'_> {
         })
     }
 
-    fn grant(&self, raw: RawGrant) -> Result<GrantRule, ConfigFault> {
+    fn mechanism(&self, name: &str) -> Result<MechanismName, ConfigFault> {
+        MechanismName::from_name(name).filter(|name| name.stability() == Stability::Experimental).ok_or_else(|| {
+            let next_step = "name experimental mechanisms such as pkix-evidence; stable ones are always served";
+            self.refuse("mechanisms.enable", name, next_step)
+        })
+    }
+
+    fn grant(&self, raw: RawGrant, providers: &[ProviderConfig]) -> Result<GrantRule, ConfigFault> {
         let grantee = match (raw.uid, raw.user, raw.group) {
             (Some(uid), None, None) => Grantee::Uid(uid),
             (None, Some(user), None) => Grantee::User(user),
@@ -207,85 +214,63 @@ impl Context<'_> {
                 return Err(self.refuse("grants", found, "name exactly one of uid, user and group"));
             }
         };
-        let may = raw
-            .may
+        let (uses, capabilities): (Vec<String>, Vec<String>) = raw.may.into_iter().partition(|name| name == USE);
+        let may = capabilities
             .iter()
             .map(|name| {
                 Capability::from_name(name).ok_or_else(|| {
-                    let next_step = "write attest, attest-platform, activate-credential or manage-clients";
+                    let next_step = "write use, attest, attest-platform, activate-credential or manage-clients";
                     self.refuse("grants.may", name, next_step)
                 })
             })
-            .collect::<Result<_, _>>()?;
-        Ok(GrantRule { grantee, may })
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = self.granted_keys(!uses.is_empty(), raw.keys.unwrap_or_default(), providers)?;
+        let attesting_keys = self.granted_attesting_keys(&may, raw.attesting_keys)?;
+        Ok(GrantRule { grantee, may, attesting_keys, keys })
     }
 
-    fn tpm(&self, raw: RawTpm) -> Result<TpmConfig, ConfigFault> {
-        let defaults = TpmConfig::default();
-        let address = match raw.address {
-            Some(text) => text.parse().map_err(|_| {
-                let next_step = "write device:/PATH, swtpm:unix:/PATH or swtpm:tcp:HOST:PORT";
-                self.refuse("providers.tpm.address", text, next_step)
-            })?,
-            None => defaults.address,
+    /// The keys of others that are lent: some if and only if `may` has `use`.
+    fn granted_keys(
+        &self,
+        lends: bool,
+        texts: Vec<String>,
+        providers: &[ProviderConfig],
+    ) -> Result<Vec<KeyReference>, ConfigFault> {
+        const KEY: &str = "grants.keys";
+        if lends != !texts.is_empty() {
+            let next_step = "write \"use\" in may and the keys in keys = [\"unix:0/NAME\"], or neither of both";
+            return Err(self.refuse(KEY, format!("{} keys", texts.len()), next_step));
+        }
+        let reference = |text: String| {
+            let reference = text.parse::<KeyReference>();
+            let is_served = |reference: &KeyReference| match &reference.provider {
+                ProviderScope::Every => true,
+                ProviderScope::Only(name) => providers.iter().any(|provider| provider.name == *name),
+            };
+            reference.ok().filter(is_served).ok_or_else(|| {
+                let next_step = "write unix:UID/NAME or unix:UID/PROVIDER/NAME with a configured provider; a name that \
+                                 has a slash needs the provider before it";
+                self.refuse(KEY, text, next_step)
+            })
         };
-        let attesting_key_kind = match raw.attesting_key.algorithm {
-            Some(name) => key_kind(&name).ok_or_else(|| {
-                let next_step = "write ecc-p256, ecc-p384, rsa-2048 or rsa-3072";
-                self.refuse("providers.tpm.attesting_key.algorithm", name, next_step)
-            })?,
-            None => defaults.attesting_key_kind,
-        };
-        let default_attesting_key = raw.attesting_key.default.unwrap_or(defaults.default_attesting_key);
-        if default_attesting_key.is_empty() {
-            let key = "providers.tpm.attesting_key.default";
-            return Err(self.refuse(key, "", "write a name"));
-        }
-        Ok(TpmConfig {
-            address,
-            default_attesting_key,
-            attesting_key_kind,
-            certify_x509: self.certify_x509(raw.certify_x509)?,
-        })
+        texts.into_iter().map(reference).collect()
     }
 
-    fn certify_x509(&self, raw: RawCertifyX509) -> Result<CertifyX509Config, ConfigFault> {
-        let defaults = CertifyX509Config::default();
-        let validity_hours = raw.validity_hours.unwrap_or(defaults.validity_hours);
-        if !(1..=MAX_VALIDITY_HOURS).contains(&validity_hours) {
-            let key = "providers.tpm.certify_x509.validity_hours";
-            return Err(self.refuse(key, validity_hours.to_string(), "write 1 to 87840 hours"));
+    fn granted_attesting_keys(
+        &self,
+        may: &[Capability],
+        names: Option<Vec<String>>,
+    ) -> Result<AttestingKeyScope, ConfigFault> {
+        const KEY: &str = "grants.attesting_keys";
+        let Some(names) = names else { return Ok(AttestingKeyScope::Every) };
+        if names.is_empty() || names.iter().any(String::is_empty) {
+            let next_step = "name the attesting keys, or leave it out for every one of the machine's";
+            return Err(self.refuse(KEY, format!("{names:?}"), next_step));
         }
-        let subject = raw.subject.unwrap_or(defaults.subject);
-        if names::subject_for_key(&subject, "key").is_err() {
-            let key = "providers.tpm.certify_x509.subject";
-            return Err(self.refuse(key, subject, "write a name as in RFC 4514, such as CN={key}"));
+        if !may.iter().any(|capability| matches!(capability, Capability::Attest | Capability::AttestPlatform)) {
+            let next_step = "write attest or attest-platform in may; nothing else is limited by it";
+            return Err(self.refuse(KEY, format!("{names:?}"), next_step));
         }
-        let san = raw.san.unwrap_or(defaults.san);
-        if let Err(fault) = names::alternative_names(&san) {
-            let key = "providers.tpm.certify_x509.san";
-            return Err(self.refuse(key, fault.to_string(), "write texts such as dns:host.example"));
-        }
-        Ok(CertifyX509Config {
-            subject,
-            validity_hours,
-            key_usage: match raw.key_usage {
-                Some(names) => self.key_usage(&names)?,
-                None => defaults.key_usage,
-            },
-            san,
-            attesting_key: raw.attesting_key.unwrap_or(defaults.attesting_key),
-        })
-    }
-
-    fn key_usage(&self, names: &[String]) -> Result<KeyUsage, ConfigFault> {
-        const KEY: &str = "providers.tpm.certify_x509.key_usage";
-        const NEXT_STEP: &str = "write names of RFC 5280 section 4.2.1.3 such as digitalSignature";
-        let mut usage: Option<KeyUsage> = None;
-        for name in names {
-            let bit = KeyUsage::from_name(name).ok_or_else(|| self.refuse(KEY, name, NEXT_STEP))?;
-            usage = Some(usage.map_or(bit, |usage| usage.union(bit)));
-        }
-        usage.ok_or_else(|| self.refuse(KEY, "[]", NEXT_STEP))
+        Ok(AttestingKeyScope::Only(names))
     }
 }

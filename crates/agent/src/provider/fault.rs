@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
 
+use super::pkcs11::TokenFault;
 use super::{KeyKind, MechanismName, StoreFault, Unfit};
 use crate::tpm::ResponseCode;
 
@@ -117,6 +118,9 @@ pub enum Fault {
     /// A certificate template that no verifier would accept.
     #[error("certificate template: {0}")]
     Template(Template),
+    /// A PKCS #11 token, its library or its PIN is not as it must be.
+    #[error(transparent)]
+    Token(TokenFault),
     /// The TPM refused a command.
     #[error("{command}: {code}")]
     Tpm {
@@ -190,6 +194,8 @@ pub enum FaultClass {
     Communication,
     /// What came back is not what the module sent.
     Corruption,
+    /// The module has no room left for keys.
+    Full,
     /// The state store failed.
     Storage,
     /// Padding of a decrypted message is not what it must be.
@@ -223,6 +229,7 @@ impl Fault {
             Self::Primitive(_) => FaultClass::Hardware,
             Self::ResponseMalformed(_) | Self::ResponseNotAuthentic { .. } => FaultClass::Corruption,
             Self::Store(_) => FaultClass::Storage,
+            Self::Token(fault) => fault.class(),
             Self::Tpm { code, .. } if code.is_transient() || code.is_out_of_room() => FaultClass::Busy,
             Self::Tpm { .. } => FaultClass::Hardware,
         }
@@ -255,6 +262,7 @@ impl Fault {
             Self::SchemeMismatch(_) => "agent.scheme-mismatch",
             Self::Store(_) => "agent.store",
             Self::Template(template) => template.code(),
+            Self::Token(fault) => fault.code(),
             Self::Tpm { code: ResponseCode::FAILURE, .. } => "agent.tpm-failure",
             Self::Tpm { code: ResponseCode::LOCKOUT, .. } => "agent.tpm-lockout",
             Self::Tpm { .. } => "agent.tpm",
@@ -302,6 +310,7 @@ impl Fault {
                 Template::TooLong { .. } => "shorten subject and alternative names",
                 Template::Validity => "give an end that lies after the start",
             },
+            Self::Token(fault) => fault.next_step(),
             Self::Tpm { code: ResponseCode::FAILURE, .. } => {
                 "the TPM is in failure mode: reset or power-cycle the machine; if it stays so, the TPM is defective"
             }

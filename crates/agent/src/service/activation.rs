@@ -56,7 +56,7 @@ pub(super) fn attest(
     let (credential, secret) = (tpm2b(&asked.credential_blob)?, tpm2b(&asked.secret)?);
     let activation = Activation { key: ActivatedKey::Own(&key.blob), credential: &credential, secret: &secret };
     let activated = provider.activate(activation);
-    info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, opened = activated.is_ok(), "credential answered");
+    info!(target: "audit", by = %call.caller, key = ?key.id.name, opened = activated.is_ok(), "credential answered");
     let credential = ParsecCredential { credential: activated?.to_vec() };
     let mechanism = Some(ParsecAttestation::ActivateCredential(credential));
     Ok(ParsecAttestKeyResult { output: Some(ParsecAttestationOutput { mechanism }) })

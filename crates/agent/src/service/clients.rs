@@ -4,88 +4,89 @@ use tracing::info;
 
 use super::audited;
 use super::dispatch::Service;
-use super::peer::Peer;
+use super::keys::destroy_key;
+use super::peer::Caller;
 use super::refusal::Refusal;
-use crate::audit::Event;
+use super::slot::Provider;
+use crate::audit::{Durability, Event};
+use crate::client_id::ClientId;
 use crate::grants::Capability;
-use crate::store::{KeyRole, StoredKey};
-use crate::wire::ProviderId;
+use crate::store::StoredKey;
+use crate::wire::Status;
 use crate::wire::message::{DeleteClientOperation, DeleteClientResult, ListClientsResult};
 
-/// ListClients: the users that have keys.
-pub(super) async fn list(service: &Service, peer: Peer) -> Result<ListClientsResult, Refusal> {
-    demand(service, peer)?;
+/// What stands for the service itself where a provider is named.
+const CORE: &str = "core";
+
+/// ListClients: the clients that have keys.
+pub(super) async fn list(service: &Service, caller: &Caller) -> Result<ListClientsResult, Refusal> {
+    demand(service, caller)?;
     let store = service.shared.store.clone();
-    let uids = tokio::task::spawn_blocking(move || store.clients()).await.map_err(|_| Refusal::ProviderFailed)??;
-    Ok(ListClientsResult { clients: uids.into_iter().map(|uid| uid.to_string()).collect() })
+    let clients = tokio::task::spawn_blocking(move || store.clients()).await.map_err(|_| Refusal::ProviderFailed)??;
+    Ok(ListClientsResult { clients: clients.iter().map(ClientId::listed).collect() })
 }
 
-/// DeleteClient: destroys all keys of a user. Nothing of it is done if one of its providers is not served: what it holds
+/// DeleteClient: destroys all keys of a client. Nothing of it is done if one of its providers is not served: what it holds
 /// could not be destroyed.
 pub(super) async fn delete(
     service: &Service,
-    peer: Peer,
+    caller: &Caller,
     operation: DeleteClientOperation,
 ) -> Result<DeleteClientResult, Refusal> {
-    let outcome = destroy_keys(service, peer, &operation.client).await;
     let event = Event {
         name: "delete-client",
-        uid: peer.uid,
-        provider: ProviderId::CORE,
-        subject: operation.client,
+        client: caller.client(),
+        uid: caller.peer().uid,
+        provider: CORE.to_owned(),
+        subject: operation.client.clone(),
         nonce: Vec::new(),
+        durability: Durability::Now,
     };
-    service.shared.audit.record(&event, audited::outcome(&outcome));
-    outcome.map(|()| DeleteClientResult {})
+    service.shared.audit.admit()?;
+    let outcome = destroy_keys(service, caller, &operation.client).await;
+    audited::record(&service.shared.audit, &event, None, outcome)?;
+    Ok(DeleteClientResult {})
 }
 
-async fn destroy_keys(service: &Service, peer: Peer, client: &str) -> Result<(), Refusal> {
-    demand(service, peer)?;
-    let uid: u32 = client.parse().map_err(|_| Refusal::Invalid {
+async fn destroy_keys(service: &Service, caller: &Caller, client: &str) -> Result<(), Refusal> {
+    demand(service, caller)?;
+    let client = ClientId::from_listed(client).map_err(|_| Refusal::Invalid {
         field: "client",
         found: client.to_owned(),
-        expected: "a uid, as ListClients names it",
+        expected: "a uid or direct:NAME, as ListClients names it",
     })?;
-    let store = service.shared.store.clone();
-    let keys = tokio::task::spawn_blocking(move || store.keys(uid)).await.map_err(|_| Refusal::ProviderFailed)??;
+    let (store, owner) = (service.shared.store.clone(), client.clone());
+    let keys = tokio::task::spawn_blocking(move || store.keys(&owner)).await.map_err(|_| Refusal::ProviderFailed)??;
     if keys.is_empty() {
-        return Err(Refusal::ClientUnknown { uid });
+        return Err(Refusal::ClientUnknown { client });
     }
     let destroyed = keys.len();
-    destroy_all(service, peer, keys).await?;
-    info!(target: "audit", by = peer.uid, uid, destroyed, "all keys of a client destroyed");
+    destroy_all(service, caller, keys).await?;
+    info!(target: "audit", by = %caller, %client, destroyed, "all keys of a client destroyed");
     Ok(())
 }
 
 /// One at a time, so that other clients' requests are answered in between.
-async fn destroy_all(service: &Service, peer: Peer, keys: Vec<StoredKey>) -> Result<(), Refusal> {
-    for key in &keys {
-        service.worker(key.id.provider)?;
-    }
-    for key in keys {
-        destroy(service, peer, key).await?;
+async fn destroy_all(service: &Service, caller: &Caller, keys: Vec<StoredKey>) -> Result<(), Refusal> {
+    let numbers = service.numbers();
+    let served = |key: StoredKey| match numbers.get(&key.id.provider) {
+        Some(id) => Ok((*id, key)),
+        None => Err(Refusal::Protocol(Status::ProviderNotRegistered)),
+    };
+    let keys = keys.into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+    for (id, key) in keys {
+        let store = service.shared.store.clone();
+        let work = move |provider: &mut dyn Provider| destroy_key(&store, provider, &key);
+        service.worker(id)?.run(caller.peer().uid, work).await?;
     }
     Ok(())
 }
 
-async fn destroy(service: &Service, peer: Peer, key: StoredKey) -> Result<(), Refusal> {
-    let store = service.shared.store.clone();
-    let worker = service.worker(key.id.provider)?;
-    let work = move |provider: &mut dyn super::slot::Provider| {
-        if key.role != KeyRole::Public {
-            provider.destroy(&key.blob)?;
-        }
-        store.remove_key(&key.id)?;
-        Ok(())
-    };
-    worker.run(peer.uid, work).await
-}
-
-fn demand(service: &Service, peer: Peer) -> Result<(), Refusal> {
+fn demand(service: &Service, caller: &Caller) -> Result<(), Refusal> {
     let capability = Capability::ManageClients;
-    if service.shared.grants.allow(peer, capability) {
+    if service.shared.grants.allow(caller, capability) {
         return Ok(());
     }
-    info!(target: "audit", uid = peer.uid, capability = capability.name(), "grant missing");
+    info!(target: "audit", by = %caller, capability = capability.name(), "grant missing");
     Err(Refusal::AdminOnly { capability })
 }

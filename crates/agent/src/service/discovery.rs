@@ -1,8 +1,12 @@
 //! What the service itself answers.
 
+use std::collections::BTreeMap;
+
 use super::dispatch::Service;
 use super::refusal::Refusal;
+use crate::client_id::ClientId;
 use crate::provider::KeyPurpose;
+use crate::provider_identity::ProviderName;
 use crate::store::{KeyRole, Store};
 use crate::wire::header::{AuthType, VERSION};
 use crate::wire::message::{
@@ -19,12 +23,27 @@ pub(super) fn ping() -> PingResult {
     PingResult { wire_protocol_version_maj: VERSION.0.into(), wire_protocol_version_min: VERSION.1.into() }
 }
 
-/// ListProviders: clients take the first as their default, so Core is last.
+/// ListProviders: clients take the first as their default, so Core is last. Providers whose numbers Parsec's clients do not
+/// know stand in a field of their own.
 pub(super) fn list_providers(service: &Service) -> ListProvidersResult {
-    let hardware = service.workers.iter().map(|worker| (worker.id, worker.uuid, worker.description));
-    let core = (ProviderId::CORE, CORE_UUID, "Vouchsafe agent: discovery and listing");
-    let providers = hardware.chain([core]).map(|(id, uuid, description)| provider_info(id, uuid, description));
-    ListProvidersResult { providers: providers.collect() }
+    let hardware = service.workers.iter().map(|worker| {
+        let identity = &worker.identity;
+        let (id, kind) = (identity.id, identity.kind);
+        // Only the first of a kind may be called by its kind alone.
+        let description = if id.is_assigned() && identity.name.as_str() == kind.name() {
+            kind.description().to_owned()
+        } else {
+            format!("{} ({})", kind.description(), identity.name)
+        };
+        (id, provider_info(id, &identity.uuid, &description))
+    });
+    let (providers, extension_providers): (Vec<_>, Vec<_>) = hardware.partition(|(id, _)| id.is_assigned());
+    let infos = |listed: Vec<(ProviderId, ProviderInfo)>| listed.into_iter().map(|(_, info)| info);
+    let core = provider_info(ProviderId::CORE, CORE_UUID, "Vouchsafe agent: discovery and listing");
+    ListProvidersResult {
+        providers: infos(providers).chain([core]).collect(),
+        extension_providers: infos(extension_providers).collect(),
+    }
 }
 
 fn provider_info(id: ProviderId, uuid: &str, description: &str) -> ProviderInfo {
@@ -40,16 +59,24 @@ fn provider_info(id: ProviderId, uuid: &str, description: &str) -> ProviderInfo 
     }
 }
 
-/// ListAuthenticators.
-pub(super) fn list_authenticators() -> ListAuthenticatorsResult {
-    let unix_peer = AuthenticatorInfo {
-        description: "Unix peer credentials: the caller's uid, as the kernel knows it".to_owned(),
+/// ListAuthenticators: those that are on, the one to use by default first.
+pub(super) fn list_authenticators(service: &Service) -> ListAuthenticatorsResult {
+    let info = |number: u8, description: &str| AuthenticatorInfo {
+        description: description.to_owned(),
         version_maj: 0,
         version_min: 1,
         version_rev: 0,
-        id: AuthType::UnixPeerCredentials.number().into(),
+        id: number.into(),
     };
-    ListAuthenticatorsResult { authenticators: vec![unix_peer] }
+    let mut authenticators = vec![info(
+        AuthType::UnixPeerCredentials.number(),
+        "Unix peer credentials: the caller's uid, as the kernel knows it",
+    )];
+    if service.shared.authenticators.direct {
+        let number = AuthType::Direct { octets: 1 }.number();
+        authenticators.push(info(number, "Direct: a name that the caller gives itself; it comes with no grants"));
+    }
+    ListAuthenticatorsResult { authenticators }
 }
 
 /// ListOpcodes.
@@ -62,24 +89,31 @@ pub(super) fn list_opcodes(service: &Service, provider_id: u32) -> Result<ListOp
     Ok(ListOpcodesResult { opcodes: numbers(parsecs), extension_opcodes: numbers(extension) })
 }
 
-/// ListKeys. Attesting keys have no PSA attributes; ListAttestingKeys shows them.
-pub(super) fn list_keys(store: &Store, uid: u32) -> Result<ListKeysResult, Refusal> {
-    let keys = store
-        .keys(uid)?
-        .into_iter()
-        .filter(|key| key.role != KeyRole::Pair(KeyPurpose::Attest))
-        .map(|key| {
-            Ok(KeyInfo {
-                provider_id: key.id.provider.0.into(),
-                attributes: Some(super::keys::attributes(&key)?),
-                name: key.id.name,
-            })
-        })
-        .collect::<Result<Vec<_>, Refusal>>()?;
-    Ok(ListKeysResult { keys })
+/// ListKeys. Attesting keys have no PSA attributes; ListAttestingKeys shows them. Keys of a provider that is not configured
+/// have no number to go by.
+pub(super) fn list_keys(store: &Store, numbers: &Numbers, client: &ClientId) -> Result<ListKeysResult, Refusal> {
+    let mut result = ListKeysResult::default();
+    for key in store.keys(client)? {
+        if key.role == KeyRole::Pair(KeyPurpose::Attest) {
+            continue;
+        }
+        let Some(id) = numbers.get(&key.id.provider) else { continue };
+        let attributes = Some(super::keys::attributes(&key)?);
+        let info = KeyInfo { provider_id: id.0.into(), attributes, name: key.id.name };
+        if id.is_assigned() { result.keys.push(info) } else { result.extension_keys.push(info) }
+    }
+    Ok(result)
 }
 
+/// The providers' numbers, by name.
+pub(super) type Numbers = BTreeMap<ProviderName, ProviderId>;
+
 impl Service {
+    /// The numbers of the providers that are served.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.workers.iter().map(|worker| (worker.identity.name.clone(), worker.identity.id)).collect()
+    }
+
     /// What a provider answers.
     pub(super) fn route_of(&self, id: ProviderId) -> Result<Route, Refusal> {
         if id == ProviderId::CORE {

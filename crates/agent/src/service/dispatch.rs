@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use prost::Message;
 
-use super::frame::{Request, Response};
+use super::frame::{Authentication, Request, Response};
 use super::monitoring::Metrics;
-use super::peer::Peer;
+use super::peer::{Caller, Peer};
 use super::refusal::Refusal;
 use super::slot::Provider;
 use super::worker::Worker;
@@ -15,10 +15,12 @@ use super::{
     activation, attestation, audited, capability, clients, discovery, encryption, enrollment, keys, signatures,
 };
 use crate::audit::AuditLog;
-use crate::config::{CertifyX509Config, Limits};
+use crate::client_id::DirectName;
+use crate::config::{AuthenticatorsConfig, CertifyX509Config, Limits};
 use crate::grants::Grants;
+use crate::provider::MechanismName;
+use crate::provider_identity::ProviderIdentity;
 use crate::store::Store;
-use crate::wire::header::AuthType;
 use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Status};
 
 /// What answers requests.
@@ -43,6 +45,10 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     /// What is recorded.
     pub(super) audit: AuditLog,
+    /// By what clients may authenticate.
+    pub(super) authenticators: AuthenticatorsConfig,
+    /// The experimental mechanisms that are served.
+    pub(super) enabled_mechanisms: Vec<MechanismName>,
 }
 
 /// One request to a provider, authenticated if its operation needs that.
@@ -51,11 +57,13 @@ pub(super) struct Call {
     /// What all requests share.
     pub(super) shared: Arc<Shared>,
     /// Who asks.
-    pub(super) peer: Peer,
+    pub(super) caller: Caller,
     /// Which provider is asked.
-    pub(super) provider: ProviderId,
+    pub(super) provider: Arc<ProviderIdentity>,
     /// Defaults of certificates that its module makes.
     pub(super) certify_x509: Arc<CertifyX509Config>,
+    /// Name of the machine's attesting key that attests when nobody chooses.
+    pub(super) default_attesting_key: Arc<str>,
 }
 
 impl Service {
@@ -100,55 +108,73 @@ impl Service {
         if opcode.route() != route {
             return Err(Refusal::NotSupported { what: "this operation by this provider" });
         }
-        authenticate(peer, opcode, &request)?;
+        let caller = self.authenticate(peer, opcode, &request.authentication)?;
         match Operation::decode(opcode, &request.body)? {
-            Operation::Core(operation) => self.core(peer, operation).await,
-            Operation::Provider(operation) => self.provider(peer, request.header.provider, operation).await,
+            Operation::Core(operation) => self.core(caller, operation).await,
+            Operation::Provider(operation) => self.provider(caller, request.header.provider, operation).await,
         }
     }
 
-    async fn core(&self, peer: Peer, operation: CoreOperation) -> Result<Vec<u8>, Refusal> {
+    async fn core(&self, caller: Caller, operation: CoreOperation) -> Result<Vec<u8>, Refusal> {
         Ok(match operation {
             CoreOperation::Ping => discovery::ping().encode_to_vec(),
             CoreOperation::ListProviders => discovery::list_providers(self).encode_to_vec(),
-            CoreOperation::ListAuthenticators => discovery::list_authenticators().encode_to_vec(),
+            CoreOperation::ListAuthenticators => discovery::list_authenticators(self).encode_to_vec(),
             CoreOperation::ListOpcodes(operation) => {
                 discovery::list_opcodes(self, operation.provider_id)?.encode_to_vec()
             }
             CoreOperation::ListKeys => {
                 let store = self.shared.store.clone();
-                let listed = tokio::task::spawn_blocking(move || discovery::list_keys(&store, peer.uid));
+                let numbers = self.numbers();
+                let listed =
+                    tokio::task::spawn_blocking(move || discovery::list_keys(&store, &numbers, &caller.client()));
                 listed.await.map_err(|_| Refusal::ProviderFailed)??.encode_to_vec()
             }
-            CoreOperation::ListClients => clients::list(self, peer).await?.encode_to_vec(),
-            CoreOperation::DeleteClient(operation) => clients::delete(self, peer, operation).await?.encode_to_vec(),
+            CoreOperation::ListClients => clients::list(self, &caller).await?.encode_to_vec(),
+            CoreOperation::DeleteClient(operation) => clients::delete(self, &caller, operation).await?.encode_to_vec(),
         })
     }
 
-    async fn provider(&self, peer: Peer, id: ProviderId, operation: ProviderOperation) -> Result<Vec<u8>, Refusal> {
+    async fn provider(&self, caller: Caller, id: ProviderId, operation: ProviderOperation) -> Result<Vec<u8>, Refusal> {
         let worker = self.worker(id)?;
+        let uid = caller.peer().uid;
         let call = Call {
             shared: Arc::clone(&self.shared),
-            peer,
-            provider: worker.id,
+            caller,
+            provider: Arc::clone(&worker.identity),
             certify_x509: Arc::clone(&worker.certify_x509),
+            default_attesting_key: Arc::clone(&worker.default_attesting_key),
         };
         let work = move |provider: &mut dyn Provider| {
-            let event = audited::event(&call, &operation);
+            let Some(event) = audited::event(&call, &operation) else { return perform(&call, provider, operation) };
+            call.shared.audit.admit()?;
             let answer = perform(&call, provider, operation);
-            if let Some(event) = event {
-                call.shared.audit.record(&event, audited::outcome(&answer));
-            }
-            answer
+            audited::record(&call.shared.audit, &event, None, answer)
         };
-        worker.run(peer.uid, work).await
+        worker.run(uid, work).await
     }
 
     /// The provider of that id.
     pub(super) fn worker(&self, id: ProviderId) -> Result<&Worker, Refusal> {
-        let missing =
-            if id <= ProviderId::LAST_ASSIGNED { Status::ProviderNotRegistered } else { Status::ProviderDoesNotExist };
-        self.workers.iter().find(|worker| worker.id == id).ok_or(Refusal::Protocol(missing))
+        let missing = if id.is_assigned() { Status::ProviderNotRegistered } else { Status::ProviderDoesNotExist };
+        self.workers.iter().find(|worker| worker.identity.id == id).ok_or(Refusal::Protocol(missing))
+    }
+
+    /// Who asks. Who claims to be a user must be that one, whatever the operation needs.
+    fn authenticate(&self, peer: Peer, opcode: Opcode, claimed: &Authentication) -> Result<Caller, Refusal> {
+        match claimed {
+            Authentication::None if opcode.needs_authentication() => Err(Refusal::NotAuthenticated),
+            Authentication::None => Ok(Caller::user(peer)),
+            Authentication::UnixPeer { uid } if *uid == peer.uid => Ok(Caller::user(peer)),
+            Authentication::UnixPeer { uid } => Err(Refusal::AuthenticationFalse { claimed: *uid, peer: peer.uid }),
+            Authentication::Direct { .. } if !self.shared.authenticators.direct => {
+                Err(Refusal::Protocol(Status::AuthenticatorNotRegistered))
+            }
+            Authentication::Direct { name } => {
+                let name = std::str::from_utf8(name).map_err(|_| Refusal::NameNotUtf8)?;
+                Ok(Caller::named(peer, DirectName::new(name)?))
+            }
+        }
     }
 }
 
@@ -158,7 +184,7 @@ fn perform(call: &Call, provider: &mut dyn Provider, operation: ProviderOperatio
         ProviderOperation::GenerateKey(op) => keys::generate(call, provider, op)?.encode_to_vec(),
         ProviderOperation::DestroyKey(op) => keys::destroy(call, provider, op)?.encode_to_vec(),
         ProviderOperation::ExportPublicKey(op) => keys::export_public(call, provider, op)?.encode_to_vec(),
-        ProviderOperation::ImportKey(op) => keys::import(call, op)?.encode_to_vec(),
+        ProviderOperation::ImportKey(op) => keys::import(call, provider, op)?.encode_to_vec(),
         ProviderOperation::SignHash(op) => signatures::sign_hash(call, provider, op)?.encode_to_vec(),
         ProviderOperation::VerifyHash(op) => signatures::verify_hash(call, provider, op)?.encode_to_vec(),
         ProviderOperation::SignMessage(op) => signatures::sign_message(call, provider, op)?.encode_to_vec(),
@@ -171,7 +197,7 @@ fn perform(call: &Call, provider: &mut dyn Provider, operation: ProviderOperatio
         ProviderOperation::ParsecAttestKey(op) => activation::attest(call, provider, op)?.encode_to_vec(),
         ProviderOperation::AttestKey(op) => attestation::attest_key(call, provider, op)?.encode_to_vec(),
         ProviderOperation::AttestPlatform(op) => attestation::attest_platform(call, provider, op)?.encode_to_vec(),
-        ProviderOperation::ListMechanisms => attestation::list_mechanisms(provider)?.encode_to_vec(),
+        ProviderOperation::ListMechanisms(op) => attestation::list_mechanisms(call, provider, op)?.encode_to_vec(),
         ProviderOperation::ListAttestingKeys => attestation::list_attesting_keys(call, provider)?.encode_to_vec(),
         ProviderOperation::DescribeEndorsement(op) => enrollment::describe(call, provider, &op)?.encode_to_vec(),
         ProviderOperation::ActivateCredential(op) => enrollment::activate(call, provider, &op)?.encode_to_vec(),
@@ -179,17 +205,8 @@ fn perform(call: &Call, provider: &mut dyn Provider, operation: ProviderOperatio
         ProviderOperation::CreateAttestingKey(op) => {
             enrollment::create_attesting_key(call, provider, op)?.encode_to_vec()
         }
-    })
-}
-
-/// Who authenticates must be who is at the other end, whatever the operation needs.
-fn authenticate(peer: Peer, opcode: Opcode, request: &Request) -> Result<(), Refusal> {
-    match request.header.auth_type {
-        AuthType::None if opcode.needs_authentication() => Err(Refusal::NotAuthenticated),
-        AuthType::None => Ok(()),
-        AuthType::UnixPeerCredentials => {
-            let claimed = u32::from_le_bytes(request.auth);
-            if claimed == peer.uid { Ok(()) } else { Err(Refusal::AuthenticationFalse { claimed, peer: peer.uid }) }
+        ProviderOperation::ImportAttestingKey(op) => {
+            enrollment::import_attesting_key(call, provider, op)?.encode_to_vec()
         }
-    }
+    })
 }

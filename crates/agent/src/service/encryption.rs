@@ -21,7 +21,7 @@ pub(super) fn encrypt(
     provider: &mut dyn Provider,
     operation: AsymmetricEncryptOperation,
 ) -> Result<AsymmetricEncryptResult, Refusal> {
-    let key = call.key(operation.key_name)?;
+    let key = call.usable_key(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.encrypt, "encrypt")?;
     let scheme = permitted(&description, operation.alg.as_ref(), &operation.salt)?;
@@ -35,7 +35,7 @@ pub(super) fn decrypt(
     provider: &mut dyn Provider,
     operation: AsymmetricDecryptOperation,
 ) -> Result<AsymmetricDecryptResult, Refusal> {
-    let key = call.key_pair(operation.key_name)?;
+    let key = call.usable_key_pair(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.decrypt, "decrypt")?;
     let scheme = permitted(&description, operation.alg.as_ref(), &operation.salt)?;

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
 use crate::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader, ResponseHeader};
-use crate::wire::{MAX_AUTH_OCTETS, Opcode, ProviderId, Status};
+use crate::wire::{Opcode, ProviderId, Status};
 
 /// This much of a body is read as it comes, in octets; for the rest of a larger one its sender needs a turn.
 const SMALL_BODY_OCTETS: usize = 64 * 1024;
@@ -30,8 +30,25 @@ pub(super) struct Request {
     pub(super) header: RequestHeader,
     /// Its body, as long as the header says.
     pub(super) body: Vec<u8>,
-    /// The authentication field; zeros if there is none.
-    pub(super) auth: [u8; MAX_AUTH_OCTETS],
+    /// What the authentication field says.
+    pub(super) authentication: Authentication,
+}
+
+/// What a request says of its sender. Nothing of it is believed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Authentication {
+    /// Nothing.
+    None,
+    /// Its name (AuthType Direct).
+    Direct {
+        /// The name's octets.
+        name: Vec<u8>,
+    },
+    /// Its uid (AuthType UnixPeerCredentials).
+    UnixPeer {
+        /// The uid.
+        uid: u32,
+    },
 }
 
 /// A response.
@@ -129,14 +146,16 @@ impl FrameReader {
             let _turns = (of_user.acquire().await.ok(), self.turns.acquire().await.ok());
             read_until(stream, &mut body, header.body_octets).await?;
         }
-        let mut auth = [0; MAX_AUTH_OCTETS];
-        match header.auth_type {
-            AuthType::None => {}
-            AuthType::UnixPeerCredentials => {
-                stream.read_exact(&mut auth).await?;
+        let authentication = match header.auth_type {
+            AuthType::None => Authentication::None,
+            AuthType::Direct { octets } => {
+                let mut name = vec![0; usize::from(octets)];
+                stream.read_exact(&mut name).await?;
+                Authentication::Direct { name }
             }
-        }
-        Ok(Request { header, body, auth })
+            AuthType::UnixPeerCredentials => Authentication::UnixPeer { uid: stream.read_u32_le().await? },
+        };
+        Ok(Request { header, body, authentication })
     }
 
     fn turns_of(&self, uid: u32) -> Arc<Semaphore> {

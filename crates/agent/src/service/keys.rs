@@ -7,9 +7,11 @@ use super::dispatch::Call;
 use super::key_attributes::Description;
 use super::public_key::PublicHalf;
 use super::refusal::Refusal;
+use super::settlement::settle;
 use super::slot::Provider;
+use crate::grants::KeyReference;
 use crate::provider::{KeyBlob, KeyPurpose, KeySpec, KeyUid};
-use crate::store::{Insertion, KeyId, KeyRole, StoreError, StoredKey};
+use crate::store::{Insertion, KeyId, KeyRole, NewKey, Store, StoreError, StoredKey};
 use crate::wire::message::{
     DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
     GenerateKeyResult, ImportKeyOperation, ImportKeyResult, KeyAttributes, KeyTypeVariant,
@@ -34,48 +36,60 @@ fn missing_attributes() -> Refusal {
     Refusal::Invalid { field: "attributes", found: String::new(), expected: "key attributes" }
 }
 
-/// Makes a key of the caller's and stores it under a name that is free.
+/// Makes a key of the caller's under a name that is free. The name is taken before the module is asked, so that what a crash
+/// leaves in the module is found again and no two requests make a key of one name.
 pub(super) fn create(
     call: &Call,
     provider: &mut dyn Provider,
     name: String,
     spec: KeySpec,
     attributes: Vec<u8>,
-) -> Result<KeyBlob, Refusal> {
-    check_name(&name)?;
-    let id = call.key_id(name);
-    // Asked first only to spare the module the work: what decides is the insertion.
-    if call.shared.store.key(&id)?.is_some() {
-        return Err(Refusal::KeyExists { name: id.name });
-    }
-    let blob = provider.generate(&KeyUid::random()?, spec)?;
-    let key = StoredKey { id, role: KeyRole::Pair(spec.purpose), attributes, blob };
-    match call.shared.store.insert_key(&key, call.shared.limits.keys_per_user) {
-        Ok(Insertion::Stored) => {
-            info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, kind = ?spec.kind,
+) -> Result<StoredKey, Refusal> {
+    let key = call.new_key(name, KeyRole::Pair(spec.purpose), attributes)?;
+    let store = &call.shared.store;
+    place(call, provider, &key, || store.reserve_key(&key, call.shared.limits.keys_per_user))?;
+    let made = provider.generate(&key.uid, spec).map_err(Refusal::from);
+    let blob = made.and_then(|blob| store.finish_key(&key.uid, &blob).map(|()| blob).map_err(Refusal::from));
+    match blob {
+        Ok(blob) => {
+            info!(target: "audit", by = %call.caller, key = ?key.id.name, uid = %key.uid, kind = ?spec.kind,
                 purpose = ?spec.purpose, "key made");
-            Ok(key.blob)
+            Ok(key.with_blob(blob))
         }
-        Ok(Insertion::NameTaken) => {
-            discard(provider, &key.blob);
-            Err(Refusal::KeyExists { name: key.id.name })
-        }
-        Err(error) => {
-            discard(provider, &key.blob);
-            Err(error.into())
+        Err(refusal) => {
+            // If that fails too, the name stays taken until it is tried again.
+            if let Err(error) = settle(store, provider, &key.uid) {
+                tracing::warn!(key = %key.uid, %error, "what was begun of a key stays in the module for now");
+            }
+            Err(refusal)
         }
     }
 }
 
-/// Gives a key up that nobody was told of.
-fn discard(provider: &mut dyn Provider, blob: &KeyBlob) {
-    if let Err(fault) = provider.destroy(blob) {
-        tracing::warn!(%fault, "a key that could not be stored stays in the module");
+/// Has a key inserted; first finishes what was cut short under its name.
+fn place(
+    call: &Call,
+    provider: &mut dyn Provider,
+    key: &NewKey,
+    insert: impl Fn() -> Result<Insertion, StoreError>,
+) -> Result<(), Refusal> {
+    let mut insertion = insert()?;
+    if let Insertion::Unsettled(uid) = insertion {
+        settle(&call.shared.store, provider, &uid)?;
+        insertion = insert()?;
+    }
+    match insertion {
+        Insertion::Stored => Ok(()),
+        Insertion::NameTaken | Insertion::Unsettled(_) => Err(Refusal::KeyExists { name: key.id.name.clone() }),
     }
 }
 
 /// PsaImportKey, of public keys alone: a private key that was elsewhere is no key of a module.
-pub(super) fn import(call: &Call, operation: ImportKeyOperation) -> Result<ImportKeyResult, Refusal> {
+pub(super) fn import(
+    call: &Call,
+    provider: &mut dyn Provider,
+    operation: ImportKeyOperation,
+) -> Result<ImportKeyResult, Refusal> {
     check_name(&operation.key_name)?;
     let mut attributes = operation.attributes.ok_or_else(missing_attributes)?;
     let is_rsa = match attributes.key_type.as_ref().and_then(|key_type| key_type.variant.as_ref()) {
@@ -96,16 +110,13 @@ pub(super) fn import(call: &Call, operation: ImportKeyOperation) -> Result<Impor
             expected: "the size of the key, or zero",
         });
     }
-    let id = call.key_id(operation.key_name);
+    let key = call.new_key(operation.key_name, KeyRole::Public, attributes.encode_to_vec())?;
     let blob = KeyBlob::from_bytes(operation.data);
-    let key = StoredKey { id, role: KeyRole::Public, attributes: attributes.encode_to_vec(), blob };
-    match call.shared.store.insert_key(&key, call.shared.limits.keys_per_user)? {
-        Insertion::Stored => {
-            info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, kind = ?half.kind(), "public key imported");
-            Ok(ImportKeyResult {})
-        }
-        Insertion::NameTaken => Err(Refusal::KeyExists { name: key.id.name }),
-    }
+    let (store, limit) = (&call.shared.store, call.shared.limits.keys_per_user);
+    place(call, provider, &key, || store.insert_key(&key, &blob, limit))?;
+    info!(target: "audit", by = %call.caller, key = ?key.id.name, uid = %key.uid, kind = ?half.kind(),
+        "public key imported");
+    Ok(ImportKeyResult {})
 }
 
 /// PsaDestroyKey. The caller's own attesting keys are destroyed by it too; the machine's are no keys of
@@ -116,12 +127,28 @@ pub(super) fn destroy(
     operation: DestroyKeyOperation,
 ) -> Result<DestroyKeyResult, Refusal> {
     let key = call.key(operation.key_name)?;
-    if key.role != KeyRole::Public {
-        provider.destroy(&key.blob)?;
-    }
-    call.shared.store.remove_key(&key.id)?;
-    info!(target: "audit", uid = call.peer.uid, key = ?key.id.name, "key destroyed");
+    destroy_key(&call.shared.store, provider, &key)?;
+    info!(target: "audit", by = %call.caller, key = ?key.id.name, uid = %key.uid, "key destroyed");
     Ok(DestroyKeyResult {})
+}
+
+/// Destroys a key and forgets it. From before the module is asked the key is nobody's; where the module refuses, it is as it
+/// was.
+pub(super) fn destroy_key(store: &Store, provider: &mut dyn Provider, key: &StoredKey) -> Result<(), Refusal> {
+    match key.role {
+        KeyRole::Public => {}
+        KeyRole::Pair(_) => {
+            if !store.begin_removal(&key.uid)? {
+                return Err(Refusal::KeyUnknown { name: key.id.name.clone() });
+            }
+            if let Err(fault) = provider.destroy(&key.blob) {
+                store.undo_removal(&key.uid)?;
+                return Err(fault.into());
+            }
+        }
+    }
+    store.remove_key(&key.uid)?;
+    Ok(())
 }
 
 /// PsaExportPublicKey.
@@ -130,7 +157,7 @@ pub(super) fn export_public(
     provider: &mut dyn Provider,
     operation: ExportPublicKeyOperation,
 ) -> Result<ExportPublicKeyResult, Refusal> {
-    let key = call.key(operation.key_name)?;
+    let key = call.usable_key(operation.key_name)?;
     Ok(ExportPublicKeyResult { data: public_half(provider, &key)?.into_exported() })
 }
 
@@ -172,16 +199,19 @@ pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
 impl Call {
     /// The id of the caller's key of that name.
     pub(super) fn key_id(&self, name: String) -> KeyId {
-        KeyId { uid: self.peer.uid, provider: self.provider, name }
+        KeyId { client: self.caller.client(), provider: self.provider.name.clone(), name }
+    }
+
+    /// A key of the caller's that is about to be made, with an id of its own.
+    fn new_key(&self, name: String, role: KeyRole, attributes: Vec<u8>) -> Result<NewKey, Refusal> {
+        check_name(&name)?;
+        let owner = self.caller.peer().uid;
+        Ok(NewKey { id: self.key_id(name), uid: KeyUid::random()?, owner, role, attributes })
     }
 
     /// The caller's key pair of that name.
     pub(super) fn key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
-        let key = self.key(name)?;
-        match key.role {
-            KeyRole::Pair(_) => Ok(key),
-            KeyRole::Public => Err(Refusal::UsageNotPermitted { operation: "this: it is a public key alone" }),
-        }
+        pair(self.key(name)?)
     }
 
     /// The caller's key of that name.
@@ -191,5 +221,52 @@ impl Call {
             Some(key) => Ok(key),
             None => Err(Refusal::KeyUnknown { name: id.name }),
         }
+    }
+
+    /// The caller's key pair of that name, else one that is lent to it.
+    pub(super) fn usable_key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
+        pair(self.usable_key(name)?)
+    }
+
+    /// The caller's key of that name, else one that is lent to it (grant `use`): by its name, or as `CLIENT/NAME` or
+    /// `CLIENT/PROVIDER/NAME`. A name of the caller's own always comes first. Attesting keys are never lent.
+    pub(super) fn usable_key(&self, name: String) -> Result<StoredKey, Refusal> {
+        let id = self.key_id(name);
+        if let Some(key) = self.shared.store.key(&id)? {
+            return Ok(key);
+        }
+        let mut found: Vec<StoredKey> = Vec::new();
+        for reference in self.lent_keys(&id.name) {
+            let id = KeyId { client: reference.client.clone(), name: reference.name.clone(), ..id.clone() };
+            let key = self.shared.store.key(&id)?.filter(|key| key.role != KeyRole::Pair(KeyPurpose::Attest));
+            found.extend(key.filter(|key| found.iter().all(|other| other.uid != key.uid)));
+        }
+        match found.pop() {
+            None => Err(Refusal::KeyUnknown { name: id.name }),
+            Some(key) if found.is_empty() => Ok(key),
+            Some(key) => {
+                Err(Refusal::KeyAmbiguous { example: format!("{}/{}", key.id.client, id.name), name: id.name })
+            }
+        }
+    }
+
+    /// What is lent to the caller at this provider and called so.
+    fn lent_keys(&self, name: &str) -> Vec<&KeyReference> {
+        let asked: Option<KeyReference> =
+            name.parse().ok().filter(|asked: &KeyReference| asked.is_at(&self.provider.name));
+        let is_asked = |lent: &KeyReference| {
+            lent.name == name
+                || asked.as_ref().is_some_and(|asked| (&asked.client, &asked.name) == (&lent.client, &lent.name))
+        };
+        let mut lent = self.shared.grants.lent_keys(&self.caller);
+        lent.retain(|lent| lent.is_at(&self.provider.name) && is_asked(lent));
+        lent
+    }
+}
+
+fn pair(key: StoredKey) -> Result<StoredKey, Refusal> {
+    match key.role {
+        KeyRole::Pair(_) => Ok(key),
+        KeyRole::Public => Err(Refusal::UsageNotPermitted { operation: "this: it is a public key alone" }),
     }
 }

@@ -163,7 +163,7 @@ async fn probe(service: &Service) -> Vec<(ProviderId, bool)> {
     for worker in &service.workers {
         let asked = worker.run(uid, |provider| Ok(provider.random(1)?));
         let is_up = matches!(timeout(PROBE_LIMIT, asked).await, Ok(Ok(_)));
-        providers.push((worker.id, is_up));
+        providers.push((worker.identity.id, is_up));
     }
     providers
 }

@@ -1,6 +1,9 @@
 //! Who is at the other end.
 
+use std::fmt;
 use std::io;
+
+use crate::client_id::{ClientId, DirectName};
 
 /// The uid that a kernel shows for users that have none in this namespace, unless configured otherwise.
 const USUAL_OVERFLOW_UID: u32 = 65534;
@@ -22,6 +25,62 @@ impl Peer {
     pub(super) fn of(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
         let credentials = stream.peer_cred()?;
         Ok(Peer { uid: credentials.uid(), gid: credentials.gid() })
+    }
+}
+
+/// Who asks: the user whom the kernel knows, and the name that it gave itself, if it did.
+///
+/// The name space of keys goes by [`Caller::client`]; grants go by [`Caller::as_user`] and quotas by [`Caller::peer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    peer: Peer,
+    name: Option<DirectName>,
+}
+
+impl Caller {
+    /// A user as itself.
+    #[must_use]
+    pub const fn user(peer: Peer) -> Caller {
+        Caller { peer, name: None }
+    }
+
+    /// A user under a name that it gave itself.
+    #[must_use]
+    pub const fn named(peer: Peer, name: DirectName) -> Caller {
+        Caller { peer, name: Some(name) }
+    }
+
+    /// The user whom the kernel knows: what is taken up counts as its, whatever name it goes by.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The user, if it comes as itself: a name that anyone may claim inherits nothing of what its bearer may do.
+    #[must_use]
+    pub const fn as_user(&self) -> Option<Peer> {
+        match self.name {
+            None => Some(self.peer),
+            Some(_) => None,
+        }
+    }
+
+    /// Whose keys are the caller's own.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        match &self.name {
+            None => ClientId::Unix(self.peer.uid),
+            Some(name) => ClientId::Direct(name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            None => write!(formatter, "unix:{}", self.peer.uid),
+            Some(name) => write!(formatter, "{:?} of unix:{}", name.as_str(), self.peer.uid),
+        }
     }
 }
 

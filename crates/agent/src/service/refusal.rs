@@ -6,8 +6,10 @@ use prost::Message;
 use thiserror::Error;
 
 use super::queue::Full;
+use crate::audit::AuditFault;
+use crate::client_id::{ClientId, ClientIdFault};
 use crate::grants::Capability;
-use crate::provider::{Fault, FaultClass};
+use crate::provider::{Fault, FaultClass, MechanismName};
 use crate::store::StoreError;
 use crate::wire::message::ErrorDetail;
 use crate::wire::{BodyFault, Opcode, Status};
@@ -32,6 +34,9 @@ pub(super) enum Refusal {
     /// The algorithm is not the one that the key was made for.
     #[error("the key was made for another algorithm")]
     AlgorithmNotPermitted,
+    /// What was asked cannot be recorded, so it is not done.
+    #[error("the audit log cannot be written: {0}")]
+    Audit(#[from] AuditFault),
     /// The body is not the operation's message.
     #[error(transparent)]
     BodyMalformed(#[from] BodyFault),
@@ -42,10 +47,10 @@ pub(super) enum Refusal {
         full: Full,
     },
     /// The client has no keys.
-    #[error("uid {uid} has no keys")]
+    #[error("client {client} has no keys")]
     ClientUnknown {
         /// The client.
-        uid: u32,
+        client: ClientId,
     },
     /// The algorithm is one that is no longer allowed.
     #[error("{what} is no longer allowed")]
@@ -62,6 +67,12 @@ pub(super) enum Refusal {
     /// The provider refused or failed.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// The caller's grant is limited to other attesting keys.
+    #[error("this user's grant for {:?} does not include that attesting key", capability.name())]
+    GrantForOtherKeys {
+        /// What it would need for this one.
+        capability: Capability,
+    },
     /// The caller has no such grant.
     #[error("this user has no grant for {:?}", capability.name())]
     GrantMissing {
@@ -90,6 +101,29 @@ pub(super) enum Refusal {
         /// The name.
         name: String,
     },
+    /// Several keys of that name are lent to the caller.
+    #[error("several clients lend this user a key named {name:?}; name one as CLIENT/NAME, such as {example}")]
+    KeyAmbiguous {
+        /// The name.
+        name: String,
+        /// One of the keys, so that it is named alone.
+        example: String,
+    },
+    /// A name that the caller gave itself is not UTF-8.
+    #[error("the name in the authentication field is not UTF-8")]
+    NameNotUtf8,
+    /// A name that the caller gave itself is none.
+    #[error(transparent)]
+    NameUnfit(#[from] ClientIdFault),
+    /// The mechanism is experimental and not enabled.
+    #[error("the mechanism {mechanism} is experimental and not enabled here")]
+    MechanismDisabled {
+        /// The mechanism.
+        mechanism: MechanismName,
+    },
+    /// The operation is for administrators, whatever grants there are.
+    #[error("only root, the agent's user and the members of the agent's group may do this")]
+    NotAdministrator,
     /// The caller is not authenticated.
     #[error("the operation needs an authenticated caller")]
     NotAuthenticated,
@@ -123,21 +157,26 @@ impl Refusal {
     /// The response's status.
     pub(super) fn status(&self) -> Status {
         match self {
-            Refusal::AuthenticationFalse { .. } => Status::AuthenticationError,
-            Refusal::AdminOnly { .. } => Status::AdminOperation,
+            Refusal::AuthenticationFalse { .. } | Refusal::NameNotUtf8 | Refusal::NameUnfit(_) => {
+                Status::AuthenticationError
+            }
+            Refusal::AdminOnly { .. } | Refusal::NotAdministrator => Status::AdminOperation,
+            Refusal::Audit(fault) if fault.is_full() => Status::PsaErrorInsufficientStorage,
+            Refusal::Audit(_) => Status::PsaErrorStorageFailure,
             Refusal::BodyMalformed(_) => Status::DeserializingBodyFailed,
             Refusal::Busy { .. } => Status::PsaErrorInsufficientMemory,
             Refusal::Deprecated { .. } => Status::DeprecatedPrimitive,
             Refusal::Deadline { .. } => Status::PsaErrorCommunicationFailure,
             Refusal::Fault(fault) => fault_status(fault),
+            Refusal::GrantForOtherKeys { .. } => Status::PsaErrorNotPermitted,
             Refusal::AlgorithmNotPermitted | Refusal::GrantMissing { .. } | Refusal::UsageNotPermitted { .. } => {
                 Status::PsaErrorNotPermitted
             }
-            Refusal::Invalid { .. } => Status::PsaErrorInvalidArgument,
+            Refusal::Invalid { .. } | Refusal::KeyAmbiguous { .. } => Status::PsaErrorInvalidArgument,
             Refusal::KeyExists { .. } => Status::PsaErrorAlreadyExists,
             Refusal::ClientUnknown { .. } | Refusal::KeyUnknown { .. } => Status::PsaErrorDoesNotExist,
             Refusal::NotAuthenticated => Status::NotAuthenticated,
-            Refusal::NotSupported { .. } => Status::PsaErrorNotSupported,
+            Refusal::MechanismDisabled { .. } | Refusal::NotSupported { .. } => Status::PsaErrorNotSupported,
             Refusal::ProviderFailed => Status::PsaErrorHardwareFailure,
             Refusal::Protocol(status) => *status,
             Refusal::SignatureInvalid => Status::PsaErrorInvalidSignature,
@@ -153,16 +192,22 @@ impl Refusal {
             Refusal::AuthenticationFalse { .. } => "agent.authentication-false",
             Refusal::AlgorithmNotPermitted => "agent.algorithm-not-permitted",
             Refusal::AdminOnly { .. } => "agent.admin-only",
+            Refusal::Audit(_) => "agent.audit",
             Refusal::BodyMalformed(_) => "agent.body-malformed",
             Refusal::Busy { .. } => "agent.busy",
             Refusal::ClientUnknown { .. } => "agent.client-unknown",
             Refusal::Deprecated { .. } => "agent.deprecated",
             Refusal::Deadline { .. } => "agent.deadline",
             Refusal::Fault(fault) => fault.code(),
+            Refusal::GrantForOtherKeys { .. } => "agent.grant-for-other-keys",
             Refusal::GrantMissing { .. } => "agent.grant-missing",
             Refusal::Invalid { .. } => "agent.invalid",
+            Refusal::KeyAmbiguous { .. } => "agent.key-ambiguous",
             Refusal::KeyExists { .. } => "agent.key-exists",
             Refusal::KeyUnknown { .. } => "agent.key-unknown",
+            Refusal::NameNotUtf8 | Refusal::NameUnfit(_) => "agent.name-unfit",
+            Refusal::MechanismDisabled { .. } => "agent.mechanism-disabled",
+            Refusal::NotAdministrator => "agent.admin-only",
             Refusal::NotAuthenticated => "agent.not-authenticated",
             Refusal::NotSupported { .. } => "agent.not-supported",
             Refusal::ProviderFailed => "agent.provider-failed",
@@ -176,11 +221,17 @@ impl Refusal {
     /// What the caller can do about it.
     fn next_step(&self) -> &'static str {
         match self {
+            Refusal::Audit(fault) => fault.next_step(),
             Refusal::Fault(fault) => fault.next_step(),
             Refusal::Store(error) => error.next_step(),
             Refusal::GrantMissing { .. } => {
                 "ask an administrator to add it to [[grants]] in agent.toml, or to the agent's group"
             }
+            Refusal::GrantForOtherKeys { .. } => {
+                "choose an attesting key that the grant names, or have this one added to its attesting_keys in agent.toml"
+            }
+            Refusal::MechanismDisabled { mechanism } => mechanism.enabling_step(),
+            Refusal::NotAdministrator => "ask one of them",
             Refusal::Invalid { .. } => "correct the field",
             Refusal::AuthenticationFalse { .. }
             | Refusal::AlgorithmNotPermitted
@@ -191,8 +242,11 @@ impl Refusal {
             | Refusal::Deprecated { .. }
             | Refusal::SignatureInvalid
             | Refusal::Deadline { .. }
+            | Refusal::KeyAmbiguous { .. }
             | Refusal::KeyExists { .. }
             | Refusal::KeyUnknown { .. }
+            | Refusal::NameNotUtf8
+            | Refusal::NameUnfit(_)
             | Refusal::NotAuthenticated
             | Refusal::NotSupported { .. }
             | Refusal::ProviderFailed
@@ -221,6 +275,7 @@ fn fault_status(fault: &Fault) -> Status {
         FaultClass::Busy => Status::PsaErrorInsufficientMemory,
         FaultClass::Communication => Status::PsaErrorCommunicationFailure,
         FaultClass::Corruption => Status::PsaErrorCorruptionDetected,
+        FaultClass::Full => Status::PsaErrorInsufficientStorage,
         FaultClass::Storage => Status::PsaErrorStorageFailure,
         FaultClass::Padding => Status::PsaErrorInvalidPadding,
         FaultClass::Hardware => Status::PsaErrorHardwareFailure,

@@ -19,7 +19,7 @@ pub(super) fn sign_hash(
     provider: &mut dyn Provider,
     operation: SignHashOperation,
 ) -> Result<SignHashResult, Refusal> {
-    let key = call.key_pair(operation.key_name)?;
+    let key = call.usable_key_pair(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.sign_hash, "sign_hash")?;
     let scheme = permitted(&description, operation.alg.as_ref())?;
@@ -32,7 +32,7 @@ pub(super) fn sign_message(
     provider: &mut dyn Provider,
     operation: SignMessageOperation,
 ) -> Result<SignMessageResult, Refusal> {
-    let key = call.key_pair(operation.key_name)?;
+    let key = call.usable_key_pair(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.sign_message || description.usage.sign_hash, "sign_message")?;
     let scheme = permitted(&description, operation.alg.as_ref())?;
@@ -46,7 +46,7 @@ pub(super) fn verify_hash(
     provider: &mut dyn Provider,
     operation: VerifyHashOperation,
 ) -> Result<VerifyHashResult, Refusal> {
-    let key = call.key(operation.key_name)?;
+    let key = call.usable_key(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.verify_hash, "verify_hash")?;
     let scheme = permitted(&description, operation.alg.as_ref())?;
@@ -60,7 +60,7 @@ pub(super) fn verify_message(
     provider: &mut dyn Provider,
     operation: VerifyMessageOperation,
 ) -> Result<VerifyMessageResult, Refusal> {
-    let key = call.key(operation.key_name)?;
+    let key = call.usable_key(operation.key_name)?;
     let description = description(&key)?;
     demand(description.usage.verify_message || description.usage.verify_hash, "verify_message")?;
     let scheme = permitted(&description, operation.alg.as_ref())?;

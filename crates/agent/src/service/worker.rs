@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 
 use super::queue::FairQueue;
 use super::refusal::Refusal;
+use super::settlement::settle_all;
 use super::slot::{Provider, ProviderSlot};
 use crate::config::{CertifyX509Config, Limits};
 use crate::provider::Fault;
+use crate::provider_identity::ProviderIdentity;
 use crate::store::Store;
-use crate::wire::ProviderId;
 
 /// A unit of work. It gets the provider, or why there is none, and answers by itself.
 type Job = Box<dyn FnOnce(Result<&mut dyn Provider, Fault>) + Send>;
@@ -22,14 +23,12 @@ type Job = Box<dyn FnOnce(Result<&mut dyn Provider, Fault>) + Send>;
 /// A provider and the thread that calls it.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// The header's provider id.
-    pub(super) id: ProviderId,
-    /// The UUID of this kind of provider.
-    pub(super) uuid: &'static str,
-    /// What it is, for people.
-    pub(super) description: &'static str,
+    /// How it is called.
+    pub(super) identity: Arc<ProviderIdentity>,
     /// Defaults of certificates that its module makes.
     pub(super) certify_x509: Arc<CertifyX509Config>,
+    /// Name of the machine's attesting key that attests when nobody chooses.
+    pub(super) default_attesting_key: Arc<str>,
     deadline: Duration,
     queue: Arc<FairQueue<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -40,17 +39,16 @@ impl Worker {
     pub(super) fn start(slot: ProviderSlot, store: &Store, limits: Limits) -> io::Result<Worker> {
         let queue = Arc::new(FairQueue::new(limits.waiting_requests, limits.waiting_requests_per_user));
         let mut worker = Worker {
-            id: slot.id,
-            uuid: slot.uuid,
-            description: slot.description,
+            identity: Arc::new(slot.identity.clone()),
             certify_x509: Arc::new(slot.certify_x509.clone()),
+            default_attesting_key: slot.default_attesting_key.as_str().into(),
             deadline: limits.request,
             queue: Arc::clone(&queue),
             thread: None,
         };
         let mut opened = Opened { slot, store: store.clone(), provider: None };
-        let thread =
-            std::thread::Builder::new().name(format!("provider-{}", worker.id.0)).spawn(move || opened.work(&queue))?;
+        let name = format!("provider-{}", worker.identity.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || opened.work(&queue))?;
         worker.thread = Some(thread);
         Ok(worker)
     }
@@ -89,7 +87,7 @@ impl Drop for Worker {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(provider = self.id.0, "a provider's thread panicked");
+            tracing::error!(provider = %self.identity.name, "a provider's thread panicked");
         }
     }
 }
@@ -104,14 +102,14 @@ struct Opened {
 impl Opened {
     fn work(&mut self, queue: &FairQueue<Job>) {
         if let Err(fault) = self.provider() {
-            let provider = self.slot.id.0;
-            tracing::warn!(provider, %fault, next_step = fault.next_step(), "a provider cannot be opened yet");
+            let provider = &self.slot.identity.name;
+            tracing::warn!(%provider, %fault, next_step = fault.next_step(), "a provider cannot be opened yet");
         }
         while let Some(job) = queue.pop() {
             // A defect in one provider must not take the service down, nor that provider for good.
             let worked = catch_unwind(AssertUnwindSafe(|| job(self.provider())));
             if worked.is_err() {
-                tracing::error!(provider = self.slot.id.0, "a provider panicked; it is opened anew");
+                tracing::error!(provider = %self.slot.identity.name, "a provider panicked; it is opened anew");
                 self.provider = None;
             }
         }
@@ -120,7 +118,12 @@ impl Opened {
     fn provider(&mut self) -> Result<&mut dyn Provider, Fault> {
         let provider = match self.provider.take() {
             Some(provider) => provider,
-            None => self.slot.open(Box::new(self.store.provider_state(self.slot.id)))?,
+            None => {
+                let state = self.store.provider_state(&self.slot.identity.name);
+                let mut provider = self.slot.open(Box::new(state))?;
+                settle_all(&self.store, &self.slot.identity.name, &mut *provider);
+                provider
+            }
         };
         Ok(&mut **self.provider.insert(provider))
     }

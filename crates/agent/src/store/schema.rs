@@ -7,24 +7,29 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// The schema that this version writes, kept in `PRAGMA user_version`.
-const SUPPORTED: u32 = 1;
+const SUPPORTED: u32 = 2;
 
 /// How long another program's lock is waited for. A backup takes less; what takes longer must not hold up the clients.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Schema 1.
+/// Schema 2. The index of a state other than `ready` is empty but for what a crash has left.
 const CREATE: &str = "
     CREATE TABLE keys (
         id INTEGER PRIMARY KEY,
-        uid INTEGER NOT NULL,
-        provider INTEGER NOT NULL,
+        uid BLOB NOT NULL UNIQUE,
+        client TEXT NOT NULL,
+        provider TEXT NOT NULL,
         name TEXT NOT NULL,
+        owner INTEGER NOT NULL,
+        state TEXT NOT NULL,
         purpose TEXT NOT NULL,
         attributes BLOB NOT NULL,
         blob BLOB NOT NULL,
         created INTEGER NOT NULL,
-        UNIQUE (uid, provider, name)
+        UNIQUE (client, provider, name)
     ) STRICT;
+    CREATE INDEX keys_owner ON keys (owner);
+    CREATE INDEX keys_unsettled ON keys (provider) WHERE state <> 'ready';
     CREATE TABLE certificates (
         key INTEGER NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
         family TEXT NOT NULL,
@@ -33,12 +38,35 @@ const CREATE: &str = "
         PRIMARY KEY (key, family, position)
     ) STRICT;
     CREATE TABLE state (
-        provider INTEGER NOT NULL,
+        provider TEXT NOT NULL,
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
         value BLOB NOT NULL,
         PRIMARY KEY (provider, kind, name)
     ) STRICT;
+";
+
+/// Makes room for schema 2 beside what schema 1 has.
+const SET_ASIDE: &str = "
+    ALTER TABLE certificates RENAME TO certificates_1;
+    ALTER TABLE keys RENAME TO keys_1;
+    ALTER TABLE state RENAME TO state_1;
+";
+
+/// From schema 1, in which clients were uids and providers numbers. Its one provider was called `tpm`.
+const FROM_1: &str = "
+    INSERT INTO keys (id, uid, client, provider, name, owner, state, purpose, attributes, blob, created)
+        SELECT id, randomblob(16), 'unix:' || uid,
+            CASE provider WHEN 3 THEN 'tpm' WHEN 2 THEN 'pkcs11' ELSE 'provider-' || provider END,
+            name, uid, 'ready', purpose, attributes, blob, created
+        FROM keys_1;
+    INSERT INTO certificates SELECT * FROM certificates_1;
+    INSERT INTO state (provider, kind, name, value)
+        SELECT CASE provider WHEN 3 THEN 'tpm' WHEN 2 THEN 'pkcs11' ELSE 'provider-' || provider END, kind, name, value
+        FROM state_1;
+    DROP TABLE certificates_1;
+    DROP TABLE keys_1;
+    DROP TABLE state_1;
 ";
 
 /// Sets the connection up and brings the tables to the supported schema.
@@ -57,6 +85,12 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     match version(&transaction)? {
         0 => {
             transaction.execute_batch(CREATE)?;
+            transaction.pragma_update(None, "user_version", SUPPORTED)?;
+        }
+        1 => {
+            for step in [SET_ASIDE, CREATE, FROM_1] {
+                transaction.execute_batch(step)?;
+            }
             transaction.pragma_update(None, "user_version", SUPPORTED)?;
         }
         SUPPORTED => {}

@@ -1,24 +1,52 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
-use super::{DirectoryFault, Insertion, KeyId, KeyRole, Store, StoreError, StoredKey};
-use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, StateStore};
-use crate::wire::ProviderId;
+use super::{DirectoryFault, Insertion, KeyId, KeyRole, NewKey, Store, StoreError};
+use crate::client_id::{ClientId, DirectName};
+use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, KeyUid, StateStore};
+use crate::provider_identity::ProviderName;
 
-fn key(uid: u32, name: &str, blob: &[u8]) -> StoredKey {
-    StoredKey {
-        id: KeyId { uid, provider: ProviderId::TPM, name: name.to_owned() },
+fn tpm() -> ProviderName {
+    "tpm".parse().unwrap()
+}
+
+fn unix(uid: u32) -> ClientId {
+    ClientId::Unix(uid)
+}
+
+fn id(uid: u32, name: &str) -> KeyId {
+    KeyId { client: unix(uid), provider: tpm(), name: name.to_owned() }
+}
+
+/// A key with an id of its own.
+fn key(uid: u32, name: &str) -> NewKey {
+    NewKey {
+        id: id(uid, name),
+        uid: KeyUid::random().unwrap(),
+        owner: uid,
         role: KeyRole::Pair(KeyPurpose::Sign),
         attributes: vec![1, 2],
-        blob: KeyBlob::from_bytes(blob.to_vec()),
     }
+}
+
+fn blob(octets: &[u8]) -> KeyBlob {
+    KeyBlob::from_bytes(octets.to_vec())
+}
+
+/// Makes a key as the service does: reserved, then finished.
+fn make(store: &Store, key: &NewKey, octets: &[u8], limit: u32) -> Result<Insertion, StoreError> {
+    let insertion = store.reserve_key(key, limit)?;
+    if insertion == Insertion::Stored {
+        store.finish_key(&key.uid, &blob(octets))?;
+    }
+    Ok(insertion)
 }
 
 #[test]
 fn of_eight_writers_of_one_name_the_acknowledged_one_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    for round in 0..20 {
+    for round in 0..100 {
         let name = format!("key-{round}");
         let barrier = Barrier::new(8);
         let outcomes: Vec<(u8, Insertion)> = std::thread::scope(|scope| {
@@ -27,77 +55,135 @@ fn of_eight_writers_of_one_name_the_acknowledged_one_is_stored() {
                     let (store, name, barrier) = (store.clone(), &name, &barrier);
                     scope.spawn(move || {
                         barrier.wait();
-                        (writer, store.insert_key(&key(7, name, &[writer]), 100).unwrap())
+                        (writer, make(&store, &key(7, name), &[writer], 100).unwrap())
                     })
                 })
                 .collect();
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
         let winners: Vec<u8> = outcomes.iter().filter(|o| o.1 == Insertion::Stored).map(|o| o.0).collect();
-        let stored = store.key(&key(7, &name, &[]).id).unwrap().unwrap();
+        let stored = store.key(&id(7, &name)).unwrap().unwrap();
         assert_eq!(winners.as_slice(), stored.blob.as_bytes(), "round {round}");
     }
 }
 
 #[test]
-fn clients_do_not_see_each_other() {
+fn clients_and_providers_do_not_see_each_other() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    assert_eq!(store.insert_key(&key(1, "a", b"one"), 9).unwrap(), Insertion::Stored);
-    assert_eq!(store.insert_key(&key(2, "a", b"two"), 9).unwrap(), Insertion::Stored);
-    assert_eq!(store.keys(1).unwrap(), vec![key(1, "a", b"one")]);
-    assert!(store.remove_key(&key(2, "a", b"").id).unwrap());
-    assert!(!store.remove_key(&key(2, "a", b"").id).unwrap());
-    assert_eq!(store.key(&key(1, "a", b"").id).unwrap(), Some(key(1, "a", b"one")));
-    assert_eq!(store.key(&key(2, "a", b"").id).unwrap(), None);
+    let direct = |name: &str| ClientId::Direct(DirectName::new(name).unwrap());
+    let hsm: ProviderName = "hsm".parse().unwrap();
+    let ids = [
+        id(1000, "a"),
+        id(1001, "a"),
+        KeyId { client: direct("1000"), ..id(0, "a") },
+        KeyId { client: direct("unix:1000"), ..id(0, "a") },
+        KeyId { provider: hsm, ..id(1000, "a") },
+    ];
+    let keys: Vec<NewKey> = ids.iter().map(|id| NewKey { id: id.clone(), ..key(1000, "") }).collect();
+    for (index, key) in (0..).zip(&keys) {
+        assert_eq!(make(&store, key, &[index], 9).unwrap(), Insertion::Stored);
+    }
+    for (index, key) in (0..).zip(&keys) {
+        let stored = store.key(&key.id).unwrap().unwrap();
+        assert_eq!((stored.uid, stored.blob.as_bytes()), (key.uid, [index].as_slice()));
+    }
+    assert_eq!(store.keys(&unix(1000)).unwrap().len(), 2);
+    assert_eq!(store.keys(&direct("1000")).unwrap().len(), 1);
+    let clients = [unix(1000), unix(1001), direct("1000"), direct("unix:1000")];
+    assert_eq!(store.clients().unwrap(), clients);
+    assert!(store.remove_key(&keys[1].uid).unwrap());
+    assert!(!store.remove_key(&keys[1].uid).unwrap());
+    assert_eq!(store.key(&ids[1]).unwrap(), None);
+    assert!(store.key(&ids[0]).unwrap().is_some());
 }
 
 #[test]
-fn a_client_has_no_more_keys_than_its_limit() {
+fn a_user_has_no_more_keys_than_its_limit_whatever_its_clients_are_called() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    assert_eq!(store.insert_key(&key(1, "a", b""), 1).unwrap(), Insertion::Stored);
-    let error = store.insert_key(&key(1, "b", b""), 1).unwrap_err();
-    assert!(matches!(error, StoreError::KeyLimit { uid: 1, limit: 1 }), "{error}");
-    assert_eq!(store.keys(1).unwrap().len(), 1);
-    assert_eq!(store.insert_key(&key(1, "a", b""), 1).unwrap(), Insertion::NameTaken);
-    assert_eq!(store.insert_key(&key(2, "b", b""), 1).unwrap(), Insertion::Stored);
+    assert_eq!(make(&store, &key(1, "a"), b"", 1).unwrap(), Insertion::Stored);
+    let named = KeyId { client: ClientId::Direct(DirectName::new("x").unwrap()), ..id(1, "b") };
+    for id in [id(1, "b"), named] {
+        let error = make(&store, &NewKey { id, ..key(1, "b") }, b"", 1).unwrap_err();
+        assert!(matches!(error, StoreError::KeyLimit { uid: 1, limit: 1 }), "{error}");
+    }
+    assert_eq!(store.keys(&unix(1)).unwrap().len(), 1);
+    assert_eq!(make(&store, &key(1, "a"), b"", 1).unwrap(), Insertion::NameTaken);
+    assert_eq!(make(&store, &key(2, "b"), b"", 1).unwrap(), Insertion::Stored);
+}
+
+#[test]
+fn a_key_is_there_from_when_it_is_finished_until_its_removal_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let begun = key(1, "a");
+    let reserve = |store: &Store, key: &NewKey| store.reserve_key(key, 9).unwrap();
+    {
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(reserve(&store, &begun), Insertion::Stored);
+        assert!(!store.begin_removal(&begun.uid).unwrap());
+    }
+    let store = Store::open(directory.path()).unwrap();
+    let is_nowhere = || {
+        assert_eq!(store.key(&id(1, "a")).unwrap(), None);
+        assert_eq!(store.keys(&unix(1)).unwrap(), vec![]);
+        assert_eq!(store.clients().unwrap(), vec![]);
+        assert_eq!(store.unsettled(&tpm()).unwrap(), vec![begun.uid]);
+        assert_eq!(reserve(&store, &key(1, "a")), Insertion::Unsettled(begun.uid));
+    };
+    is_nowhere();
+    store.finish_key(&begun.uid, &blob(b"one")).unwrap();
+    assert_eq!(store.key(&id(1, "a")).unwrap(), Some(begun.clone().with_blob(blob(b"one"))));
+    assert_eq!(store.unsettled(&tpm()).unwrap(), vec![]);
+    // What is finished is not finished again, nor anything that nobody has reserved.
+    assert!(store.finish_key(&begun.uid, &blob(b"two")).is_err());
+    assert!(store.finish_key(&KeyUid::random().unwrap(), &blob(b"two")).is_err());
+    assert!(store.begin_removal(&begun.uid).unwrap());
+    is_nowhere();
+    assert!(store.undo_removal(&begun.uid).unwrap());
+    assert!(store.key(&id(1, "a")).unwrap().is_some());
+    assert!(store.begin_removal(&begun.uid).unwrap());
+    assert!(store.remove_key(&begun.uid).unwrap());
+    assert_eq!(reserve(&store, &key(1, "a")), Insertion::Stored);
 }
 
 #[test]
 fn certificates_belong_to_the_key_and_go_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    let id = key(1, "a", b"").id;
+    let first = key(1, "a");
     let chain =
         |octet: u8| FamilyCertificates { family: Family::CertifyX509, certificates: vec![vec![octet], vec![0]] };
-    assert!(!store.replace_certificates(&id, &chain(1)).unwrap());
-    assert_eq!(store.insert_key(&key(1, "a", b""), 9).unwrap(), Insertion::Stored);
-    assert!(store.replace_certificates(&id, &chain(1)).unwrap());
-    assert!(store.replace_certificates(&id, &chain(2)).unwrap());
-    assert_eq!(store.certificates(&id).unwrap(), vec![chain(2)]);
-    assert!(store.remove_key(&id).unwrap());
-    assert_eq!(store.insert_key(&key(1, "a", b""), 9).unwrap(), Insertion::Stored);
-    assert_eq!(store.certificates(&id).unwrap(), vec![]);
+    assert!(!store.replace_certificates(&first.uid, &chain(1)).unwrap());
+    assert_eq!(make(&store, &first, b"", 9).unwrap(), Insertion::Stored);
+    assert!(store.replace_certificates(&first.uid, &chain(1)).unwrap());
+    assert!(store.replace_certificates(&first.uid, &chain(2)).unwrap());
+    assert_eq!(store.certificates(&first.uid).unwrap(), vec![chain(2)]);
+    assert!(store.remove_key(&first.uid).unwrap());
+    let second = key(1, "a");
+    assert_eq!(make(&store, &second, b"", 9).unwrap(), Insertion::Stored);
+    assert_eq!(store.certificates(&first.uid).unwrap(), vec![]);
+    assert_eq!(store.certificates(&second.uid).unwrap(), vec![]);
 }
 
 #[test]
 fn everything_is_there_after_reopening_and_private() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("state");
+    let (tpm, made) = (tpm(), key(1, "a"));
     {
         let store = Store::open(&directory).unwrap();
-        assert_eq!(store.insert_key(&key(1, "a", b"one"), 9).unwrap(), Insertion::Stored);
-        let state = store.provider_state(ProviderId::TPM);
+        assert_eq!(make(&store, &made, b"one", 9).unwrap(), Insertion::Stored);
+        let state = store.provider_state(&tpm);
         assert!(state.store_if_absent("kind", "name", b"first").unwrap());
         assert!(!state.store_if_absent("kind", "name", b"second").unwrap());
-        assert_eq!(store.provider_state(ProviderId::PKCS11).load("kind", "name").unwrap(), None);
+        assert_eq!(store.provider_state(&"hsm".parse().unwrap()).load("kind", "name").unwrap(), None);
         let held = Store::open(&directory).unwrap_err();
         assert!(matches!(held, StoreError::Directory(DirectoryFault::Held { .. })), "{held}");
     }
     let store = Store::open(&directory).unwrap();
-    assert_eq!(store.keys(1).unwrap(), vec![key(1, "a", b"one")]);
-    let state = store.provider_state(ProviderId::TPM);
+    assert_eq!(store.keys(&unix(1)).unwrap(), vec![made.with_blob(blob(b"one"))]);
+    let state = store.provider_state(&tpm);
     assert_eq!(state.load("kind", "name").unwrap(), Some(b"first".to_vec()));
     state.replace("kind", "name", b"third").unwrap();
     assert_eq!(state.load("kind", "name").unwrap(), Some(b"third".to_vec()));
@@ -125,31 +211,31 @@ fn a_newer_database_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(Store::open(directory.path()).unwrap());
     let connection = rusqlite::Connection::open(directory.path().join("agent.sqlite")).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 2, supported: 1 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 3, supported: 2 }), "{error}");
 }
 
 #[test]
 fn what_cannot_be_written_is_refused_and_then_written() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    assert_eq!(store.insert_key(&key(1, "a", b""), 9).unwrap(), Insertion::Stored);
+    let made = key(1, "a");
+    assert_eq!(make(&store, &made, b"", 9).unwrap(), Insertion::Stored);
     // What a disk looks like that the system has made read-only under a running agent.
     let read_only = |on: bool| store.connection().pragma_update(None, "query_only", on).unwrap();
     read_only(true);
-    let error = store.insert_key(&key(1, "b", b""), 9).unwrap_err();
+    let error = make(&store, &key(1, "b"), b"", 9).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
     assert_eq!((error.code(), error.is_full()), ("agent.store-read-only", false));
     assert!(error.next_step().contains("writable"));
-    let id = key(1, "a", b"").id;
-    assert!(matches!(store.remove_key(&id), Err(StoreError::ReadOnly(_))));
-    assert_eq!(store.keys(1).unwrap().len(), 1);
-    assert!(store.provider_state(ProviderId::TPM).replace("kind", "name", b"v").is_err());
+    assert!(matches!(store.remove_key(&made.uid), Err(StoreError::ReadOnly(_))));
+    assert_eq!(store.keys(&unix(1)).unwrap().len(), 1);
+    assert!(store.provider_state(&tpm()).replace("kind", "name", b"v").is_err());
     read_only(false);
-    assert_eq!(store.insert_key(&key(1, "b", b""), 9).unwrap(), Insertion::Stored);
-    assert!(store.remove_key(&id).unwrap());
+    assert_eq!(make(&store, &key(1, "b"), b"", 9).unwrap(), Insertion::Stored);
+    assert!(store.remove_key(&made.uid).unwrap());
 }
 
 #[test]
@@ -158,16 +244,87 @@ fn a_lock_of_another_program_is_waited_for_and_then_reported() {
     let store = Store::open(directory.path()).unwrap();
     let other = rusqlite::Connection::open(directory.path().join("agent.sqlite")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.insert_key(&key(1, "a", b""), 9).unwrap_err();
+    let error = make(&store, &key(1, "a"), b"", 9).unwrap_err();
     assert!(matches!(error, StoreError::Locked(_)), "{error}");
     assert_eq!(error.code(), "agent.store-locked");
-    assert_eq!(store.keys(1).unwrap(), vec![]);
+    assert_eq!(store.keys(&unix(1)).unwrap(), vec![]);
     drop(store);
     let store = Store::open(directory.path()).unwrap();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| store.insert_key(&key(1, "a", b""), 9).unwrap());
+        let waiting = scope.spawn(|| make(&store, &key(1, "a"), b"", 9).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(200));
         other.execute_batch("COMMIT").unwrap();
         assert_eq!(waiting.join().unwrap(), Insertion::Stored);
     });
+}
+
+/// A database as the version before has written it.
+const SCHEMA_1: &str = "
+    CREATE TABLE keys (
+        id INTEGER PRIMARY KEY, uid INTEGER NOT NULL, provider INTEGER NOT NULL, name TEXT NOT NULL,
+        purpose TEXT NOT NULL, attributes BLOB NOT NULL, blob BLOB NOT NULL, created INTEGER NOT NULL,
+        UNIQUE (uid, provider, name)
+    ) STRICT;
+    CREATE TABLE certificates (
+        key INTEGER NOT NULL REFERENCES keys (id) ON DELETE CASCADE, family TEXT NOT NULL, position INTEGER NOT NULL,
+        der BLOB NOT NULL, PRIMARY KEY (key, family, position)
+    ) STRICT;
+    CREATE TABLE state (
+        provider INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (provider, kind, name)
+    ) STRICT;
+    INSERT INTO keys VALUES (5, 1000, 3, 'tls', 'sign', X'0102', X'AA', 17), (9, 0, 3, 'tls', 'attest', X'', X'BB', 18);
+    INSERT INTO certificates VALUES (9, 'attest', 0, X'C0'), (9, 'attest', 1, X'C1');
+    INSERT INTO state VALUES (3, 'root', 'secret', X'05');
+    PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_database_of_schema_1_keeps_all_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let file = directory.path().join("agent.sqlite");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    connection.execute_batch(SCHEMA_1).unwrap();
+    drop(connection);
+    // The second time there is nothing to do.
+    let uids: Vec<KeyUid> = (0..2)
+        .map(|_| {
+            let store = Store::open(directory.path()).unwrap();
+            assert_eq!(store.clients().unwrap(), [unix(0), unix(1000)]);
+            let key = store.key(&id(1000, "tls")).unwrap().unwrap();
+            assert_eq!((key.attributes.as_slice(), key.blob.as_bytes()), (&[1_u8, 2][..], &[0xAA_u8][..]));
+            assert_eq!(key.role, KeyRole::Pair(KeyPurpose::Sign));
+            let attesting = store.key(&id(0, "tls")).unwrap().unwrap();
+            assert_eq!(attesting.role, KeyRole::Pair(KeyPurpose::Attest));
+            assert_ne!(attesting.uid, key.uid);
+            let chain = FamilyCertificates { family: Family::Attest, certificates: vec![vec![0xC0], vec![0xC1]] };
+            assert_eq!(store.certificates(&attesting.uid).unwrap(), vec![chain]);
+            assert_eq!(store.provider_state(&tpm()).load("root", "secret").unwrap(), Some(vec![5]));
+            assert_eq!(store.unsettled(&tpm()).unwrap(), vec![]);
+            // They count on the quota of the same user as before.
+            let error = make(&store, &key_of_1000(), b"", 1).unwrap_err();
+            assert!(matches!(error, StoreError::KeyLimit { uid: 1000, limit: 1 }), "{error}");
+            key.uid
+        })
+        .collect();
+    assert_eq!(uids[0], uids[1]);
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let left: u32 = connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_1' ESCAPE '\\'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(left, 0);
+    let store = Store::open(directory.path()).unwrap();
+    let attesting = store.key(&id(0, "tls")).unwrap().unwrap();
+    assert!(store.remove_key(&attesting.uid).unwrap());
+    let orphans: u32 = connection.query_row("SELECT count(*) FROM certificates", [], |row| row.get(0)).unwrap();
+    assert_eq!(orphans, 0);
+}
+
+fn key_of_1000() -> NewKey {
+    key(1000, "another")
 }

@@ -22,6 +22,9 @@ const REMAINING_OCTETS: u16 = 30;
 /// The wire protocol version: major, minor.
 pub const VERSION: (u8, u8) = (1, 0);
 
+/// Octets of a uid in the authentication field.
+const UID_OCTETS: usize = 4;
+
 /// Content and accept type of protobuf bodies.
 const PROTOBUF: u8 = 0;
 
@@ -30,35 +33,56 @@ const PROTOBUF: u8 = 0;
 pub enum AuthType {
     /// 0: not at all.
     None,
+    /// 1: by a name that the caller gives itself, UTF-8.
+    Direct {
+        /// Octets of the name; at least one.
+        octets: u8,
+    },
     /// 3: by its Unix uid, u32 little-endian, which must be that of the peer.
     UnixPeerCredentials,
 }
 
 impl AuthType {
-    /// The number on the wire; for `UnixPeerCredentials` also its id in `ListAuthenticators`.
+    /// The number on the wire; also the authenticator's id in `ListAuthenticators`.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
             AuthType::None => 0,
+            AuthType::Direct { .. } => 1,
             AuthType::UnixPeerCredentials => 3,
         }
     }
 
     /// Octets of the authentication field, exactly.
     #[must_use]
-    pub const fn field_octets(self) -> usize {
+    pub fn field_octets(self) -> usize {
         match self {
             AuthType::None => 0,
-            AuthType::UnixPeerCredentials => MAX_AUTH_OCTETS,
+            AuthType::Direct { octets } => usize::from(octets),
+            AuthType::UnixPeerCredentials => UID_OCTETS,
         }
     }
 
-    fn from_number(number: u8) -> Result<AuthType, Refusal> {
+    /// The type of that number with a field of so many octets.
+    fn parse(number: u8, octets: u16) -> Result<AuthType, Refusal> {
+        let fixed = |auth_type: AuthType| {
+            let expected = auth_type.field_octets();
+            if usize::from(octets) == expected {
+                Ok(auth_type)
+            } else {
+                Err(Refusal::AuthLength { expected, found: octets })
+            }
+        };
         match number {
-            0 => Ok(AuthType::None),
-            3 => Ok(AuthType::UnixPeerCredentials),
-            // Direct, Jwt and JwtSvid are Parsec's, but this service does not offer them.
-            1 | 2 | 4 => Err(Refusal::AuthTypeNotOffered { found: number }),
+            0 => fixed(AuthType::None),
+            1 => match u8::try_from(octets) {
+                Ok(0) => Err(Refusal::AuthLength { expected: 1, found: 0 }),
+                Ok(octets) => Ok(AuthType::Direct { octets }),
+                Err(_) => Err(Refusal::AuthLength { expected: MAX_AUTH_OCTETS, found: octets }),
+            },
+            3 => fixed(AuthType::UnixPeerCredentials),
+            // Jwt and JwtSvid are Parsec's, but this service does not offer them.
+            2 | 4 => Err(Refusal::AuthTypeNotOffered { found: number }),
             5.. => Err(Refusal::UnknownAuthType { found: number }),
         }
     }
@@ -116,7 +140,7 @@ pub enum Refusal {
         found: u8,
     },
     /// The authentication field does not have the length of its type.
-    #[error("an authentication field of {found} octets instead of {expected}")]
+    #[error("an authentication field of {found} octets, not {expected}")]
     AuthLength {
         /// What the type needs.
         expected: usize,
@@ -182,14 +206,9 @@ impl RequestHeader {
         if fields.status != 0 {
             return Err(Refusal::NotZero { field: "status" });
         }
-        let auth_type = AuthType::from_number(fields.auth_type)?;
-        let expected = auth_type.field_octets();
-        if usize::from(fields.auth_octets) != expected {
-            return Err(Refusal::AuthLength { expected, found: fields.auth_octets });
-        }
         Ok(RequestHeader {
             provider: ProviderId(fields.provider),
-            auth_type,
+            auth_type: AuthType::parse(fields.auth_type, fields.auth_octets)?,
             body_octets: fields.body_octets_within(MAX_BODY_OCTETS)?,
             opcode: fields.opcode,
         })
@@ -402,7 +421,7 @@ mod tests {
             (11, 1, Refusal::NotZero { field: "session" }),
             (19, 1, Refusal::ContentType { found: 1 }),
             (20, 1, Refusal::AcceptType { found: 1 }),
-            (21, 1, Refusal::AuthTypeNotOffered { found: 1 }),
+            (21, 2, Refusal::AuthTypeNotOffered { found: 2 }),
             (21, 9, Refusal::UnknownAuthType { found: 9 }),
             (26, 5, Refusal::AuthLength { expected: 4, found: 5 }),
             (24, 0x11, Refusal::BodyLength { limit: 1 << 20, found: 0x0011_0203 }),
@@ -421,5 +440,21 @@ mod tests {
         let mut octets = request().to_octets().unwrap();
         octets[21] = 0;
         assert_eq!(RequestHeader::parse(&octets), Err(Refusal::AuthLength { expected: 0, found: 4 }));
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_its_field() {
+        let with = |length: u16| {
+            let mut octets = request().to_octets().unwrap();
+            octets[21] = 1;
+            octets[26..28].copy_from_slice(&length.to_le_bytes());
+            RequestHeader::parse(&octets).map(|header| header.auth_type)
+        };
+        for octets in [1, 4, 255] {
+            assert_eq!(with(u16::from(octets)), Ok(AuthType::Direct { octets }));
+            assert_eq!(AuthType::Direct { octets }.field_octets(), usize::from(octets));
+        }
+        assert_eq!(with(0), Err(Refusal::AuthLength { expected: 1, found: 0 }));
+        assert_eq!(with(256), Err(Refusal::AuthLength { expected: 255, found: 256 }));
     }
 }

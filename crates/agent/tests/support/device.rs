@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vouchsafe_agent::Agent;
 use vouchsafe_agent::client::Client;
-use vouchsafe_agent::config::{Config, TpmConfig};
+use vouchsafe_agent::config::Config;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 
 use crate::support::client;
@@ -27,7 +27,7 @@ impl Device {
         let mut config = Config::with_defaults();
         config.state = directory.path().join("state");
         config.socket.path = directory.path().join("s");
-        config.tpm = Some(TpmConfig { address: tpm.address(), ..TpmConfig::default() });
+        config.set_tpm_address(tpm.address());
         let agent = Some(Agent::start(config.clone()).unwrap());
         Device { agent, config, tpm, directory }
     }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use vouchsafe_agent::provider::{
     KeyMechanism, KeyProvider, KeySpec, KeyUid, MECHANISMS, Mechanism, PlatformMechanism, PublicKey, SignatureScheme,
     Unfit,
 };
+use vouchsafe_agent::provider_identity::{ProviderIdentity, ProviderKind};
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, RequestHeader, ResponseHeader};
 use vouchsafe_agent::wire::message::{
@@ -42,6 +44,10 @@ pub struct Control {
     pub absent: AtomicBool,
     /// Blobs that were destroyed.
     pub destroyed: Mutex<Vec<Vec<u8>>>,
+    /// What the module keeps: ids of keys.
+    pub objects: Mutex<BTreeSet<KeyUid>>,
+    /// Whether making, destroying and abandoning fail, once they have begun.
+    pub failing: AtomicBool,
     /// Ids of keys that were abandoned.
     pub abandoned: Mutex<Vec<KeyUid>>,
 }
@@ -54,6 +60,14 @@ impl Control {
     pub fn release(&self) {
         *self.held.lock().unwrap() = false;
         self.released.notify_all();
+    }
+
+    fn fail(&self) -> Result<(), Fault> {
+        if self.failing.load(Ordering::SeqCst) {
+            let source = std::io::ErrorKind::BrokenPipe.into();
+            return Err(Fault::Connection { address: "nowhere".to_owned(), source });
+        }
+        Ok(())
     }
 
     fn pass(&self) {
@@ -81,11 +95,14 @@ struct Numbers {
 }
 
 impl KeyProvider for Numbers {
-    fn generate(&mut self, _: &KeyUid, spec: KeySpec) -> Result<KeyBlob, Fault> {
+    fn generate(&mut self, uid: &KeyUid, spec: KeySpec) -> Result<KeyBlob, Fault> {
         let number = self.control.begun.fetch_add(1, Ordering::SeqCst);
         self.control.pass();
         self.made += 1;
-        Ok(KeyBlob::from_bytes(format!("{:?}/{number}", spec.purpose).into_bytes()))
+        self.control.objects.lock().unwrap().insert(*uid);
+        self.control.fail()?;
+        let text = format!("{:?}/{number}/{uid}", spec.purpose);
+        Ok(KeyBlob::from_bytes(text.into_bytes()))
     }
 
     fn export_public(&mut self, key: &KeyBlob) -> Result<PublicKey, Fault> {
@@ -130,11 +147,16 @@ impl KeyProvider for Numbers {
     }
 
     fn destroy(&mut self, key: &KeyBlob) -> Result<(), Fault> {
+        self.control.fail()?;
         self.control.destroyed.lock().unwrap().push(key.as_bytes().to_vec());
+        let text = String::from_utf8(key.as_bytes().to_vec()).unwrap();
+        self.control.objects.lock().unwrap().retain(|uid| !text.ends_with(&uid.to_string()));
         Ok(())
     }
 
     fn abandon(&mut self, uid: &KeyUid) -> Result<(), Fault> {
+        self.control.fail()?;
+        self.control.objects.lock().unwrap().remove(uid);
         self.control.abandoned.lock().unwrap().push(*uid);
         Ok(())
     }
@@ -246,25 +268,29 @@ impl Bench {
     }
 
     pub fn of(control: Arc<Control>, change: impl FnOnce(&mut Config)) -> Bench {
-        let directory = tempfile::tempdir().unwrap();
+        Bench::of_modules(vec![("tpm", ProviderKind::Tpm, control)], change)
+    }
+
+    /// With these providers, in this order; the first one's control is the bench's.
+    pub fn of_modules(modules: Vec<(&str, ProviderKind, Arc<Control>)>, change: impl FnOnce(&mut Config)) -> Bench {
+        Bench::in_directory(tempfile::tempdir().unwrap(), modules, change)
+    }
+
+    /// The same with a state directory that may have been used before.
+    pub fn in_directory(
+        directory: TempDir,
+        modules: Vec<(&str, ProviderKind, Arc<Control>)>,
+        change: impl FnOnce(&mut Config),
+    ) -> Bench {
         let mut config = Config::with_defaults();
         config.state = directory.path().join("state");
         config.socket.path = directory.path().join("s");
         change(&mut config);
-        let slot = {
-            let control = Arc::clone(&control);
-            ProviderSlot::new(ProviderId::TPM, "", "numbers", CertifyX509Config::default(), move |_| {
-                control.opened.fetch_add(1, Ordering::SeqCst);
-                if control.absent.load(Ordering::SeqCst) {
-                    return Err(Fault::Connection {
-                        address: "nowhere".to_owned(),
-                        source: std::io::ErrorKind::NotFound.into(),
-                    });
-                }
-                Ok(Numbers { control: Arc::clone(&control), made: 0 })
-            })
-        };
-        let agent = Agent::start_with(config, vec![slot]).unwrap();
+        let control = Arc::clone(&modules[0].2);
+        let named: Vec<_> = modules.iter().map(|(name, kind, _)| (name.parse().unwrap(), *kind)).collect();
+        let identities = ProviderIdentity::assign(&named);
+        let slots = identities.into_iter().zip(modules).map(|(identity, (_, _, control))| slot(identity, control));
+        let agent = Agent::start_with(config, slots.collect()).unwrap();
         Bench { agent: Some(agent), control, directory }
     }
 
@@ -285,6 +311,19 @@ impl Bench {
     pub fn assert_alive(&self) {
         assert_eq!(self.client().ping().unwrap(), (1, 0));
     }
+}
+
+fn slot(identity: ProviderIdentity, control: Arc<Control>) -> ProviderSlot {
+    ProviderSlot::new(identity, "machine", CertifyX509Config::default(), move |_| {
+        control.opened.fetch_add(1, Ordering::SeqCst);
+        if control.absent.load(Ordering::SeqCst) {
+            return Err(Fault::Connection {
+                address: "nowhere".to_owned(),
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+        Ok(Numbers { control: Arc::clone(&control), made: 0 })
+    })
 }
 
 impl Drop for Bench {
@@ -309,6 +348,13 @@ pub fn authenticated(provider: ProviderId, opcode: u32, body: &[u8], uid: u32) -
     let auth_type = AuthType::UnixPeerCredentials;
     let header = RequestHeader { provider, auth_type, body_octets: body.len(), opcode };
     [header.to_octets().unwrap().as_slice(), body, &uid.to_le_bytes()].concat()
+}
+
+/// A request under a name that its sender gives itself.
+pub fn named(provider: ProviderId, opcode: u32, body: &[u8], name: &str) -> Vec<u8> {
+    let auth_type = AuthType::Direct { octets: name.len().try_into().unwrap() };
+    let header = RequestHeader { provider, auth_type, body_octets: body.len(), opcode };
+    [header.to_octets().unwrap().as_slice(), body, name.as_bytes()].concat()
 }
 
 /// The next response.

@@ -173,11 +173,12 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
 
 #[cfg(test)]
 mod tests {
+    use crate::client_id::ClientId;
     use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
     use crate::provider::{
         Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, KeyUid,
     };
-    use crate::store::{Insertion, KeyId, KeyRole, Store, StoredKey};
+    use crate::store::{Insertion, KeyId, KeyRole, NewKey, Store};
     use crate::swtpm::{Options, Swtpm};
 
     /// Every file of the state directory, in one.
@@ -197,13 +198,12 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let state = || Box::new(store.provider_state(&"tpm".parse().unwrap()));
         let mut provider = TpmProvider::open(&swtpm.address(), Settings::default(), state()).unwrap();
-        let key = provider
-            .generate(&KeyUid::random().unwrap(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign })
-            .unwrap();
+        let uid = KeyUid::random().unwrap();
+        let key = provider.generate(&uid, KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign }).unwrap();
         provider.attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[1; 16]).unwrap();
-        let id = KeyId { uid: 1, provider: ProviderId::TPM, name: "k".to_owned() };
-        let stored = StoredKey { id, role: KeyRole::Pair(KeyPurpose::Sign), attributes: Vec::new(), blob: key.clone() };
-        assert_eq!(store.insert_key(&stored, 1).unwrap(), Insertion::Stored);
+        let id = KeyId { client: ClientId::Unix(1), provider: "tpm".parse().unwrap(), name: "k".to_owned() };
+        let new = NewKey { id, uid, owner: 1, role: KeyRole::Pair(KeyPurpose::Sign), attributes: Vec::new() };
+        assert_eq!(store.insert_key(&new, &key, 1).unwrap(), Insertion::Stored);
         let salt = Blob::parse(&key).unwrap().salt;
         let octets = everything_in(folder.path());
         // What is looked for would be found: the salt is there.

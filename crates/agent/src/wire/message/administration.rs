@@ -9,7 +9,7 @@ pub struct ListClientsOperation {}
 /// The clients that have keys.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ListClientsResult {
-    /// Their uids, decimal, ascending.
+    /// Users by their uids, decimal, ascending; then those that gave themselves names, as `direct:NAME`.
     #[prost(string, repeated, tag = "1")]
     pub clients: Vec<String>,
 }

@@ -24,15 +24,19 @@ pub struct ListProvidersOperation {}
 /// The providers: the one to use by default first, Core last.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ListProvidersResult {
-    /// Their descriptions.
+    /// Those whose numbers are Parsec's.
     #[prost(message, repeated, tag = "1")]
     pub providers: Vec<ProviderInfo>,
+    /// Those whose numbers are not. They have a field of their own because Parsec's clients refuse an answer in which a number
+    /// is not Parsec's; this field they do not see.
+    #[prost(message, repeated, tag = "100")]
+    pub extension_providers: Vec<ProviderInfo>,
 }
 
 /// One provider.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ProviderInfo {
-    /// UUID that Parsec gave this kind of provider.
+    /// UUID that Parsec gave this kind of provider; of a further one of its kind a UUID of its own.
     #[prost(string, tag = "1")]
     pub uuid: String,
     /// What it is, for people.

@@ -97,6 +97,9 @@ pub struct ListKeysResult {
     /// In the order of their names.
     #[prost(message, repeated, tag = "1")]
     pub keys: Vec<KeyInfo>,
+    /// Those at providers whose numbers Parsec's clients do not know; they do not see this field.
+    #[prost(message, repeated, tag = "100")]
+    pub extension_keys: Vec<KeyInfo>,
 }
 
 /// One key.
