@@ -15,10 +15,10 @@ use vouchsafe_agent::wire::Opcode;
 use vouchsafe_agent::wire::message::{
     ActivateCredentialOperation, ActivateCredentialResult, AttestKeyOperation, AttestPlatformOperation,
     AttestationResult, AttestingKeyInfo, CreateAttestingKeyOperation, CreateAttestingKeyResult,
-    DescribeEndorsementOperation, DescribeEndorsementResult, ErrorDetail, FamilyChain, InstallCertificatesOperation,
-    InstallCertificatesResult, KeyMechanism, ListAttestingKeysOperation, ListAttestingKeysResult,
-    ListMechanismsOperation, ListMechanismsResult, MechanismInfo, PlatformMechanism, TpmCertify, TpmCertifyX509,
-    TpmQuote,
+    DescribeEndorsementOperation, DescribeEndorsementResult, ErrorDetail, FamilyChain, ImportAttestingKeyOperation,
+    ImportAttestingKeyResult, InstallCertificatesOperation, InstallCertificatesResult, KeyMechanism,
+    ListAttestingKeysOperation, ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
+    PkixEvidence, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
 };
 
 /// The extension.
@@ -48,6 +48,7 @@ fn key_info() -> AttestingKeyInfo {
         certificates: vec![chain()],
         made_here: true,
         is_own: true,
+        is_pseudonym: true,
     }
 }
 
@@ -68,6 +69,20 @@ fn certify_x509() -> TpmCertifyX509 {
         san: vec![text("d")],
         chain: vec![vec![4]],
         subject_beneath_issuer: true,
+    }
+}
+
+fn pkix_evidence() -> PkixEvidence {
+    PkixEvidence { claims: vec![text("1.2")], with_platform: true, request: vec![5] }
+}
+
+fn attestation() -> AttestationResult {
+    AttestationResult {
+        format: text("f"),
+        statement_oid: text("1.2"),
+        statement: vec![5],
+        certificates: vec![vec![6], vec![7]],
+        certificate: vec![8],
     }
 }
 
@@ -94,6 +109,12 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             attest_key(KeyMechanism::TpmCertifyX509(certify_x509())).encode_to_vec(),
             "0a016b1201611a0109aa06150a04434e3d6b100118022201752a01643201043801",
         ),
+        (
+            "AttestKeyOperation",
+            attest_key(KeyMechanism::PkixEvidence(pkix_evidence())).encode_to_vec(),
+            "0a016b1201611a0109b2060a0a03312e3210011a0105",
+        ),
+        ("PkixEvidence", pkix_evidence().encode_to_vec(), "0a03312e3210011a0105"),
         ("TpmCertify", TpmCertify {}.encode_to_vec(), ""),
         ("TpmCertifyX509", certify_x509().encode_to_vec(), "0a04434e3d6b100118022201752a01643201043801"),
         (
@@ -102,20 +123,19 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 .encode_to_vec(),
             "0a0161120109a206070a016212020017",
         ),
-        ("TpmQuote", quote().encode_to_vec(), "0a016212020017"),
         (
-            "AttestationResult",
-            AttestationResult {
-                format: text("f"),
-                statement_oid: text("1.2"),
-                statement: vec![5],
-                certificates: vec![vec![6], vec![7]],
-                certificate: vec![8],
+            "AttestPlatformOperation",
+            AttestPlatformOperation {
+                attesting_key: text("a"),
+                nonce: vec![9],
+                mechanism: Some(PlatformMechanism::PkixEvidence(pkix_evidence())),
             }
             .encode_to_vec(),
-            "0a01661203312e321a01052201062201072a0108",
+            "0a0161120109aa060a0a03312e3210011a0105",
         ),
-        ("ListMechanismsOperation", ListMechanismsOperation {}.encode_to_vec(), ""),
+        ("TpmQuote", quote().encode_to_vec(), "0a016212020017"),
+        ("AttestationResult", attestation().encode_to_vec(), "0a01661203312e321a01052201062201072a0108"),
+        ("ListMechanismsOperation", ListMechanismsOperation { key_name: text("k") }.encode_to_vec(), "0a016b"),
         (
             "ListMechanismsResult",
             ListMechanismsResult { mechanisms: vec![mechanism_info()] }.encode_to_vec(),
@@ -126,9 +146,13 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "ListAttestingKeysResult",
             ListAttestingKeysResult { keys: vec![key_info()] }.encode_to_vec(),
-            "0a1d0a016e10011a01672201032a016632090a016112010112010238014001",
+            "0a1f0a016e10011a01672201032a016632090a0161120101120102380140014801",
         ),
-        ("AttestingKeyInfo", key_info().encode_to_vec(), "0a016e10011a01672201032a016632090a016112010112010238014001"),
+        (
+            "AttestingKeyInfo",
+            key_info().encode_to_vec(),
+            "0a016e10011a01672201032a016632090a0161120101120102380140014801",
+        ),
         ("FamilyChain", chain().encode_to_vec(), "0a0161120101120102"),
         (
             "DescribeEndorsementOperation",
@@ -143,9 +167,11 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 attesting_key: text("a"),
                 public: vec![3],
                 name: vec![4],
+                spki: vec![5],
+                attestation: Some(attestation()),
             }
             .encode_to_vec(),
-            "0a01011201021a01612201032a0104",
+            "0a01011201021a01612201032a01043201053a140a01661203312e321a01052201062201072a0108",
         ),
         (
             "ActivateCredentialOperation",
@@ -162,13 +188,31 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("InstallCertificatesResult", InstallCertificatesResult {}.encode_to_vec(), ""),
         (
             "CreateAttestingKeyOperation",
-            CreateAttestingKeyOperation { name: text("n"), algorithm: text("g"), for_machine: true }.encode_to_vec(),
-            "0a016e1201671801",
+            CreateAttestingKeyOperation { name: text("n"), algorithm: text("g"), for_machine: true, pseudonym: true }
+                .encode_to_vec(),
+            "0a016e12016718012001",
         ),
         (
             "CreateAttestingKeyResult",
             CreateAttestingKeyResult { key: Some(key_info()) }.encode_to_vec(),
-            "0a1d0a016e10011a01672201032a016632090a016112010112010238014001",
+            "0a1f0a016e10011a01672201032a016632090a0161120101120102380140014801",
+        ),
+        (
+            "ImportAttestingKeyOperation",
+            ImportAttestingKeyOperation {
+                name: text("n"),
+                object: vec![1],
+                parent_handle: 2,
+                handle: 3,
+                auth: vec![4],
+            }
+            .encode_to_vec(),
+            "0a016e120101180220032a0104",
+        ),
+        (
+            "ImportAttestingKeyResult",
+            ImportAttestingKeyResult { key: Some(key_info()) }.encode_to_vec(),
+            "0a1f0a016e10011a01672201032a016632090a0161120101120102380140014801",
         ),
     ]
 }
