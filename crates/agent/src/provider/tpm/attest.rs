@@ -38,13 +38,8 @@ const fn no_evidence() -> Fault {
     Fault::MechanismMissing { mechanism: MechanismName::PkixEvidence, of: "by a TPM" }
 }
 
-/// What a family is refused with that an attesting key does not serve.
-pub(super) const fn not_by_this_attesting_key(family: Family) -> Fault {
-    let mechanism = match family {
-        Family::Attest => MechanismName::TpmCertify,
-        Family::CertifyX509 => MechanismName::TpmCertifyX509,
-        Family::PkixEvidence => MechanismName::PkixEvidence,
-    };
+/// What a mechanism is refused with that an attesting key does not serve.
+pub(super) const fn not_by_this_attesting_key(mechanism: MechanismName) -> Fault {
     Fault::MechanismMissing { mechanism, of: "by this attesting key" }
 }
 
@@ -53,6 +48,7 @@ struct Signer {
     object: Object,
     public: TpmtPublic,
     spki: SpkiView,
+    families: Vec<Family>,
     /// Its certificates for the family of the mechanism, its own first; may be empty.
     certificates: Vec<Vec<u8>>,
 }
@@ -80,17 +76,24 @@ impl TpmProvider {
         self.prepared.attesting.iter().any(|key| key.families().contains(&family))
     }
 
-    fn signer(&mut self, choice: AttestingKeyChoice<'_>, family: Family) -> Result<Signer, Fault> {
+    /// The key that attests by this mechanism, which must be of that family.
+    fn signer(
+        &mut self,
+        choice: AttestingKeyChoice<'_>,
+        mechanism: MechanismName,
+        family: Family,
+    ) -> Result<Signer, Fault> {
         let signer = match choice {
             AttestingKeyChoice::Default => self.named_signer("", family)?,
             AttestingKeyChoice::Named(name) => self.named_signer(name, family)?,
             AttestingKeyChoice::Own { key, certificates } => {
                 let LoadedKey { object, public, .. } = self.load_key(key, Some(KeyPurpose::Attest))?;
                 let spki = public.spki().ok_or(Fault::PurposeMismatch)?;
-                Signer { object, public, spki, certificates: certificates.to_vec() }
+                let families = families(&public);
+                Signer { object, public, spki, families, certificates: certificates.to_vec() }
             }
         };
-        if families(&signer.public).contains(&family) { Ok(signer) } else { Err(not_by_this_attesting_key(family)) }
+        if signer.families.contains(&family) { Ok(signer) } else { Err(not_by_this_attesting_key(mechanism)) }
     }
 
     fn named_signer(&self, name: &str, family: Family) -> Result<Signer, Fault> {
@@ -99,6 +102,7 @@ impl TpmProvider {
             object: key.object.clone(),
             public: key.public.clone(),
             spki: key.spki.clone(),
+            families: key.families(),
             certificates: attesting::certificates(self.store.as_ref(), key, family)?,
         })
     }
@@ -118,7 +122,7 @@ impl TpmProvider {
     }
 
     fn certify(&mut self, key: &KeyBlob, choice: AttestingKeyChoice<'_>, nonce: &[u8]) -> Result<Attestation, Fault> {
-        let signer = self.signer(choice, Family::Attest)?;
+        let signer = self.signer(choice, MechanismName::TpmCertify, Family::Attest)?;
         let LoadedKey { object, public, .. } = self.load_key(key, None)?;
         let certified = self.tpm.certify(&object, &signer.object, nonce, SignScheme::KeysOwn)?;
         let statement = TpmCertify {
@@ -142,7 +146,7 @@ impl TpmProvider {
         template: &CertificateTemplate,
         nonce: &[u8],
     ) -> Result<Attestation, Fault> {
-        let signer = self.signer(choice, Family::CertifyX509)?;
+        let signer = self.signer(choice, MechanismName::TpmCertifyX509, Family::CertifyX509)?;
         let LoadedKey { object, public, .. } = self.load_key(key, None)?;
         let chain = if template.issuer_chain.is_empty() { signer.certificates } else { template.issuer_chain.clone() };
         let partial = certificate::partial(template, &chain, &signer.spki, public.attributes(), nonce)?;
@@ -182,7 +186,7 @@ impl TpmProvider {
         if indices.is_empty() {
             return Err(Fault::PcrSelection("none is selected"));
         }
-        let signer = self.signer(choice, Family::Attest)?;
+        let signer = self.signer(choice, MechanismName::TpmQuote, Family::Attest)?;
         let hash = signer.public.signing_hash().ok_or(Fault::PurposeMismatch)?;
         let bank: HashAlg = kind::hash_alg(bank);
         let selected = PcrBank::new(bank, indices).map_err(|_| Fault::PcrSelection("only 0 to 23 can be selected"))?;

@@ -16,7 +16,9 @@ use self::record::{MadeRecord, Origin, Record};
 use super::attest::not_by_this_attesting_key;
 use super::root::{Root, free_handle};
 use super::{Settings, TpmProvider, kind};
-use crate::provider::{AttestingKey, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, StateStore};
+use crate::provider::{
+    AttestingKey, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, MechanismName, StateStore,
+};
 use crate::tpm::kdf::random;
 use crate::tpm::{Blamed, Hierarchy, Object, ResponseCode, Tpm};
 
@@ -105,8 +107,13 @@ pub(super) fn prepare(
         let spec = AttestingKeySpec { kind: settings.attesting_key_kind, is_pseudonym: false };
         keys.push(create(tpm, store, root, has_certify_x509, default, spec)?);
     }
-    keys.sort_by_key(|key| (key.name != *default, key.name.clone()));
+    sort(&mut keys, default);
     Ok(keys)
+}
+
+/// The default one first, the others by name.
+fn sort(keys: &mut [AttestationKey], default: &str) {
+    keys.sort_by_key(|key| (key.name != default, key.name.clone()));
 }
 
 fn restore(
@@ -150,7 +157,7 @@ fn create(
         false => (Origin::Made, Hierarchy::Endorsement),
     };
     if spec.is_pseudonym && !has_certify_x509 {
-        return Err(not_by_this_attesting_key(Family::CertifyX509));
+        return Err(not_by_this_attesting_key(MechanismName::TpmCertifyX509));
     }
     let salt = random()?;
     let auth = root.auth(&salt);
@@ -264,8 +271,14 @@ impl TpmProvider {
         self.check_new_name(name)?;
         let (store, prepared) = (self.store.as_ref(), &self.prepared);
         let key = create(&mut self.tpm, store, &prepared.root, prepared.has_certify_x509, name, spec)?;
+        self.add_attesting_key(key)
+    }
+
+    /// Offers an attesting key that is on record.
+    fn add_attesting_key(&mut self, key: AttestationKey) -> Result<AttestingKey, Fault> {
         let described = self.describe_attesting_key(&key)?;
         self.prepared.attesting.push(key);
+        sort(&mut self.prepared.attesting, &self.settings.default_attesting_key);
         Ok(described)
     }
 }

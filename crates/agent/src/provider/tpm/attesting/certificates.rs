@@ -7,7 +7,7 @@ use vouchsafe_evidence::{Malformed, Reason};
 
 use super::AttestationKey;
 use crate::provider::tpm::attest::not_by_this_attesting_key;
-use crate::provider::{Family, FamilyCertificates, Fault, StateStore};
+use crate::provider::{Family, FamilyCertificates, Fault, MechanismName, StateStore};
 
 const CERTIFICATES: &str = "tpm.attesting-key.certificates";
 
@@ -60,7 +60,12 @@ pub(in crate::provider::tpm) fn install_certificates(
         return Err(Fault::CertificateMismatch);
     }
     if !key.families().contains(&new.family) {
-        return Err(not_by_this_attesting_key(new.family));
+        let mechanism = match new.family {
+            Family::Attest => MechanismName::TpmCertify,
+            Family::CertifyX509 => MechanismName::TpmCertifyX509,
+            Family::PkixEvidence => MechanismName::PkixEvidence,
+        };
+        return Err(not_by_this_attesting_key(mechanism));
     }
     let mut w = Writer::new();
     for certificate in &new.certificates {

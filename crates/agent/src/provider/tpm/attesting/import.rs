@@ -77,9 +77,7 @@ impl TpmProvider {
             }
         };
         info!(name, "attesting key imported");
-        let described = self.describe_attesting_key(&key)?;
-        self.prepared.attesting.push(key);
-        Ok(described)
+        self.add_attesting_key(key)
     }
 
     fn resident(&mut self, handle: u32) -> Result<TpmtPublic, Fault> {
