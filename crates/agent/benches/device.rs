@@ -1,8 +1,9 @@
 //! What the agent adds to the TPM: `cargo bench -p vouchsafe-agent --bench device`.
 //!
-//! One software TPM is asked by a raw client and by an agent in turns, both with salted HMAC sessions and parameter encryption. Each
-//! round gives a ratio of medians, and the median of those counts, so that what else the machine does weighs on both alike. The agent is a process of its own, its client has one persistent
-//! connection. Ends with an error when a ratio is above its target. `VOUCHSAFE_BENCH_IDLE_SECONDS` shortens the idle measurement.
+//! One software TPM is asked by a raw client and by an agent in turns, both with salted HMAC sessions and parameter
+//! encryption. Each round gives a ratio of medians, and the median of those counts, so that what else the machine does weighs
+//! on both alike. The agent is a process of its own, its client has one persistent connection. Ends with an error when a ratio
+//! is above its target. `VOUCHSAFE_BENCH_IDLE_SECONDS` shortens the idle measurement.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 #![allow(clippy::disallowed_methods, missing_docs, dead_code)]

@@ -1,7 +1,8 @@
 //! The service beside its modules: `cargo bench -p vouchsafe-agent --bench service [pings] [keys] [silent]`.
 //!
-//! Pings of one client and of many, an agent with 10,000 keys beside one with 10, and what 200 silent connections do to another client. The agent is a process of its
-//! own; its clients are threads with bare sockets. Ends with an error when a target is missed.
+//! Pings of one client and of many, an agent with 10,000 keys beside one with 10 on the same TPM, and what 200 silent
+//! connections do to another client. The agent is a process of its own; its clients are threads with bare sockets. Ends with
+//! an error when a target is missed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 #![allow(clippy::disallowed_methods, missing_docs, dead_code)]
@@ -43,6 +44,8 @@ const FEW: usize = 10;
 /// Rounds in which the two agents take turns, and operations in a round.
 const TURNS: usize = 21;
 const OPERATIONS: usize = 40;
+/// Public keys that are exported in a round, and before it: that asks the store alone.
+const EXPORTS: usize = 1_000;
 const SILENT: usize = 200;
 /// Pings of the client beside the silent connections, in each of [`TURNS`] rounds.
 const DISTURBED: usize = 2_000;
@@ -131,11 +134,15 @@ fn silence(report: &mut Report, agent: &Agent) {
 fn operations(agent: &Agent, turn: usize, names: &dyn Fn(usize) -> String) -> [f64; 4] {
     let (mut sign, mut switch, mut export, mut create) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut client, one) = (agent.client(), names(0));
+    // What a service that has run for a while has in memory.
+    (0..EXPORTS).for_each(|number| drop(client.export_public_key(&names(number)).unwrap()));
     (0..4).for_each(|_| drop(client.sign_hash(&one, ecdsa(), &DIGEST).unwrap()));
-    for number in 0..OPERATIONS {
+    (0..EXPORTS).for_each(|number| {
+        timed(&mut export, || client.export_public_key(&names(number + EXPORTS)).unwrap());
+    });
+    (0..OPERATIONS).for_each(|_| {
         timed(&mut sign, || client.sign_hash(&one, ecdsa(), &DIGEST).unwrap());
-        timed(&mut export, || client.export_public_key(&names(number)).unwrap());
-    }
+    });
     for number in 0..OPERATIONS {
         timed(&mut switch, || client.sign_hash(&names(number), ecdsa(), &DIGEST).unwrap());
     }
@@ -149,6 +156,7 @@ fn operations(agent: &Agent, turn: usize, names: &dyn Fn(usize) -> String) -> [f
     [sign, switch, export, create].map(|times| quantiles(times).0)
 }
 
+/// Starts with many keys, operations beside an agent with few, memory.
 fn many_keys(report: &mut Report, tpm: &Swtpm) {
     let (folder, few_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = agent::configuration(folder.path(), &tpm.address(), LIMITS);
@@ -159,15 +167,7 @@ fn many_keys(report: &mut Report, tpm: &Swtpm) {
     let started = Instant::now();
     fill(&Agent::start(&file), FEW..MANY);
     println!("{MANY} keys made in {:.0} s", started.elapsed().as_secs_f64());
-    let mut starts = Vec::new();
-    for _ in 0..ROUNDS {
-        drop(timed(&mut starts, || {
-            let agent = Agent::start(&file);
-            Caller::new(&agent.socket, Connections::Kept).call(&ping());
-            agent
-        }));
-    }
-    report.at_most("start with 10,000 keys, until a ping is answered", quantiles(starts).0, 200.0, " ms");
+    starts(report, &file);
     let mut rounds = Vec::new();
     for turn in 0..TURNS {
         // All over the many keys, so that none is warm that would not be.
@@ -177,21 +177,41 @@ fn many_keys(report: &mut Report, tpm: &Swtpm) {
         rounds.push((of_many, of_few));
     }
     for (index, what) in ["sign", "sign, another key each time", "export", "create and destroy"].iter().enumerate() {
-        let of = |pick: fn(&([f64; 4], [f64; 4])) -> &[f64; 4]| {
-            median(rounds.iter().map(|round| pick(round)[index]).collect())
-        };
-        println!("{what}: {:.3} ms with {FEW} keys, {:.3} ms with {MANY}", of(|round| &round.1), of(|round| &round.0));
+        let many = median(rounds.iter().map(|(many, _)| many[index]).collect());
+        let few = median(rounds.iter().map(|(_, few)| few[index]).collect());
+        println!("{what}: {few:.3} ms with {FEW} keys, {many:.3} ms with {MANY}");
         let ratio = median(rounds.iter().map(|(many, few)| many[index] / few[index]).collect());
         report.at_most(&format!("{what}, {MANY} keys / {FEW} keys"), ratio, 1.1, "");
     }
-    let many = Agent::start(&file);
-    let mut client = many.client();
-    let _warm = operations(&many, TURNS, &name);
-    println!("resident with {MANY} keys: {} KiB", many.kibibytes("VmRSS"));
-    let mut listing = Vec::new();
+    memory(report, &Agent::start(&file), &name);
+}
+
+fn starts(report: &mut Report, file: &Path) {
+    let (mut pings, mut signatures) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        drop(timed(&mut pings, || {
+            let agent = Agent::start(file);
+            Caller::new(&agent.socket, Connections::Kept).call(&ping());
+            agent
+        }));
+        drop(timed(&mut signatures, || {
+            let agent = Agent::start(file);
+            agent.client().sign_hash("key-0", ecdsa(), &DIGEST).unwrap();
+            agent
+        }));
+    }
+    let what = format!("start with {MANY} keys");
+    report.at_most(&format!("{what}, until a ping is answered"), quantiles(pings).0, 200.0, " ms");
+    report.at_most(&format!("{what}, until a signature is"), quantiles(signatures).0, 200.0, " ms");
+}
+
+fn memory(report: &mut Report, agent: &Agent, names: &dyn Fn(usize) -> String) {
+    let (mut client, mut listing) = (agent.client(), Vec::new());
+    let _warm = operations(agent, TURNS, names);
+    println!("resident with {MANY} keys: {} KiB", agent.kibibytes("VmRSS"));
     (0..ROUNDS).for_each(|_| assert_eq!(timed(&mut listing, || client.list_keys().unwrap()).len(), MANY));
     println!("ListKeys with {MANY} keys: {:.1} ms", quantiles(listing).0);
-    let resident = many.kibibytes("VmHWM");
+    let resident = agent.kibibytes("VmHWM");
     report.at_most("resident with 10,000 keys at most, ListKeys included", resident as f64 / 1024.0, 20.0, " MiB");
 }
 

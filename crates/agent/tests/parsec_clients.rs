@@ -1,22 +1,71 @@
-//! Clients of Parsec as others wrote them, against the agent on a software TPM: `parsec-tool`, and a program on the
-//! `parsec-client` crate. `scripts/peers parsec` fetches and builds both; without them these tests are skipped.
+//! Clients of Parsec as others wrote them, against the agent on a software TPM and on a software token: `parsec-tool`, and
+//! a program on the `parsec-client` crate. `scripts/peers parsec` fetches and builds both; without them these tests are
+//! skipped.
+//!
+//! The agent always serves a second token as well, whose number Parsec's clients do not know.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/device.rs"]
-mod device;
-#[path = "support/service.rs"]
-mod support;
+#[path = "support/softhsm.rs"]
+mod softhsm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use device::Device;
+use softhsm::SoftHsm;
+use vouchsafe_agent::Agent;
+use vouchsafe_agent::config::Config;
+use vouchsafe_agent::swtpm::{Options, Swtpm};
+
+/// SoftHSM has OAEP with SHA-1 alone.
+const SOFTHSM_OAEP: &str = "RsaOaep not supported";
 
 const MESSAGE: &str = "what is signed";
 
-/// Parsec 1.5.0 takes 10.1 ms for a ping, with a connection of its own as these clients make them.
-const PARSECS_PING_MICROS: u64 = 10_100;
+/// An agent with a TPM, a token and a further token.
+struct Served {
+    agent: Agent,
+    folder: tempfile::TempDir,
+    _tpm: Swtpm,
+}
+
+impl Served {
+    fn start(softhsm: &SoftHsm) -> Served {
+        softhsm.token("first");
+        softhsm.token("further");
+        let (tpm, folder) = (Swtpm::start(&Options::default()).unwrap(), tempfile::tempdir().unwrap());
+        let (place, file) = (folder.path().display(), folder.path().join("agent.toml"));
+        let (module, pin) = (softhsm::library(), softhsm.pin_file("pin", softhsm::PIN));
+        let token = |label: &str| {
+            format!("module = '{}'\ntoken = '{label}'\npin_file = '{}'\n", module.display(), pin.display())
+        };
+        let text = format!(
+            "state = '{place}/state'\n[socket]\npath = '{place}/s'\n[providers.tpm]\naddress = '{}'\n\
+             [providers.pkcs11]\n{}[providers.further]\nkind = 'pkcs11'\n{}",
+            tpm.address(),
+            token("first"),
+            token("further")
+        );
+        std::fs::write(&file, text).unwrap();
+        Served { agent: Agent::start(Config::load(&file).unwrap()).unwrap(), folder, _tpm: tpm }
+    }
+}
+
+/// Parsec's numbers of providers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Provider {
+    Pkcs11,
+    Tpm,
+}
+
+impl Provider {
+    fn number(self) -> &'static str {
+        match self {
+            Provider::Pkcs11 => "2",
+            Provider::Tpm => "3",
+        }
+    }
+}
 
 /// A program that `scripts/peers parsec` built.
 fn peer(name: &str) -> Option<PathBuf> {
@@ -28,18 +77,18 @@ fn peer(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn run(device: &Device, program: &Path, arguments: &[&str]) -> Output {
+fn run(served: &Served, program: &Path, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
-        .env("PARSEC_SERVICE_ENDPOINT", format!("unix:{}", device.socket().display()))
+        .env("PARSEC_SERVICE_ENDPOINT", format!("unix:{}", served.agent.socket().display()))
         .env("RUST_LOG", "error")
         .output()
         .unwrap()
 }
 
 /// What a successful run prints.
-fn says(device: &Device, program: &Path, arguments: &[&str]) -> String {
-    let output = run(device, program, arguments);
+fn says(served: &Served, program: &Path, arguments: &[&str]) -> String {
+    let output = run(served, program, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
@@ -52,25 +101,25 @@ fn openssl(arguments: &[&str]) -> String {
     text.into_owned()
 }
 
-/// `parsec-tool` and a folder for its files.
-struct Tool<'a> {
-    device: &'a Device,
+/// `parsec-tool`, asking one provider.
+struct Tool {
+    served: Served,
     program: PathBuf,
-    folder: tempfile::TempDir,
+    provider: Provider,
 }
 
-impl Tool<'_> {
+impl Tool {
     fn says(&self, arguments: &[&str]) -> String {
-        says(self.device, &self.program, &[&["-p", "3"], arguments].concat())
+        says(&self.served, &self.program, &[&["-p", self.provider.number()], arguments].concat())
     }
 
     fn fails(&self, arguments: &[&str]) {
-        let output = run(self.device, &self.program, &[&["-p", "3"], arguments].concat());
+        let output = run(&self.served, &self.program, &[&["-p", self.provider.number()], arguments].concat());
         assert!(!output.status.success(), "{arguments:?}");
     }
 
     fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.served.folder.path().join(name);
         std::fs::write(&path, contents).unwrap();
         path.to_str().unwrap().to_owned()
     }
@@ -108,19 +157,34 @@ impl Tool<'_> {
     }
 }
 
-#[test]
-fn parsec_tool_works_as_with_parsec() {
+fn tool_works(name: &str, provider: Provider) {
     let Some(program) = peer("parsec-tool") else { return };
-    let device = Device::start();
-    let tool = Tool { device: &device, program, folder: tempfile::tempdir().unwrap() };
+    softhsm::alone(name, |softhsm| {
+        let tool = Tool { served: Served::start(softhsm), program, provider };
+        discovers(&tool);
+        makes_and_uses_keys(&tool);
+        deletes_its_client(&tool);
+    });
+}
+
+fn discovers(tool: &Tool) {
     assert!(tool.says(&["ping"]).contains("1.0"));
     let providers = tool.says(&["list-providers"]);
-    assert!(providers.contains("0x03") && providers.contains("0x00"), "{providers}");
+    for number in ["0x00", "0x02", "0x03"] {
+        assert!(providers.contains(number), "{providers}");
+    }
     assert!(tool.says(&["list-authenticators"]).contains("Unix"));
     let opcodes = tool.says(&["list-opcodes"]);
-    assert!(opcodes.contains("PsaSignMessage") && opcodes.contains("PrepareKeyAttestation"), "{opcodes}");
+    assert!(opcodes.contains("PsaSignMessage") && opcodes.contains("PsaGenerateKey"), "{opcodes}");
+    assert!(tool.provider == Provider::Pkcs11 || opcodes.contains("PrepareKeyAttestation"), "{opcodes}");
     tool.says(&["generate-random", "--nbytes", "10"]);
+    // Without a number it asks the default provider.
+    let chosen = says(&tool.served, &tool.program, &["create-ecc-key", "--key-name", "default"]);
+    assert_eq!(chosen, "");
+    says(&tool.served, &tool.program, &["delete-key", "--key-name", "default"]);
+}
 
+fn makes_and_uses_keys(tool: &Tool) {
     tool.says(&["create-ecc-key", "--key-name", "ecc"]);
     tool.fails(&["create-ecc-key", "--key-name", "ecc"]);
     tool.signs("ecc");
@@ -129,17 +193,27 @@ fn parsec_tool_works_as_with_parsec() {
     tool.says(&["create-rsa-key", "--key-name", "pkcs1"]);
     tool.decrypts("pkcs1", &[]);
     tool.says(&["create-rsa-key", "--key-name", "oaep", "--oaep"]);
-    tool.decrypts("oaep", &["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256"]);
+    match tool.provider {
+        Provider::Tpm => {
+            tool.decrypts("oaep", &["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256"])
+        }
+        Provider::Pkcs11 => {
+            let ciphertext = tool.says(&["encrypt", "--key-name", "oaep", MESSAGE]);
+            tool.fails(&["decrypt", &ciphertext, "--key-name", "oaep"]);
+        }
+    }
     tool.says(&["create-rsa-key", "--key-name", "small", "--for-signing", "--bits", "1024"]);
     tool.signs("small");
     tool.says(&["create-rsa-key", "--key-name", "smaller", "--bits", "1024"]);
-
     let listed = tool.says(&["list-keys"]);
     for key in ["ecc", "rsa", "pkcs1", "oaep", "small", "smaller"] {
         assert!(listed.contains(&format!("* {key} (")), "{key}: {listed}");
         tool.says(&["delete-key", "--key-name", key]);
         tool.fails(&["export-public-key", "--key-name", key]);
     }
+}
+
+fn deletes_its_client(tool: &Tool) {
     tool.says(&["create-ecc-key", "--key-name", "ecc"]);
     let own = rustix::process::geteuid().as_raw().to_string();
     assert!(tool.says(&["list-clients"]).contains(&own));
@@ -148,25 +222,45 @@ fn parsec_tool_works_as_with_parsec() {
 }
 
 #[test]
-fn a_program_on_the_client_crate_works_as_with_parsec() {
+fn parsec_tool_works_on_a_tpm() {
+    tool_works("parsec_tool_works_on_a_tpm", Provider::Tpm);
+}
+
+#[test]
+fn parsec_tool_works_on_a_token() {
+    tool_works("parsec_tool_works_on_a_token", Provider::Pkcs11);
+}
+
+/// Runs the program on the `parsec-client` crate, which ends with an error where anything is not as with Parsec.
+fn program_works(name: &str, provider: Provider) {
     let Some(program) = peer("parsec-client-program") else { return };
-    let device = Device::start();
-    let said = says(&device, &program, &["3"]);
-    let done: Vec<&str> = said.lines().collect();
-    let expected = [
-        "discovery",
-        "ecc 256",
-        "ecc 384",
-        "ecc 521",
-        "rsa 2048",
-        "RsaPkcs1v15Crypt",
-        "RsaOaep",
-        "listing",
-        "attestation",
-    ];
-    let (pings, done) = done.split_last().unwrap();
-    assert_eq!(done, expected);
-    println!("{pings}, with a connection each");
-    let micros: u64 = pings.strip_prefix("pings: ").unwrap().strip_suffix(" us").unwrap().parse().unwrap();
-    assert!(micros < PARSECS_PING_MICROS, "{pings}");
+    softhsm::alone(name, |softhsm| {
+        let served = Served::start(softhsm);
+        let said = says(&served, &program, &[provider.number()]);
+        let done: Vec<&str> = said.lines().collect();
+        let mut expected = vec![
+            "discovery",
+            "ecc 256",
+            "ecc 384",
+            "ecc 521",
+            "rsa 2048",
+            "RsaPkcs1v15Crypt",
+            if provider == Provider::Tpm { "RsaOaep" } else { SOFTHSM_OAEP },
+            "listing",
+        ];
+        if provider == Provider::Tpm {
+            expected.push("attestation");
+        }
+        assert_eq!(done, expected);
+    });
+}
+
+#[test]
+fn a_program_on_the_client_crate_works_on_a_tpm() {
+    program_works("a_program_on_the_client_crate_works_on_a_tpm", Provider::Tpm);
+}
+
+#[test]
+fn a_program_on_the_client_crate_works_on_a_token() {
+    program_works("a_program_on_the_client_crate_works_on_a_token", Provider::Pkcs11);
 }

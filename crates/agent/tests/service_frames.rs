@@ -232,7 +232,8 @@ fn slow_and_idle_connections_are_closed() {
     assert!(started.elapsed() >= Duration::from_millis(1900), "{:?}", started.elapsed());
 }
 
-/// Nobody waits for them: with deadlines of an hour others are answered while all of them are there. The bench `service` has figures.
+/// Nobody waits for them: with deadlines of an hour others are answered while all of them are there. The bench `service` has
+/// figures.
 #[test]
 fn two_hundred_silent_connections_disturb_nobody() {
     let hour = Duration::from_secs(3600);

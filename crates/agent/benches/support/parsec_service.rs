@@ -21,7 +21,8 @@ pub struct ParsecService {
 }
 
 impl ParsecService {
-    /// Starts it with the configuration that it is shipped with: the TPM instead of the software provider, places in `folder`, and leave to run as root.
+    /// Starts it with the configuration that it is shipped with, but for the TPM instead of the software provider, places in
+    /// `folder`, and leave to run as root.
     pub fn start(program: &Path, folder: &Path, tpm: &TcpSwtpm) -> ParsecService {
         let (socket, place) = (folder.join("parsec.sock"), folder.display());
         let text = format!(

@@ -1,11 +1,9 @@
 //! Does with a Parsec service what applications do, through the `parsec-client` crate, and says what it found.
 //!
 //! `PARSEC_SERVICE_ENDPOINT` names the service. The one argument is the provider's number. Each line of the output is one
-//! thing that was done; the last one is `pings: N us`, the median time of a ping, with a connection of its own as
-//! that crate makes them.
+//! thing that was done.
 
 use std::error::Error;
-use std::time::Instant;
 
 use parsec_client::BasicClient;
 use parsec_client::core::interface::operations::can_do_crypto::CheckType;
@@ -16,8 +14,6 @@ use parsec_client::core::interface::operations::psa_key_attributes::{
     Attributes, EccFamily, Lifetime, Policy, Type, UsageFlags,
 };
 use parsec_client::core::interface::requests::{Opcode, ProviderId, ResponseStatus};
-
-const PINGS: usize = 200;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -90,7 +86,15 @@ fn keys(client: &BasicClient) -> Outcome<()> {
     ] {
         client.psa_generate_key("crypt", encrypting(Type::RsaKeyPair, 2048, algorithm))?;
         let ciphertext = client.psa_asymmetric_encrypt("crypt", algorithm, b"message", None)?;
-        let plaintext = client.psa_asymmetric_decrypt("crypt", algorithm, &ciphertext, None)?;
+        let plaintext = match client.psa_asymmetric_decrypt("crypt", algorithm, &ciphertext, None) {
+            // A module need not have every padding with every hash, but it has to say so.
+            Err(parsec_client::error::Error::Service(ResponseStatus::PsaErrorNotSupported)) => {
+                client.psa_destroy_key("crypt")?;
+                println!("{name} not supported");
+                continue;
+            }
+            decrypted => decrypted?,
+        };
         if plaintext != b"message" {
             return Err(format!("{name}: {plaintext:?}").into());
         }
@@ -163,18 +167,6 @@ fn attestation(client: &BasicClient) -> Outcome<()> {
     Ok(())
 }
 
-fn pings(client: &BasicClient) -> Outcome<()> {
-    let mut micros = Vec::new();
-    for _ in 0..PINGS {
-        let start = Instant::now();
-        client.ping()?;
-        micros.push(start.elapsed().as_micros());
-    }
-    micros.sort_unstable();
-    println!("pings: {} us", micros[PINGS / 2]);
-    Ok(())
-}
-
 fn main() -> Outcome<()> {
     let number: u8 = std::env::args().nth(1).ok_or("usage: parsec-client-program PROVIDER")?.parse()?;
     let provider = ProviderId::try_from(number)?;
@@ -186,5 +178,5 @@ fn main() -> Outcome<()> {
     if provider == ProviderId::Tpm {
         attestation(&client)?;
     }
-    pings(&client)
+    Ok(())
 }
