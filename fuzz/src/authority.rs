@@ -5,8 +5,14 @@ use vouchsafe_authority::Operation;
 use vouchsafe_authority::request::{Head, Request};
 
 /// Operations whose bodies are read, in the order in which the first octet of an input selects them.
-pub const OPERATIONS: [Operation; 5] =
-    [Operation::MintNonce, Operation::OpenChallenge, Operation::Activate, Operation::Issue, Operation::Appraise];
+pub const OPERATIONS: [Operation; 6] = [
+    Operation::MintNonce,
+    Operation::OpenChallenge,
+    Operation::Activate,
+    Operation::Issue,
+    Operation::Appraise,
+    Operation::Renew,
+];
 
 const JSON: Head<'static> = Head { content_type: "application/json", query: "" };
 const PKCS10: Head<'static> = Head { content_type: "application/pkcs10; x=y", query: "profile=device&nonce=00ff" };
@@ -14,7 +20,7 @@ const PKCS10: Head<'static> = Head { content_type: "application/pkcs10; x=y", qu
 /// What an input stands for: the first octet selects the operation and the media type.
 pub fn select(data: &[u8]) -> Option<(Operation, Head<'static>, &[u8])> {
     let (selector, body) = data.split_first()?;
-    let operation = OPERATIONS.get(usize::from(selector % 5))?;
+    let operation = OPERATIONS.get(usize::from(selector % 6))?;
     Some((*operation, if *selector < 128 { JSON } else { PKCS10 }, body))
 }
 

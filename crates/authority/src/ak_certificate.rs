@@ -8,7 +8,7 @@
 //! | extKeyUsage, one family | a restricted key signs more than one form of statement |
 //! | key identifiers | paths |
 //! | policies: bootstrap method, environment | appraisal policy needs them |
-//! | AK Name | pins every attribute; the serial number of TPM2_CertifyX509 is recomputed with it |
+//! | AK Name, of TPM keys | pins every attribute; the serial number of TPM2_CertifyX509 is recomputed with it |
 //! | subjectAltName with manufacturer, model, version | certification lists are looked up by them |
 //!
 //! The CertifyX509 family also has: CA, pathLen 0, keyCertSign alone, critical extKeyUsage,
@@ -19,8 +19,8 @@ use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::TpmtPublic;
 use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsage, SubjectAltName};
-use vouchsafe_evidence::x509::{CertView, NameView};
-use vouchsafe_verifier::enrolment::{Family, QualifiedAk};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
+use vouchsafe_verifier::enrolment::{Environment, Family, HostAk, Method, QualifiedAk};
 
 use crate::ca::CertificationAuthority;
 use crate::certificate::{CertificateError, Content, Issued, sign};
@@ -36,40 +36,127 @@ const EVERY_IPV6: [u8; 32] = [0; 32];
 /// What an AK certificate is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AkSubject<'a> {
-    /// The key, its attributes checked.
-    pub(crate) key: &'a QualifiedAk,
+    /// The key.
+    pub(crate) key: AkKey<'a>,
     /// Manufacturer, model and version of its module, where the endorsement certificate names them.
     pub(crate) module: Option<&'a NameView>,
+    /// How it was tied to its module.
+    pub(crate) method: Method,
 }
 
-/// Issues the certificate of one family.
+/// A key, its kind checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AkKey<'a> {
+    /// A TPM's, which signs nothing but what the TPM made.
+    Tpm(&'a QualifiedAk),
+    /// One that host software drives.
+    Host(&'a HostAk),
+}
+
+impl AkKey<'_> {
+    /// The public key.
+    pub(crate) const fn spki(&self) -> &SpkiView {
+        match self {
+            Self::Tpm(key) => key.spki(),
+            Self::Host(key) => key.spki(),
+        }
+    }
+
+    /// Who can use it. It follows from the kind of key alone: no method raises it.
+    pub(crate) const fn environment(&self) -> Environment {
+        match self {
+            Self::Tpm(_) => Environment::Module,
+            Self::Host(_) => Environment::Host,
+        }
+    }
+}
+
+/// The certificates of one key, one for each family of statements that it is safe for.
+#[derive(Clone, Debug)]
+pub(crate) enum Families<T> {
+    /// Of a TPM's key.
+    Tpm {
+        /// For TPMS_ATTEST.
+        attest: T,
+        /// For CertifyX509; absent where the key's attributes do not allow it.
+        certify_x509: Option<T>,
+    },
+    /// For PKIX Evidence.
+    Host {
+        /// For PKIX Evidence.
+        pkix_evidence: T,
+    },
+}
+
+impl<T> Families<T> {
+    /// Every certificate.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let (first, second) = match self {
+            Self::Tpm { attest, certify_x509 } => (attest, certify_x509.as_ref()),
+            Self::Host { pkix_evidence } => (pkix_evidence, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The same families of something else.
+    pub(crate) fn map<U>(self, mut each: impl FnMut(T) -> U) -> Families<U> {
+        match self {
+            Self::Tpm { attest, certify_x509 } => {
+                Families::Tpm { attest: each(attest), certify_x509: certify_x509.map(each) }
+            }
+            Self::Host { pkix_evidence } => Families::Host { pkix_evidence: each(pkix_evidence) },
+        }
+    }
+}
+
+/// Issues the certificates of a key, one for each family of statements that it is safe for.
 pub(crate) fn issue(
     root: &CertificationAuthority,
-    family: Family,
     ak: &AkSubject<'_>,
     now: i64,
     validity_days: i64,
-) -> Result<Issued, CertificateError> {
-    let subject = random_subject()?;
-    let mut extensions = match family {
-        Family::Attest => attest_extensions(),
-        Family::CertifyX509 => certify_x509_extensions(&subject, ak.key.public()),
+) -> Result<Families<Issued>, CertificateError> {
+    let sign_one = |extensions_of: &dyn Fn(&NameView) -> Vec<Vec<u8>>| {
+        let subject = random_subject()?;
+        let mut extensions = extensions_of(&subject);
+        extensions.extend(common_extensions(ak));
+        sign(&root.issuer(), Content { subject, spki: ak.key.spki(), now, validity_days, extensions })
     };
-    extensions.push(build::certificate_policies(false, &[oid::BOOTSTRAP_MANUFACTURER, oid::ENVIRONMENT_MODULE]));
-    extensions.push(build::ak_name(ak.key.name().as_bytes()));
+    match ak.key {
+        AkKey::Tpm(key) => {
+            let attest = sign_one(&|_| end_entity_extensions(oid::KP_AIK_CERTIFICATE))?;
+            let certify_x509 = if key.families().contains(&Family::CertifyX509) {
+                Some(sign_one(&|subject| certify_x509_extensions(subject, key.public()))?)
+            } else {
+                None
+            };
+            Ok(Families::Tpm { attest, certify_x509 })
+        }
+        AkKey::Host(_) => {
+            Ok(Families::Host { pkix_evidence: sign_one(&|_| end_entity_extensions(oid::KP_ATTESTATION_KEY))? })
+        }
+    }
+}
+
+/// What the certificates of every family hold, as far as there is anything to say.
+fn common_extensions(ak: &AkSubject<'_>) -> Vec<Vec<u8>> {
+    let mut extensions = vec![build::certificate_policies(false, &[ak.method.policy(), ak.key.environment().policy()])];
+    match ak.key {
+        AkKey::Tpm(key) => extensions.push(build::ak_name(key.name().as_bytes())),
+        AkKey::Host(_) => {}
+    }
     if let Some(module) = ak.module {
         extensions.push(build::subject_alt_name(false, &[GeneralName::Directory(module.clone())]));
     }
-    let content = Content { subject, spki: ak.key.spki(), now, validity_days, extensions };
-    sign(&root.issuer(), content)
+    extensions
 }
 
-/// For TPMS_ATTEST: an end entity that signs.
-fn attest_extensions() -> Vec<Vec<u8>> {
+/// For TPMS_ATTEST and for PKIX Evidence: an end entity that signs statements of one family.
+fn end_entity_extensions(family: Oid) -> Vec<Vec<u8>> {
     vec![
         build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
         build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
-        build::extended_key_usage(false, &[oid::KP_AIK_CERTIFICATE]),
+        build::extended_key_usage(false, &[family]),
     ]
 }
 

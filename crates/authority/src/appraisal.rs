@@ -8,6 +8,7 @@ use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Request, Verdict, ver
 use crate::baseline::Baseline;
 use crate::config::is_name;
 use crate::error::{Error, Violation, own_codes};
+use crate::lifecycle::proof_json;
 use crate::nonce::{Nonce, Purpose};
 use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service};
@@ -115,10 +116,13 @@ impl Service {
         let files: Vec<InputFile<'_>> =
             names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
         let appraised = self.judge(&files, &nonce, expected_id)?;
-        let own = expected_name.and_then(|name| other_device(caller.name(), name, appraised.device.as_ref()));
+        let device = appraised.device.as_ref();
+        let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());
+        let own = expected_name.and_then(|name| other_device(caller.name(), name, device)).or(revoked);
         let outcome =
             if appraised.verdict.is_accepted() && own.is_none() { Outcome::Accepted } else { Outcome::Refused };
-        let report = with_own_violation(&appraised.verdict, own)?;
+        let mut report = with_own_violation(&appraised.verdict, own)?;
+        add_enrolment(&mut report, caller.name(), device);
 
         let request_octets = parts.concat();
         let digest = self.recorder.request_digest(&[&request_octets]);
@@ -140,7 +144,7 @@ fn references(device: Option<&Device>) -> Result<ReferenceValues, Error> {
 }
 
 /// The digest of the attesting key by which a verdict names its device.
-fn key_digest(verdict: &Verdict) -> Option<Digest> {
+pub(crate) fn key_digest(verdict: &Verdict) -> Option<Digest> {
     let digest = verdict.device()?.id.strip_prefix(AK_DEVICE_PREFIX).and_then(from_hex)?;
     digest.try_into().ok()
 }
@@ -161,6 +165,14 @@ fn with_own_violation(verdict: &Verdict, own: Option<Violation>) -> Result<Value
     let Value::Array(reasons) = reasons else { return Err(Error::Worker) };
     reasons.push(serde_json::to_value(own)?);
     Ok(report)
+}
+
+/// Adds how the attesting key was enrolled, for the account whose key it is.
+fn add_enrolment(report: &mut Value, account: &str, device: Option<&Device>) {
+    let own = device.filter(|device| device.account == account).and_then(|device| device.key.as_ref());
+    if let (Some(key), Some(Value::Object(fields))) = (own, report.get_mut("attesting_key")) {
+        fields.insert("enrolment".to_owned(), proof_json(&key.proof));
+    }
 }
 
 /// What an anonymous caller learns: the verdict, and failures of authentication.

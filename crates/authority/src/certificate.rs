@@ -7,10 +7,10 @@ use aws_lc_rs::signature::{
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::build::{self, CertificateTemplate};
+use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CrlTemplate};
 use vouchsafe_evidence::x509::{NameView, NamedCurve, SpkiView};
 
-use crate::store::CertificateRecord;
+use crate::store::{CertificateRecord, KeyUse};
 
 /// Octets of a serial number: the most that RFC 5280, section 4.1.2.2, allows.
 const SERIAL_OCTETS: usize = 20;
@@ -86,8 +86,32 @@ pub(crate) struct IssuerView<'a> {
 
 impl Issued {
     pub(crate) fn record(&self) -> CertificateRecord {
-        CertificateRecord { serial: self.serial.clone(), der: self.der.clone(), not_after: self.not_after }
+        CertificateRecord {
+            serial: self.serial.clone(),
+            der: self.der.clone(),
+            not_after: self.not_after,
+            key_use: KeyUse::None,
+        }
     }
+}
+
+impl IssuerView<'_> {
+    /// The DER of the AlgorithmIdentifier of its signatures.
+    pub(crate) fn algorithm(&self) -> Vec<u8> {
+        build::algorithm_identifier(self.key.algorithm)
+    }
+
+    /// The identifier of its key.
+    pub(crate) fn key_identifier(&self) -> Vec<u8> {
+        key_identifier(self.key.spki())
+    }
+}
+
+/// Signs a revocation list.
+pub(crate) fn sign_list(issuer: &IssuerView<'_>, list: &CrlTemplate) -> Result<Vec<u8>, CertificateError> {
+    let tbs = list.tbs_der();
+    let signature = issuer.key.sign(&tbs)?;
+    Ok(build::assemble(&tbs, &issuer.algorithm(), &signature))
 }
 
 impl SigningKey {

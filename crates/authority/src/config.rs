@@ -1,14 +1,20 @@
 //! The authority's configuration file, `/etc/vouchsafe/authority.toml`.
 
+mod enrolment;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use thiserror::Error;
+use vouchsafe_verifier::enrolment::Method;
 
+use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError, SubjectRule};
+
+pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/authority.toml";
@@ -85,6 +91,8 @@ pub enum ConfigError {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
+    /// Change the inventory.
+    Administer,
     /// Have evidence appraised.
     Appraise,
     /// Enroll attestation keys.
@@ -104,6 +112,7 @@ pub struct Config {
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: u32,
     pub(crate) anonymous_appraisals: bool,
+    pub(crate) enrolment: EnrolmentConfig,
     pub(crate) limits: Limits,
     pub(crate) tls: TlsConfig,
     pub(crate) profiles: Vec<Profile>,
@@ -137,6 +146,8 @@ pub struct Account {
     /// name of the account's own namespace.
     pub(crate) devices: Devices,
     pub(crate) profiles: Profiles,
+    /// The methods by which the account may enroll attesting keys.
+    pub(crate) enroll_methods: Vec<Method>,
 }
 
 /// The certificate profiles an account may use.
@@ -176,6 +187,9 @@ struct ConfigFile {
     #[serde(default)]
     anonymous_appraisals: bool,
     #[serde(default)]
+    enrolment: EnrolmentFile,
+    ceremony: Option<CeremonyFile>,
+    #[serde(default)]
     limits: LimitsFile,
     tls: TlsFile,
     #[serde(default)]
@@ -203,6 +217,13 @@ struct AccountFile {
     may: Vec<Capability>,
     devices: Option<Vec<String>>,
     profiles: Option<Vec<String>>,
+    #[serde(default = "default_enroll_methods")]
+    enroll_methods: Vec<MethodName>,
+}
+
+/// Every other method must be granted by name.
+fn default_enroll_methods() -> Vec<MethodName> {
+    vec![MethodName::Manufacturer]
 }
 
 fn default_listen() -> SocketAddr {
@@ -252,6 +273,7 @@ impl Config {
             )?,
             ak_validity_days: u32::try_from(ak_validity_days).unwrap_or(1),
             anonymous_appraisals: file.anonymous_appraisals,
+            enrolment: file.enrolment.check(file.ceremony)?,
             limits: file.limits.check()?,
             tls: file.tls.check()?,
             profiles: check_profiles(file.profiles)?,
@@ -353,7 +375,8 @@ impl AccountFile {
             }
         };
         let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
-        Ok(Account { name, token_sha256, may: self.may, devices, profiles })
+        let enroll_methods = self.enroll_methods.into_iter().map(Method::from).collect();
+        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods })
     }
 }
 
@@ -391,6 +414,12 @@ impl Account {
     #[must_use]
     pub fn may(&self, capability: Capability) -> bool {
         self.may.contains(&capability)
+    }
+
+    /// Whether it may enroll attesting keys by this method.
+    #[must_use]
+    pub fn may_enroll_by(&self, method: Method) -> bool {
+        self.enroll_methods.contains(&method)
     }
 
     /// Whether it may use the device name.

@@ -1,99 +1,177 @@
-//! AK enrolment: from an endorsement certificate and a public area to attestation-key certificates.
+//! AK enrolment: from a key and what ties it to a module to attesting-key certificates.
 //!
-//! 1. The endorsement certificate is validated to a vendor root, the public area against the allowed masks.
-//! 2. A credential is made over the Name of exactly those octets and encrypted to the endorsement key.
-//! 3. The one answer is compared in constant time; the challenge is gone before the comparison.
-//! 4. Device, endorsement key and attestation key are bound in the transaction that records the certificates.
+//! 1. The key is judged by its kind, and what ties it to its module by the method ([`proof`]).
+//! 2. It is challenged: a TPM's key by a credential over the Name of exactly those octets, encrypted to the endorsement
+//!    key; a key that host software drives by octets to sign.
+//! 3. The one answer is judged; the challenge is gone before that.
+//! 4. Device, module and attesting key are bound in the transaction that records the certificates.
+
+mod proof;
+mod renewal;
 
 use aws_lc_rs::{constant_time, rand};
-use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
+use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
 use vouchsafe_evidence::tpm::Curve;
-use vouchsafe_evidence::x509::{CertView, NamedCurve, PublicKey, SpkiView};
-use vouchsafe_verifier::Instant;
-use vouchsafe_verifier::enrolment::{AuthenticatedEk, Family, QualifiedAk, authenticate_ek_under, qualify_ak};
+use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView};
+use vouchsafe_verifier::enrolment::{EkParameters, HostAk, Method, QualifiedAk, qualify_ak, qualify_host_ak};
+use vouchsafe_verifier::{Instant, Rejection, codes};
 use zeroize::Zeroizing;
 
-use crate::ak_certificate::{self, AkSubject};
+use self::proof::Established;
+use crate::ak_certificate::{self, AkKey, AkSubject, Families};
 use crate::baseline::{Baseline, Quote};
 use crate::certificate::Issued;
-use crate::config::is_name;
+use crate::config::{Account, is_name};
 use crate::credential::{self, CREDENTIAL_OCTETS, CredentialBlob, CredentialError, EndorsementKey, Protection};
-use crate::error::Error;
+use crate::error::{Error, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::record::sha256;
-use crate::request::ChallengeRequest;
+use crate::request::{ActivationRequest, ChallengeRequest, Offer, QuoteParts};
 use crate::service::{Caller, Service, violations};
-use crate::store::{CHALLENGE_ID_OCTETS, Challenge, DecisionKind, Digest, EnrolledKey, Outcome, Spending};
+use crate::store::{
+    AkMaterial, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, DecisionKind, Digest, EnrolledKey, Expected, KeyUse,
+    Outcome, Spending,
+};
 use crate::text::{from_hex, to_hex};
+
+/// Octets that a key which host software drives is to sign.
+const SIGNED_CHALLENGE_OCTETS: usize = 32;
 
 /// A challenge as the client receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct ChallengeReply {
     pub(crate) id: String,
-    pub(crate) blob: CredentialBlob,
+    pub(crate) question: Question,
     pub(crate) expires: Instant,
 }
 
-/// Certificates of an activated key, each with the root it hangs under.
+/// What is to be answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// By TPM2_ActivateCredential.
+    Credential(CredentialBlob),
+    /// By a signature over [`AkPossession`] with these octets as its challenge.
+    Signature([u8; SIGNED_CHALLENGE_OCTETS]),
+}
+
+/// Certificates of an enrolled key, each with the root it hangs under.
 #[derive(Clone, Debug)]
 pub(crate) struct ActivationReply {
-    /// For TPMS_ATTEST statements.
-    pub(crate) attest: Vec<Vec<u8>>,
-    /// For CertifyX509; absent where the key's attributes do not allow it.
-    pub(crate) certify_x509: Option<Vec<Vec<u8>>>,
+    /// Chains by family.
+    pub(crate) chains: Families<Vec<Vec<u8>>>,
     /// The device identifier by which verdicts name the device.
     pub(crate) device_id: String,
 }
 
+/// A key whose kind was checked.
+#[derive(Debug)]
+pub(crate) enum CheckedKey {
+    Tpm(QualifiedAk),
+    Host(HostAk),
+}
+
+impl CheckedKey {
+    /// Judges a recorded key again: that costs nothing and keeps one way only to a certificate.
+    pub(crate) fn from_material(material: &AkMaterial) -> Result<Self, Error> {
+        match material {
+            AkMaterial::Tpm { public, .. } => Self::tpm(public),
+            AkMaterial::Host { spki } => Self::host(spki),
+        }
+    }
+
+    fn tpm(public: &[u8]) -> Result<Self, Error> {
+        qualify_ak(public).map(Self::Tpm).map_err(|rejections| Error::Rejected(violations(&rejections)))
+    }
+
+    fn host(spki: &[u8]) -> Result<Self, Error> {
+        let refused = |rejection: Rejection| Error::Rejected(violations(&[rejection]));
+        let spki = SpkiView::parse(spki).map_err(|_| refused(Rejection::plain(codes::AK_KEY_TYPE)))?;
+        qualify_host_ak(&spki).map(Self::Host).map_err(refused)
+    }
+
+    pub(crate) const fn as_key(&self) -> AkKey<'_> {
+        match self {
+            Self::Tpm(key) => AkKey::Tpm(key),
+            Self::Host(key) => AkKey::Host(key),
+        }
+    }
+
+    pub(crate) fn material(&self) -> AkMaterial {
+        match self {
+            Self::Tpm(key) => {
+                AkMaterial::Tpm { public: key.public().as_bytes().to_vec(), name: key.name().as_bytes().to_vec() }
+            }
+            Self::Host(key) => AkMaterial::Host { spki: key.spki().as_der().to_vec() },
+        }
+    }
+}
+
+/// An endorsement key that can be challenged.
+#[derive(Debug)]
+pub(crate) struct ChallengedEk {
+    key: EndorsementKey,
+    parameters: EkParameters,
+}
+
 impl Service {
-    /// Checks everything that can be checked before the TPM has answered, and challenges it.
+    /// Checks everything that can be checked before the key has answered, and challenges it.
     pub(crate) fn open_challenge(&self, caller: &Caller, request: &ChallengeRequest) -> Result<ChallengeReply, Error> {
         let account = caller.account()?;
-        if !is_name(&request.device) {
-            return Err(Error::Malformed {
-                field: "device",
-                expected: "1 to 128 letters, digits, '-', '_', '.' or '@'",
-            });
-        }
-        if !account.may_use_device(&request.device) {
-            return Err(Error::DeviceNotPermitted);
-        }
+        self.check_device_name(account, &request.device)?;
+        self.check_method(account, request.offer.method())?;
         let nonce = self.mint.recognize(&request.nonce, Purpose::AttestationKey, account.name())?;
         if self.store.spent(nonce.octets())?.is_some() {
             return Err(Error::NonceSpent);
         }
         let nonce = nonce.fresh(self.now())?;
-
-        let ek = match self.authenticate_ek(&request.ek_certificates) {
-            Ok(ek) => ek,
+        let judged = self.judge_offer(account, request, nonce.octets());
+        let (key, established, baseline) = match judged {
+            Ok(judged) => judged,
+            Err(error @ Error::Malformed { .. }) => return Err(error),
             Err(error) => return Err(self.refuse_challenge(account.name(), nonce, request, error)),
         };
-        let checked = check_key(request, nonce.octets());
-        // An endorsement certificate whose names cannot be copied is found now, not after the TPM answered.
-        let copied = ak_certificate::module_name(ek.certificate().as_der());
-        copied
-            .map_err(|_| Error::Malformed { field: "ek_certificates", expected: "module names that are there once" })?;
-        let (ak, baseline) = match checked {
-            Ok(checked) => checked,
-            Err(error) => return Err(self.refuse_challenge(account.name(), nonce, request, error)),
-        };
-        self.challenge(account.name(), nonce, request, &ek, &ak, baseline)
+        self.challenge(account.name(), nonce, request, (&key, established, baseline))
     }
 
-    fn authenticate_ek(&self, certificates: &[Vec<u8>]) -> Result<AuthenticatedEk, Error> {
-        const EXPECTED: &str = "1 to 512 certificates, base64 of DER";
-        if !(1..=CERTIFICATES_PARSED).contains(&certificates.len()) {
-            return Err(Error::Malformed { field: "ek_certificates", expected: EXPECTED });
+    /// What is true of a request before anybody is challenged.
+    fn judge_offer(
+        &self,
+        account: &Account,
+        request: &ChallengeRequest,
+        nonce: &[u8],
+    ) -> Result<(CheckedKey, Established, Option<Baseline>), Error> {
+        let checked = match &request.offer {
+            Offer::Tpm { ak_public, .. } => CheckedKey::tpm(ak_public),
+            Offer::Host { ak_spki, .. } => CheckedKey::host(ak_spki),
+        };
+        let established = self.establish(account, request, checked.as_ref().ok())?;
+        let key = checked?;
+        let baseline = match (&request.offer, &key) {
+            (Offer::Tpm { baseline: Some(parts), .. }, CheckedKey::Tpm(ak)) => Some(baseline(parts, ak, nonce)?),
+            (Offer::Tpm { .. } | Offer::Host { .. }, CheckedKey::Tpm(_) | CheckedKey::Host(_)) => None,
+        };
+        Ok((key, established, baseline))
+    }
+
+    /// Whether the account may use this name for a device.
+    pub(crate) fn check_device_name(&self, account: &Account, device: &str) -> Result<(), Error> {
+        if !is_name(device) {
+            return Err(Error::Malformed {
+                field: "device",
+                expected: "1 to 64 letters, digits, '-', '_', '.' or '@'",
+            });
         }
-        // Real endorsement certificates are read from NV with padding behind the DER.
-        let certificates: Result<Vec<CertView>, _> =
-            certificates.iter().map(|der| CertView::parse_padded(der)).collect();
-        let malformed = |_| Error::Malformed { field: "ek_certificates", expected: EXPECTED };
-        let certificates = certificates.map_err(malformed)?;
-        let at = Instant::from_unix_seconds(self.now());
-        let revocation = self.policy.revocation();
-        authenticate_ek_under(&certificates, &self.trust_store(), revocation, at, Some(&self.signatures))
-            .map_err(|rejection| Error::Rejected(violations(&[rejection])))
+        if account.may_use_device(device) { Ok(()) } else { Err(Error::DeviceNotPermitted) }
+    }
+
+    /// Whether keys may be enrolled by this method here, and by this account.
+    pub(crate) fn check_method(&self, account: &Account, method: Method) -> Result<(), Error> {
+        let is_offered = match method {
+            Method::Manufacturer | Method::Inventory => true,
+            Method::Ceremony => self.enrolment.witnesses.is_some(),
+            Method::FirstUse => self.enrolment.first_use,
+        };
+        if is_offered && account.may_enroll_by(method) { Ok(()) } else { Err(Error::MethodNotPermitted(method)) }
     }
 
     fn challenge(
@@ -101,33 +179,33 @@ impl Service {
         account: &str,
         nonce: Nonce,
         request: &ChallengeRequest,
-        ek: &AuthenticatedEk,
-        ak: &QualifiedAk,
-        baseline: Option<Baseline>,
+        (key, established, baseline): (&CheckedKey, Established, Option<Baseline>),
     ) -> Result<ChallengeReply, Error> {
-        let credential = random::<CREDENTIAL_OCTETS>()?;
-        let parameters = ek.parameters();
-        let protection = Protection { name_alg: parameters.name_alg, aes_bits: parameters.aes_bits };
-        let (key, ek_digest) = endorsement_key(ek.spki())?;
-        let blob = credential::make(&key, protection, ak.name().as_bytes(), &*credential)?;
+        let (expected, question) = question(key, established.ek.as_ref())?;
         let id = *random::<CHALLENGE_ID_OCTETS>()?;
         let expires = self.now().saturating_add(self.challenge_lifetime_seconds);
         let challenge = Challenge {
             id,
-            account: account.to_owned(),
-            device: request.device.clone(),
             expires,
-            credential_digest: sha256(&*credential),
-            ek_digest,
-            ek_certificate: ek.certificate().as_der().to_vec(),
-            is_virtual: ek.is_virtual(),
-            ak_public: request.ak_public.clone(),
-            baseline: baseline.map(|baseline| baseline.to_bytes()),
+            expected,
+            key: EnrolledKey {
+                account: account.to_owned(),
+                device: request.device.clone(),
+                identity: established.identity,
+                ek_certificate: established.ek_certificate,
+                is_virtual: established.is_virtual,
+                material: key.material(),
+                spki_digest: key.as_key().spki().sha256(),
+                proof: established.proof,
+                is_exclusive: established.is_exclusive,
+                baseline: baseline.map(|baseline| baseline.to_bytes()),
+            },
         };
         let (request_digest, octets) = self.request_octets(request);
-        let decision = self.decision(DecisionKind::Challenge, account, Outcome::Accepted, b"{}", &octets)?;
+        let report = proof_report(&challenge.key);
+        let decision = self.decision(DecisionKind::Challenge, account, Outcome::Accepted, &report, &octets)?;
         self.store.open_challenge(Spending::new(nonce, request_digest), decision, challenge)?;
-        Ok(ChallengeReply { id: to_hex(&id), blob, expires: Instant::from_unix_seconds(expires) })
+        Ok(ChallengeReply { id: to_hex(&id), question, expires: Instant::from_unix_seconds(expires) })
     }
 
     /// Records the refusal, which spends the nonce, and passes the reason on.
@@ -145,92 +223,123 @@ impl Service {
     }
 
     fn request_octets(&self, request: &ChallengeRequest) -> (Digest, Vec<u8>) {
-        let mut parts: Vec<&[u8]> = vec![request.device.as_bytes(), &request.ak_public];
-        parts.extend(request.ek_certificates.iter().map(Vec::as_slice));
-        if let Some(quote) = &request.baseline {
-            parts.extend([quote.attest.as_slice(), &quote.signature, &quote.pcr_values]);
-        }
-        let mut octets = Vec::new();
-        for part in &parts {
-            octets.extend_from_slice(&part.len().to_be_bytes());
-            octets.extend_from_slice(part);
-        }
-        (self.recorder.request_digest(&parts), octets)
+        let mut parts: Vec<&[u8]> = vec![request.device.as_bytes(), request.offer.method().label().as_bytes()];
+        parts.extend(request.offer.parts());
+        (self.recorder.request_digest(&parts), delimited(&parts))
     }
 
     /// Takes the one answer to a challenge and, if it is right, certifies the key.
-    pub(crate) fn activate(&self, caller: &Caller, id: &str, secret: &[u8]) -> Result<ActivationReply, Error> {
+    pub(crate) fn activate(
+        &self,
+        caller: &Caller,
+        id: &str,
+        answer: &ActivationRequest,
+    ) -> Result<ActivationReply, Error> {
         let account = caller.account()?;
         let id = from_hex(id).and_then(|octets| octets.try_into().ok()).ok_or(Error::ActivationFailed)?;
         // Gone from here on, whether the answer is right or not.
         let challenge = self.store.take_challenge(&id, account.name())?.ok_or(Error::ActivationFailed)?;
-        let met = constant_time::verify_slices_are_equal(&challenge.credential_digest, &sha256(secret)).is_ok();
-        if !met || challenge.expires < self.now() {
+        let key = CheckedKey::from_material(&challenge.key.material)?;
+        if challenge.expires < self.now() || !is_met(&challenge, &key, answer) {
             let report = refusal_report(&Error::ActivationFailed);
-            let refusal = self.decision(
-                DecisionKind::Activation,
-                account.name(),
-                Outcome::Refused,
-                &report,
-                &challenge.ak_public,
-            )?;
+            let octets = octets_of(&challenge.key.material);
+            let refusal = self.decision(DecisionKind::Activation, account.name(), Outcome::Refused, &report, octets)?;
             self.store.record(refusal)?;
             return Err(Error::ActivationFailed);
         }
-        self.certify(challenge)
+        // The administrator may have withdrawn the method or the right in the meantime.
+        self.check_method(account, challenge.key.proof.method)?;
+        let (reply, records) = self.certify(&key, &challenge.key)?;
+        let report = proof_report(&challenge.key);
+        let octets = octets_of(&challenge.key.material);
+        let decision = self.decision(DecisionKind::Activation, account.name(), Outcome::Accepted, &report, octets)?;
+        self.store.enroll(challenge.key, decision, records)?;
+        Ok(reply)
     }
 
-    fn certify(&self, challenge: Challenge) -> Result<ActivationReply, Error> {
-        // The octets were judged when the challenge was made; judging them again costs nothing and keeps
-        // one way only to a certificate.
-        let ak = qualify_ak(&challenge.ak_public).map_err(|rejections| Error::Rejected(violations(&rejections)))?;
-        let spki = ak.spki();
-        let root = self.hierarchy.attestation_root(challenge.is_virtual);
-        let model = ak_certificate::module_name(&challenge.ek_certificate)?;
-        let subject = AkSubject { key: &ak, module: model.as_ref() };
-        let now = self.now();
-        let attest = ak_certificate::issue(root, Family::Attest, &subject, now, self.ak_validity_days)?;
-        let certify_x509 = if ak.families().contains(&Family::CertifyX509) {
-            Some(ak_certificate::issue(root, Family::CertifyX509, &subject, now, self.ak_validity_days)?)
-        } else {
-            None
+    /// The certificates of a key, for its holder and for the record.
+    fn certify(
+        &self,
+        key: &CheckedKey,
+        enrolled: &EnrolledKey,
+    ) -> Result<(ActivationReply, Vec<CertificateRecord>), Error> {
+        let root = self.hierarchy.attestation_root(enrolled.is_virtual);
+        let module = match enrolled.ek_certificate.as_slice() {
+            [] => None,
+            certificate => ak_certificate::module_name(certificate)?,
         };
-        let records = std::iter::once(&attest).chain(&certify_x509).map(Issued::record).collect();
-        let decision = self.decision(
-            DecisionKind::Activation,
-            &challenge.account,
-            Outcome::Accepted,
-            b"{}",
-            &challenge.ak_public,
-        )?;
-        let device_id = device_id(spki);
-        let key = EnrolledKey {
-            account: challenge.account,
-            device: challenge.device,
-            ek_digest: challenge.ek_digest,
-            ek_certificate: challenge.ek_certificate,
-            ak_name: ak.name().as_bytes().to_vec(),
-            ak_spki_digest: spki.sha256(),
-            ak_public: challenge.ak_public,
-            baseline: challenge.baseline,
-        };
-        self.store.enroll(key, decision, records)?;
-        let chain = |issued: Issued| vec![issued.der, root.certificate().as_der().to_vec()];
-        Ok(ActivationReply { attest: chain(attest), certify_x509: certify_x509.map(chain), device_id })
+        let subject = AkSubject { key: key.as_key(), module: module.as_ref(), method: enrolled.proof.method };
+        let issued = ak_certificate::issue(root, &subject, self.now(), self.ak_validity_days)?;
+        let digest = key.as_key().spki().sha256();
+        let records = issued.iter().map(|issued| issued.record().with_key_use(KeyUse::Of(digest))).collect();
+        let chains = issued.map(|issued: Issued| vec![issued.der, root.certificate().as_der().to_vec()]);
+        Ok((ActivationReply { chains, device_id: format!("ak:{}", to_hex(&digest)) }, records))
     }
 }
 
-/// The device identifier of verdicts for a key without deviceLink.
-fn device_id(spki: &SpkiView) -> String {
-    format!("ak:{}", to_hex(&spki.sha256()))
+/// Whether this answers the challenge.
+fn is_met(challenge: &Challenge, key: &CheckedKey, answer: &ActivationRequest) -> bool {
+    match (&challenge.expected, key, answer) {
+        (Expected::Credential(digest), CheckedKey::Tpm(_), ActivationRequest::Credential(secret)) => {
+            constant_time::verify_slices_are_equal(digest, &sha256(secret)).is_ok()
+        }
+        (Expected::Signature(asked), CheckedKey::Host(ak), ActivationRequest::Signature(signature)) => {
+            let possession = AkPossession {
+                purpose: PossessionPurpose::Enrolment,
+                device: &challenge.key.device,
+                key: ak.spki(),
+                challenge: asked,
+            };
+            ak.verify_possession(&possession, signature).is_ok()
+        }
+        (
+            Expected::Credential(_) | Expected::Signature(_),
+            CheckedKey::Tpm(_) | CheckedKey::Host(_),
+            ActivationRequest::Credential(_) | ActivationRequest::Signature(_),
+        ) => false,
+    }
 }
 
-fn check_key(request: &ChallengeRequest, nonce: &[u8]) -> Result<(QualifiedAk, Option<Baseline>), Error> {
-    let ak = qualify_ak(&request.ak_public).map_err(|rejections| Error::Rejected(violations(&rejections)))?;
-    let Some(parts) = &request.baseline else { return Ok((ak, None)) };
+/// What the key is asked, and what its answer is compared with.
+fn question(key: &CheckedKey, ek: Option<&ChallengedEk>) -> Result<(Expected, Question), Error> {
+    match (key, ek) {
+        (CheckedKey::Tpm(ak), Some(ek)) => {
+            let secret = random::<CREDENTIAL_OCTETS>()?;
+            let protection = Protection { name_alg: ek.parameters.name_alg, aes_bits: ek.parameters.aes_bits };
+            let blob = credential::make(&ek.key, protection, ak.name().as_bytes(), &*secret)?;
+            Ok((Expected::Credential(sha256(&*secret)), Question::Credential(blob)))
+        }
+        (CheckedKey::Host(_), None) => {
+            let challenge = *random::<SIGNED_CHALLENGE_OCTETS>()?;
+            Ok((Expected::Signature(challenge), Question::Signature(challenge)))
+        }
+        // A method ties keys of one kind alone.
+        (CheckedKey::Tpm(_), None) | (CheckedKey::Host(_), Some(_)) => {
+            Err(Error::Rejected(vec![own_codes::KEY_NOT_OF_METHOD.violation()]))
+        }
+    }
+}
+
+fn octets_of(material: &AkMaterial) -> &[u8] {
+    match material {
+        AkMaterial::Tpm { public, .. } => public,
+        AkMaterial::Host { spki } => spki,
+    }
+}
+
+/// Each part behind its length.
+fn delimited(parts: &[&[u8]]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for part in parts {
+        octets.extend_from_slice(&part.len().to_be_bytes());
+        octets.extend_from_slice(part);
+    }
+    octets
+}
+
+fn baseline(parts: &QuoteParts, ak: &QualifiedAk, nonce: &[u8]) -> Result<Baseline, Error> {
     let quote = Quote { attest: &parts.attest, signature: &parts.signature, pcr_values: &parts.pcr_values };
-    let baseline = Baseline::from_quote(&quote, ak.public(), ak.spki(), nonce)?;
-    Ok((ak, Some(baseline)))
+    Ok(Baseline::from_quote(&quote, ak.public(), ak.spki(), nonce)?)
 }
 
 /// The endorsement key for MakeCredential, and a digest over its parameters: two encodings of one key
@@ -260,6 +369,18 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
     let mut octets = Zeroizing::new([0; N]);
     rand::fill(&mut *octets).map_err(|_| Error::Credential(CredentialError::Operation("the random source")))?;
     Ok(octets)
+}
+
+/// What is kept about an enrolment, sealed: what ties the key to its module, and who vouches for it.
+fn proof_report(key: &EnrolledKey) -> Vec<u8> {
+    serde_json::json!({
+        "device": key.device,
+        "attesting_key": to_hex(&key.spki_digest),
+        "enrolment": crate::lifecycle::proof_json(&key.proof),
+        "virtual": key.is_virtual,
+    })
+    .to_string()
+    .into_bytes()
 }
 
 /// What is kept about a refusal, sealed.

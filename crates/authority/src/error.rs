@@ -1,6 +1,7 @@
 //! Why a request was not granted.
 
 use thiserror::Error;
+use vouchsafe_verifier::enrolment::Method;
 
 use crate::certificate::CertificateError;
 use crate::config::Capability;
@@ -36,6 +37,11 @@ pub struct OwnCode {
 const OWN_CLAUSE: &str = "Vouchsafe DESIGN, Certification side";
 
 impl OwnCode {
+    /// The violation, described by what was found.
+    pub(crate) fn found(self, message: String) -> Violation {
+        Violation { message, ..self.violation() }
+    }
+
     pub(crate) fn violation(self) -> Violation {
         Violation {
             code: self.id.to_owned(),
@@ -62,12 +68,20 @@ pub mod own_codes {
     use super::OwnCode;
 
     own_codes! {
+        CEREMONY_OTHER_KEY = "authority.ceremony-other-key", "The witnesses of the ceremony vouch for another attesting key.";
         DEVICE_NOT_ENROLLED = "authority.device-not-enrolled", "The evidence was not made by an attestation key that is enrolled here.";
         DEVICE_NOT_PERMITTED = "authority.device-not-permitted", "The account may no longer use the device's name.";
         DEVICE_UNNAMED = "authority.device-unnamed", "The evidence names no device to take the subject from.";
         EVIDENCE_NOT_KEY_ONLY = "authority.evidence-not-key-only", "The profile publishes the key statement, and the Evidence tells of more than the one key.";
         FORMAT_NOT_PERMITTED = "authority.format-not-permitted", "The key statement is of a format that the profile does not name.";
+        INVENTORY_ROW = "authority.inventory-row", "A row of the inventory is malformed or contradicts another, or a device that is enrolled.";
+        KEY_EXPIRED = "authority.key-expired", "The attesting key has no certificate that is still valid; it is enrolled anew, not renewed.";
+        KEY_NOT_ENROLLED = "authority.key-not-enrolled", "The account has enrolled no such attesting key on the device.";
+        KEY_NOT_OF_METHOD = "authority.key-not-of-method", "Attesting keys of this kind are not enrolled or renewed in this way.";
+        KEY_REVOKED = "authority.key-revoked", "The attesting key is revoked.";
+        KEY_TOO_OLD = "authority.key-too-old", "The attesting key was enrolled too long ago to be renewed; it is enrolled anew.";
         NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
+        NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";
         OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
         OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";
         STATEMENT_NAMES_MODULE = "authority.statement-names-module", "The profile publishes the key statement, and the certificate of its attesting key names the module.";
@@ -111,14 +125,17 @@ pub enum Error {
     /// No challenge could be made.
     #[error("challenge")]
     Credential(#[from] CredentialError),
-    /// The device name is bound to another endorsement key.
-    #[error("the device is bound to another endorsement key")]
+    /// The device name is bound to another module.
+    #[error("the device is bound to another module; a replacement takes an administrator's leave")]
     DeviceConflict,
+    /// The account has an attesting key on the device already, and the method vouches for one alone.
+    #[error("the account has an attesting key on the device, and the method vouches for one alone until it is revoked")]
+    DeviceHasKey,
     /// The account may not use the device name.
     #[error("this account may not use the device name")]
     DeviceNotPermitted,
     /// The endorsement key is bound to another device name.
-    #[error("the endorsement key is bound to another device")]
+    #[error("the module is bound to another device")]
     EkConflict,
     /// Evidence or request was refused, with every violation.
     #[error("{} violations", .0.len())]
@@ -134,6 +151,9 @@ pub enum Error {
     /// The body is not JSON of the expected form.
     #[error("the body is not JSON of the expected form")]
     MalformedJson(#[from] serde_json::Error),
+    /// Attesting keys are not enrolled by this method here, or not by this account.
+    #[error("this account may not enroll attesting keys by the method {}", .0.label())]
+    MethodNotPermitted(Method),
     /// The resource does not take the method.
     #[error("the resource does not take this method")]
     MethodNotAllowed,
@@ -187,7 +207,12 @@ impl From<StoreError> for Error {
             StoreError::AkBoundElsewhere => Self::AttestationKeyConflict,
             StoreError::BaselineRecorded => Self::BaselineConflict,
             StoreError::DeviceBoundElsewhere => Self::DeviceConflict,
+            StoreError::DeviceHasKey => Self::DeviceHasKey,
             StoreError::EkBoundElsewhere => Self::EkConflict,
+            StoreError::KeyRevoked => Self::Rejected(vec![own_codes::KEY_REVOKED.violation()]),
+            StoreError::NoSuchKey => Self::Rejected(vec![own_codes::KEY_NOT_ENROLLED.violation()]),
+            StoreError::InventoryConflict => Self::Rejected(vec![own_codes::INVENTORY_ROW.violation()]),
+            StoreError::NoSuchDevice => Self::NotFound,
             StoreError::NonceSpent => Self::NonceSpent,
             StoreError::DiskFull | StoreError::Io(_) | StoreError::Locked | StoreError::ReadOnly => {
                 Self::StorageUnavailable(error)

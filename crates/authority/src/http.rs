@@ -29,6 +29,7 @@ use self::places::Place;
 use self::workers::Workers;
 use crate::config::{Account, Capability, Config};
 use crate::error::Error;
+use crate::inventory::INVENTORY_OCTETS;
 use crate::record::sha256;
 use crate::service::{Caller, Service};
 
@@ -68,10 +69,16 @@ pub enum Operation {
     OpenChallenge,
     /// POST: the answer to a challenge.
     Activate,
+    /// POST: new certificates for an attesting key, on its own word.
+    Renew,
+    /// POST: rows of the inventory.
+    ImportInventory,
     /// POST: a certificate.
     Issue,
     /// POST: a verdict.
     Appraise,
+    /// GET: a revocation list.
+    RevocationList,
     /// GET: the certificates of the authority.
     Trust,
 }
@@ -79,7 +86,7 @@ pub enum Operation {
 /// A row of the route table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// The path; `{id}` stands for the identifier of a challenge.
+    /// The path; `{id}` stands for the identifier of a challenge, or the name of a list.
     pub path: &'static str,
     /// What it does.
     pub operation: Operation,
@@ -94,8 +101,14 @@ impl Operation {
     #[must_use]
     pub const fn method(self) -> &'static str {
         match self {
-            Self::Trust => "GET",
-            Self::MintNonce | Self::OpenChallenge | Self::Activate | Self::Issue | Self::Appraise => "POST",
+            Self::Trust | Self::RevocationList => "GET",
+            Self::MintNonce
+            | Self::OpenChallenge
+            | Self::Activate
+            | Self::Renew
+            | Self::ImportInventory
+            | Self::Issue
+            | Self::Appraise => "POST",
         }
     }
 }
@@ -105,6 +118,7 @@ const fn route(path: &'static str, operation: Operation, access: Access, body_oc
 }
 
 const ENROLLS: Access = Access::Account(Capability::Enroll);
+const ADMINISTERS: Access = Access::Account(Capability::Administer);
 const ISSUES: Access = Access::Account(Capability::Issue);
 
 /// Every route of the authority.
@@ -112,6 +126,9 @@ pub const ROUTES: &[Route] = &[
     route("/v1/nonces", Operation::MintNonce, Access::Nonce, SMALL_BODY_OCTETS),
     route("/v1/attestation-keys", Operation::OpenChallenge, ENROLLS, ENROLMENT_BODY_OCTETS),
     route("/v1/attestation-keys/{id}/activation", Operation::Activate, ENROLLS, SMALL_BODY_OCTETS),
+    route("/v1/attestation-keys/renewals", Operation::Renew, ENROLLS, SMALL_BODY_OCTETS),
+    route("/v1/inventory", Operation::ImportInventory, ADMINISTERS, INVENTORY_OCTETS),
+    route("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
     route("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
     route("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
     route("/v1/trust", Operation::Trust, Access::Public, 0),
@@ -152,10 +169,12 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<
         let server = Arc::clone(&server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
         let methods: MethodRouter = match route.operation {
-            Operation::Trust => get(handler),
+            Operation::Trust | Operation::RevocationList => get(handler),
             Operation::MintNonce
             | Operation::OpenChallenge
             | Operation::Activate
+            | Operation::Renew
+            | Operation::ImportInventory
             | Operation::Issue
             | Operation::Appraise => post(handler),
         };

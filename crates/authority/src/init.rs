@@ -37,7 +37,7 @@ const CA_FOLDER: &str = "ca";
 const UNFINISHED_CA_FOLDER: &str = "ca.unfinished";
 const DATABASE_FILE: &str = "authority.sqlite";
 /// The formats whose statements AK certificates of this authority vouch for.
-const ATTESTED_FORMATS: [&str; 3] = ["tpm-certify", "tpm-certify-x509", "tpm-quote"];
+const ATTESTED_FORMATS: [&str; 4] = ["pkix-evidence", "tpm-certify", "tpm-certify-x509", "tpm-quote"];
 /// The format of endorsement certificates.
 const EK_FORMAT: &str = "tpm-ek";
 /// Columns of PEM text.

@@ -7,7 +7,7 @@ use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{NameView, build};
 use vouchsafe_verifier::CertifiableKey;
 
-use crate::appraisal::Appraised;
+use crate::appraisal::{Appraised, key_digest};
 use crate::ca::CertificationAuthority;
 use crate::certificate::{CertificateError, Content, Issued, sign};
 use crate::config::Account;
@@ -18,7 +18,9 @@ use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::publish::Published;
 use crate::request::CertificateRequest;
 use crate::service::{Caller, Service, violations};
-use crate::store::{CertificateRecord, Decision, DecisionKind, Digest, Outcome, Spending, Spent, Store, StoreError};
+use crate::store::{
+    CertificateRecord, Decision, DecisionKind, Digest, KeyUse, Outcome, Spending, Spent, Store, StoreError,
+};
 
 /// Room that a report gets at first; most need less.
 const REPORT_ROOM_OCTETS: usize = 8 * 1024;
@@ -212,9 +214,11 @@ impl Service {
         let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
         serde_json::to_writer(&mut report, key.verdict())?;
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
+        let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
         let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
         let issued = issuer.issue(key, profile, &subject, published.extensions)?;
-        let certificates = std::iter::once(issued.record()).chain(published.attesting_key).collect();
+        let certificates =
+            std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
         let chain = self.hierarchy.issuing().chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
         Ok(Judged { decision, certificates, answer: Ok(chain) })
@@ -282,6 +286,7 @@ fn records_against(account: &Account, profile: &Profile, appraised: &Appraised) 
     match (&appraised.device, profile.devices()) {
         (Some(device), _) if device.account != account.name() => Some(own_codes::OTHER_ACCOUNT.violation()),
         (Some(device), _) if !account.may_use_device(&device.name) => Some(own_codes::DEVICE_NOT_PERMITTED.violation()),
+        (Some(device), _) if device.is_key_revoked() => Some(own_codes::KEY_REVOKED.violation()),
         (None, DeviceRule::Enrolled) if appraised.verdict.is_accepted() => {
             Some(own_codes::DEVICE_NOT_ENROLLED.violation())
         }

@@ -4,6 +4,8 @@
 //! --nonce` takes them. A field that is not known, is missing or is there twice is refused. Nothing is
 //! allocated beyond a small multiple of the body, whose length the caller has bounded.
 
+mod enrolment;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -11,18 +13,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
-use zeroize::Zeroizing;
 
+use self::enrolment::{ActivationBody, ChallengeBody, RenewalBody};
 use crate::error::Error;
 use crate::http::Operation;
 use crate::profile::DEFAULT_PROFILE;
 use crate::text::{from_hex, to_hex};
 
+pub use self::enrolment::{
+    ActivationRequest, ChallengeRequest, EkOffer, HostSuccessor, MODULE_NAME_OCTETS, Offer, QuoteParts, RenewalRequest,
+    Voucher, Vouching,
+};
+
 /// Parts of evidence in one appraisal.
 pub const EVIDENCE_PARTS: usize = 64;
 const JSON: &str = "application/json";
 const PKCS10: &str = "application/pkcs10";
+const CSV: &str = "text/csv";
 
 /// What the head of a request says about its body.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +53,23 @@ pub enum Request {
     Issue(CertificateRequest),
     /// A verdict.
     Appraise(AppraisalRequest),
+    /// New certificates for an attesting key.
+    Renew(RenewalRequest),
+    /// Rows of the inventory.
+    ImportInventory(InventoryRequest),
+    /// A revocation list.
+    RevocationList,
     /// The certificates of the authority.
     Trust,
+}
+
+/// Rows for the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InventoryRequest {
+    /// The list, CSV.
+    pub csv: Vec<u8>,
+    /// Whether it is only to be reported what would be done.
+    pub is_dry_run: bool,
 }
 
 /// What a nonce is asked for.
@@ -62,45 +84,6 @@ pub enum NonceRequest {
     },
     /// An appraisal.
     Appraisal,
-}
-
-/// A request for a challenge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChallengeRequest {
-    /// The device's name in the account's namespace.
-    pub device: String,
-    /// The endorsement certificate and helpers for its path, DER, in any order.
-    pub ek_certificates: Vec<Vec<u8>>,
-    /// The attestation key's TPMT_PUBLIC.
-    pub ak_public: Vec<u8>,
-    /// The nonce, minted for this purpose and account.
-    pub nonce: Vec<u8>,
-    /// A quote by the attestation key over the nonce.
-    pub baseline: Option<QuoteParts>,
-}
-
-/// The parts of a quote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuoteParts {
-    /// TPMS_ATTEST.
-    pub attest: Vec<u8>,
-    /// TPMT_SIGNATURE.
-    pub signature: Vec<u8>,
-    /// The values, concatenated in the order of the selection.
-    pub pcr_values: Vec<u8>,
-}
-
-/// The answer to a challenge.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ActivationRequest {
-    /// What TPM2_ActivateCredential returned.
-    pub secret: Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for ActivationRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActivationRequest").finish_non_exhaustive()
-    }
 }
 
 /// A request for a certificate.
@@ -200,30 +183,6 @@ impl<'de, const MOST: usize> Visitor<'de> for TextsVisitor<MOST> {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct ChallengeBody {
-    device: String,
-    ek_certificates: Texts<CERTIFICATES_PARSED>,
-    ak_public: String,
-    nonce: String,
-    baseline: Option<BaselineBody>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct BaselineBody {
-    attest: String,
-    signature: String,
-    pcr_values: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ActivationBody {
-    secret: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct CertificateBody<'a> {
     /// Long, and decoded from where it stands in the body.
     #[serde(borrow)]
@@ -252,15 +211,14 @@ impl Request {
         match operation {
             Operation::MintNonce => Ok(Self::MintNonce(json::<NonceBody>(head, body)?.try_into()?)),
             Operation::OpenChallenge => Ok(Self::OpenChallenge(json::<ChallengeBody>(head, body)?.try_into()?)),
-            Operation::Activate => {
-                let body: ActivationBody = json(head, body)?;
-                let text = Zeroizing::new(body.secret);
-                Ok(Self::Activate(ActivationRequest { secret: Zeroizing::new(octets("secret", &text)?) }))
-            }
+            Operation::Activate => Ok(Self::Activate(json::<ActivationBody>(head, body)?.try_into()?)),
+            Operation::Renew => Ok(Self::Renew(json::<RenewalBody>(head, body)?.try_into()?)),
+            Operation::ImportInventory => inventory(head, body).map(Self::ImportInventory),
             Operation::Issue => certificate(head, body).map(Self::Issue),
             Operation::Appraise => Ok(Self::Appraise(json::<AppraisalBody>(head, body)?.try_into()?)),
             Operation::Trust if body.is_empty() => Ok(Self::Trust),
-            Operation::Trust => Err(Error::BodyTooLarge { limit: 0 }),
+            Operation::RevocationList if body.is_empty() => Ok(Self::RevocationList),
+            Operation::Trust | Operation::RevocationList => Err(Error::BodyTooLarge { limit: 0 }),
         }
     }
 
@@ -273,16 +231,16 @@ impl Request {
         Ok(match self {
             Self::MintNonce(request) => serde_json::to_value(NonceBody::from(request))?,
             Self::OpenChallenge(request) => serde_json::to_value(ChallengeBody::from(request))?,
-            Self::Activate(request) => {
-                serde_json::to_value(ActivationBody { secret: STANDARD.encode(&*request.secret) })?
-            }
+            Self::Activate(request) => serde_json::to_value(ActivationBody::from(request))?,
+            Self::Renew(request) => serde_json::to_value(RenewalBody::from(request))?,
             Self::Issue(request) => serde_json::to_value(CertificateBody {
                 csr: Cow::Owned(STANDARD.encode(&request.csr)),
                 nonce: to_hex(&request.nonce),
                 profile: request.profile.clone(),
             })?,
             Self::Appraise(request) => serde_json::to_value(AppraisalBody::from(request))?,
-            Self::Trust => serde_json::Value::Null,
+            // A list of modules is sent as it is.
+            Self::ImportInventory(_) | Self::RevocationList | Self::Trust => serde_json::Value::Null,
         })
     }
 }
@@ -313,45 +271,6 @@ impl From<&NonceRequest> for NonceBody {
                 Self { purpose: PurposeName::Certificate, profile: Some(profile.clone()) }
             }
             NonceRequest::Appraisal => Self { purpose: PurposeName::Appraisal, profile: None },
-        }
-    }
-}
-
-impl TryFrom<ChallengeBody> for ChallengeRequest {
-    type Error = Error;
-
-    fn try_from(body: ChallengeBody) -> Result<Self, Error> {
-        let ek_certificates = body.ek_certificates.0.iter().map(|text| octets("ek_certificates", text));
-        let baseline = match body.baseline {
-            None => None,
-            Some(quote) => Some(QuoteParts {
-                attest: octets("baseline.attest", &quote.attest)?,
-                signature: octets("baseline.signature", &quote.signature)?,
-                pcr_values: octets("baseline.pcr_values", &quote.pcr_values)?,
-            }),
-        };
-        Ok(Self {
-            device: body.device,
-            ek_certificates: ek_certificates.collect::<Result<_, _>>()?,
-            ak_public: octets("ak_public", &body.ak_public)?,
-            nonce: nonce(&body.nonce)?,
-            baseline,
-        })
-    }
-}
-
-impl From<&ChallengeRequest> for ChallengeBody {
-    fn from(request: &ChallengeRequest) -> Self {
-        Self {
-            device: request.device.clone(),
-            ek_certificates: Texts(texts(&request.ek_certificates)),
-            ak_public: STANDARD.encode(&request.ak_public),
-            nonce: to_hex(&request.nonce),
-            baseline: request.baseline.as_ref().map(|quote| BaselineBody {
-                attest: STANDARD.encode(&quote.attest),
-                signature: STANDARD.encode(&quote.signature),
-                pcr_values: STANDARD.encode(&quote.pcr_values),
-            }),
         }
     }
 }
@@ -398,6 +317,18 @@ fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error>
         }),
         _ => Err(Error::UnsupportedMediaType { expected: "application/json or application/pkcs10" }),
     }
+}
+
+fn inventory(head: Head<'_>, body: &[u8]) -> Result<InventoryRequest, Error> {
+    if !media_type(head.content_type).eq_ignore_ascii_case(CSV) {
+        return Err(Error::UnsupportedMediaType { expected: CSV });
+    }
+    let is_dry_run = match query(head.query, "dry_run") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Error::Malformed { field: "dry_run", expected: "true or false" }),
+    };
+    Ok(InventoryRequest { csv: body.to_vec(), is_dry_run })
 }
 
 fn json<T: DeserializeOwned>(head: Head<'_>, body: &[u8]) -> Result<T, Error> {

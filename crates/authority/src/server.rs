@@ -7,22 +7,26 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
-use vouchsafe_verifier::{ModuleList, Policy, PolicyError};
+use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 
 use crate::ca::{Hierarchy, HierarchyError};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{CeremonyConfig, Config, WitnessesError};
 use crate::http::{Listener, StopHandle, router};
 use crate::init::{InitError, ca_folder, database_file, read_secret};
+use crate::lifecycle::expiring;
 use crate::nonce::Mint;
 use crate::record::{RecordError, Recorder};
 use crate::service::Service;
 use crate::store::{Sqlite, Store, StoreError};
+use crate::text::to_hex;
 use crate::tls::{self, TlsError};
 use crate::trust::{Trust, TrustSource, TrustSourceError};
 
 /// Time between two looks at the trust source.
 const TRUST_INTERVAL: Duration = Duration::from_secs(30);
+/// Time between two warnings of attesting keys whose certificates expire.
+const WARNING_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Time between two removals of what has expired.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long spent nonces are kept beyond their lifetime, in seconds, so that a client that lost the answer
@@ -88,6 +92,9 @@ pub enum StartError {
     /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The witnesses of ceremonies are not known.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessesError),
     /// The trust store cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustSourceError),
@@ -129,6 +136,7 @@ impl Authority {
             Mint::new(&secret, config.nonce_lifetime_seconds),
             Recorder::new(&secret)?,
             Hierarchy::load(&ca_folder(&config))?,
+            config.enrolment.ceremony.as_ref().map(CeremonyConfig::load).transpose()?,
         );
         let tls = tls::server_config(&config, clock.now_unix_seconds())?;
         let policy = policy(config.policy())?;
@@ -140,7 +148,14 @@ impl Authority {
         let address = listener.address().map_err(failed)?;
         let (stop, accept) = listener.run();
         let accepting = tokio::spawn(accept);
-        let upkeep = tokio::spawn(keep_up(Arc::clone(&trust), store, clock, config.nonce_lifetime_seconds));
+        let upkeep = Upkeep {
+            trust: Arc::clone(&trust),
+            store,
+            clock,
+            nonce_lifetime_seconds: config.nonce_lifetime_seconds,
+            expiry_warning_days: config.enrolment.expiry_warning_days,
+        };
+        let upkeep = tokio::spawn(upkeep.run());
         tracing::info!(%address, "the authority listens");
         Ok(Running { address, trust, stop, accepting, upkeep })
     }
@@ -201,25 +216,56 @@ fn read_bounded(path: &std::path::Path, limit: u64) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Re-reads the trust source and removes what has expired, until the authority stops.
-async fn keep_up(trust: Arc<Trust>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, nonce_lifetime_seconds: i64) {
-    let mut reload = tokio::time::interval(TRUST_INTERVAL);
-    let mut prune = tokio::time::interval(PRUNE_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = reload.tick() => {
-                let trust = Arc::clone(&trust);
-                // The failure is in the log; the last good store stays.
-                let _logged = tokio::task::spawn_blocking(move || trust.reload()).await;
+/// What is done while the authority runs and nobody asks.
+struct Upkeep {
+    trust: Arc<Trust>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    nonce_lifetime_seconds: i64,
+    expiry_warning_days: i64,
+}
+
+impl Upkeep {
+    /// Re-reads the trust source, removes what has expired and warns of what will, until the authority stops.
+    async fn run(self) {
+        let mut reload = tokio::time::interval(TRUST_INTERVAL);
+        let mut prune = tokio::time::interval(PRUNE_INTERVAL);
+        let mut warn = tokio::time::interval(WARNING_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = reload.tick() => {
+                    let trust = Arc::clone(&self.trust);
+                    // The failure is in the log; the last good store stays.
+                    let _logged = tokio::task::spawn_blocking(move || trust.reload()).await;
+                }
+                _ = prune.tick() => self.prune().await,
+                _ = warn.tick() => self.warn().await,
             }
-            _ = prune.tick() => {
-                let (store, now) = (Arc::clone(&store), clock.now_unix_seconds());
-                let nonces_before = now.saturating_sub(nonce_lifetime_seconds).saturating_sub(SPENT_KEPT_SECONDS);
-                let pruned = tokio::task::spawn_blocking(move || store.prune(now, nonces_before)).await;
-                if let Ok(Err(error)) = pruned {
-                    tracing::error!(%error, "expired rows were not removed");
+        }
+    }
+
+    async fn prune(&self) {
+        let (store, now) = (Arc::clone(&self.store), self.clock.now_unix_seconds());
+        let nonces_before = now.saturating_sub(self.nonce_lifetime_seconds).saturating_sub(SPENT_KEPT_SECONDS);
+        let pruned = tokio::task::spawn_blocking(move || store.prune(now, nonces_before)).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::error!(%error, "expired rows were not removed");
+        }
+    }
+
+    /// Tells the log of attesting keys whose certificates expire soon, each device once.
+    async fn warn(&self) {
+        let (store, now, days) = (Arc::clone(&self.store), self.clock.now_unix_seconds(), self.expiry_warning_days);
+        match tokio::task::spawn_blocking(move || store.attesting_keys()).await {
+            Ok(Ok(keys)) => {
+                for key in expiring(keys, now, days) {
+                    let (device, attesting_key) = (key.device, to_hex(&key.spki_digest));
+                    let expires = Instant::from_unix_seconds(key.not_after).to_string();
+                    tracing::warn!(device, attesting_key, expires, "the certificates of an attesting key expire");
                 }
             }
+            Ok(Err(error)) => tracing::error!(%error, "expiring attesting keys are not known"),
+            Err(_stopping) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vouchsafe_verifier::ceremony::Witnesses;
 use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
 
 use crate::ca::Hierarchy;
@@ -12,6 +13,7 @@ use crate::nonce::{Mint, NONCE_OCTETS, Purpose};
 use crate::profile::Profile;
 use crate::record::Recorder;
 use crate::request::NonceRequest;
+use crate::revocation_list::RevocationLists;
 use crate::store::{Decision, DecisionKind, Outcome, Store};
 use crate::trust::Trust;
 
@@ -56,6 +58,21 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: i64,
+    pub(crate) enrolment: Enrolment,
+    pub(crate) revocation_lists: RevocationLists,
+}
+
+/// By which methods attesting keys are enrolled, and for how long.
+#[derive(Debug)]
+pub(crate) struct Enrolment {
+    /// Whether the first of a name is believed.
+    pub(crate) first_use: bool,
+    /// For how many days after its enrolment a key's certificates are renewed.
+    pub(crate) renewal_days: i64,
+    /// The witnesses of ceremonies.
+    pub(crate) witnesses: Option<Witnesses>,
+    /// Whether the modules of ceremonies are software.
+    pub(crate) virtual_ceremonies: bool,
 }
 
 /// A nonce as handed out.
@@ -69,12 +86,18 @@ impl Service {
     pub(crate) fn new(
         config: &Config,
         store: Arc<dyn Store>,
-        parts: (Mint, Recorder, Hierarchy),
+        parts: (Mint, Recorder, Hierarchy, Option<Witnesses>),
         trust: Arc<Trust>,
         policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (mint, recorder, hierarchy) = parts;
+        let (mint, recorder, hierarchy, witnesses) = parts;
+        let enrolment = Enrolment {
+            first_use: config.enrolment.first_use,
+            renewal_days: config.enrolment.renewal_days,
+            witnesses,
+            virtual_ceremonies: config.enrolment.ceremony.as_ref().is_some_and(|ceremony| ceremony.is_virtual),
+        };
         Self {
             store,
             mint,
@@ -87,6 +110,8 @@ impl Service {
             clock,
             challenge_lifetime_seconds: config.challenge_lifetime_seconds,
             ak_validity_days: i64::from(config.ak_validity_days),
+            enrolment,
+            revocation_lists: RevocationLists::default(),
         }
     }
 
@@ -143,16 +168,7 @@ impl Service {
         report: &[u8],
         request: &[u8],
     ) -> Result<Decision, Error> {
-        let sealed = self.recorder.seal(report, request)?;
-        tracing::info!(kind = kind.as_str(), account, outcome = outcome.as_str(), "decided");
-        Ok(Decision {
-            at: self.now(),
-            kind,
-            account: account.to_owned(),
-            outcome,
-            commitment: sealed.commitment,
-            sealed: sealed.octets,
-        })
+        decision(&self.recorder, self.now(), (kind, account, outcome), report, request)
     }
 
     /// The report that was sealed with an earlier decision.
@@ -162,6 +178,26 @@ impl Service {
         let sealed = self.store.evidence(decision)?.ok_or(Error::NonceSpent)?;
         Ok(self.recorder.open(&recorded.commitment, sealed)?.report)
     }
+}
+
+/// A decision with its evidence sealed: of which kind, by which account, and how it was decided.
+pub(crate) fn decision(
+    recorder: &Recorder,
+    now: i64,
+    (kind, account, outcome): (DecisionKind, &str, Outcome),
+    report: &[u8],
+    request: &[u8],
+) -> Result<Decision, Error> {
+    let sealed = recorder.seal(report, request)?;
+    tracing::info!(kind = kind.as_str(), account, outcome = outcome.as_str(), "decided");
+    Ok(Decision {
+        at: now,
+        kind,
+        account: account.to_owned(),
+        outcome,
+        commitment: sealed.commitment,
+        sealed: sealed.octets,
+    })
 }
 
 /// The Verifier's violations in the form that is reported and kept.

@@ -3,6 +3,8 @@
 //! [`Store`] is the joint; [`Sqlite`] is the implementation. Every method is one transaction: what it
 //! writes is durable when it returns, and either all of it or nothing is there.
 
+mod attesting_keys;
+mod inventory;
 mod schema;
 mod sqlite;
 mod writer;
@@ -12,6 +14,11 @@ use thiserror::Error;
 
 use crate::nonce::{NONCE_OCTETS, Nonce};
 
+pub use attesting_keys::{
+    AkMaterial, AttestingKeyRow, AttestingKeyStore, Challenge, Dependent, Device, EnrolledKey, Expected, KeyFacts,
+    KeyUse, Proof, Replacement, Revocation, RevocationReason, Revoked,
+};
+pub use inventory::{InventoryImport, InventoryRow, InventoryStore, ListedIdentity};
 pub use sqlite::Sqlite;
 
 /// Octets of a challenge's identifier.
@@ -35,12 +42,24 @@ pub enum StoreError {
     /// The database is damaged, or was asked for what it cannot do.
     #[error("database")]
     Database(#[source] rusqlite::Error),
-    /// The device name is bound to another endorsement key.
-    #[error("the device name is bound to another endorsement key")]
+    /// The device name is bound to another module.
+    #[error("the device name is bound to another module")]
     DeviceBoundElsewhere,
-    /// The endorsement key is bound to another device name.
-    #[error("the endorsement key is bound to another device name")]
+    /// The account has an attesting key on the device already, and the method vouches for one alone.
+    #[error("the account has an attesting key on the device, and the method vouches for one alone")]
+    DeviceHasKey,
+    /// The module is bound to another device name.
+    #[error("the module is bound to another device name")]
     EkBoundElsewhere,
+    /// Two rows of the inventory name one module.
+    #[error("another row of the inventory names the module")]
+    InventoryConflict,
+    /// There is no device of the name.
+    #[error("there is no device of this name")]
+    NoSuchDevice,
+    /// There is no attesting key with the digest.
+    #[error("there is no attesting key with this digest")]
+    NoSuchKey,
     /// There is no room for another row.
     #[error("the disk of the database is full; free some space and requests are served again")]
     DiskFull,
@@ -50,6 +69,9 @@ pub enum StoreError {
     /// Another program has the database locked.
     #[error("another program has the database locked; end it and requests are served again")]
     Locked,
+    /// The attesting key is revoked.
+    #[error("the attesting key is revoked")]
+    KeyRevoked,
     /// The nonce is spent already.
     #[error("the nonce is spent")]
     NonceSpent,
@@ -135,6 +157,16 @@ pub enum DecisionKind {
     Activation,
     /// A certificate was asked for.
     Certificate,
+    /// The certificates of an attesting key were renewed.
+    Renewal,
+    /// An attesting key was revoked.
+    Revocation,
+    /// A module was approved to take the place of another.
+    Replacement,
+    /// An account was let onto a device of another.
+    Sharing,
+    /// The inventory was changed.
+    Inventory,
 }
 
 impl DecisionKind {
@@ -144,6 +176,11 @@ impl DecisionKind {
             Self::Challenge => "challenge",
             Self::Activation => "activation",
             Self::Certificate => "certificate",
+            Self::Renewal => "renewal",
+            Self::Revocation => "revocation",
+            Self::Replacement => "replacement",
+            Self::Sharing => "sharing",
+            Self::Inventory => "inventory",
         }
     }
 }
@@ -163,6 +200,14 @@ impl Outcome {
             Self::Accepted => "accepted",
             Self::Refused => "refused",
         }
+    }
+}
+
+impl CertificateRecord {
+    /// The same certificate, which has this to do with an attesting key.
+    #[must_use]
+    pub fn with_key_use(self, key_use: KeyUse) -> Self {
+        Self { key_use, ..self }
     }
 }
 
@@ -198,6 +243,8 @@ pub struct RecordedDecision {
     pub commitment: Digest,
     /// Serial number of the certificate that was issued with it, if one was.
     pub serials: Vec<Vec<u8>>,
+    /// How the attesting key was tied to its module, where one was enrolled or renewed.
+    pub enrolment: Option<Proof>,
 }
 
 /// A certificate to be recorded.
@@ -209,72 +256,15 @@ pub struct CertificateRecord {
     pub der: Vec<u8>,
     /// End of validity, seconds since the epoch.
     pub not_after: i64,
-}
-
-/// A challenge that waits for its one attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    /// Its identifier, random.
-    pub id: [u8; CHALLENGE_ID_OCTETS],
-    /// The account it is bound to.
-    pub account: String,
-    /// The device name it is bound to.
-    pub device: String,
-    /// When it expires, seconds since the epoch.
-    pub expires: i64,
-    /// SHA-256 of the credential; the credential itself is kept nowhere.
-    pub credential_digest: Digest,
-    /// SHA-256 over the endorsement key's parameters.
-    pub ek_digest: Digest,
-    /// The endorsement certificate, DER.
-    pub ek_certificate: Vec<u8>,
-    /// Whether the endorsement root is marked as virtual.
-    pub is_virtual: bool,
-    /// The attestation key's TPMT_PUBLIC, as it was judged.
-    pub ak_public: Vec<u8>,
-    /// The platform baseline to record, in the form of [`crate::baseline::Baseline`].
-    pub baseline: Option<Vec<u8>>,
-}
-
-/// An activated attestation key to be recorded together with its device.
-#[derive(Clone, Debug)]
-pub struct EnrolledKey {
-    /// The account.
-    pub account: String,
-    /// The device name.
-    pub device: String,
-    /// SHA-256 over the endorsement key's parameters.
-    pub ek_digest: Digest,
-    /// The endorsement certificate, DER.
-    pub ek_certificate: Vec<u8>,
-    /// The attestation key's Name.
-    pub ak_name: Vec<u8>,
-    /// SHA-256 of the attestation key's SPKI.
-    pub ak_spki_digest: Digest,
-    /// Its TPMT_PUBLIC.
-    pub ak_public: Vec<u8>,
-    /// The platform baseline, if one came along.
-    pub baseline: Option<Vec<u8>>,
-}
-
-/// A device as recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// The account that enrolled it.
-    pub account: String,
-    /// Its name in that account.
-    pub name: String,
-    /// SHA-256 over its endorsement key's parameters.
-    pub ek_digest: Digest,
-    /// Its platform baseline, if one was recorded.
-    pub baseline: Option<Vec<u8>>,
+    /// What it has to do with an attesting key.
+    pub key_use: KeyUse,
 }
 
 /// Is told how a write ended, once that is known; on a thread that it must not hold up.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
 /// The authority's memory. Implementations are shared between threads; every method may block.
-pub trait Store: std::fmt::Debug + Send + Sync {
+pub trait Store: AttestingKeyStore + InventoryStore + std::fmt::Debug + Send + Sync {
     /// The row of a spent nonce.
     ///
     /// # Errors
@@ -307,48 +297,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         done: Done<i64>,
     );
 
-    /// Spends the nonce and opens a challenge.
-    ///
-    /// # Errors
-    /// [`StoreError::NonceSpent`]; the binding errors of [`Store::enroll`] when they can be told already.
-    fn open_challenge(&self, spending: Spending, decision: Decision, challenge: Challenge) -> Result<(), StoreError>;
-
-    /// Removes and returns the challenge of this account: the one attempt is used up, whatever follows.
-    /// A challenge of another account is left alone.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn take_challenge(&self, id: &[u8; CHALLENGE_ID_OCTETS], account: &str) -> Result<Option<Challenge>, StoreError>;
-
-    /// Binds endorsement key, device and attestation key, and records the decision with its certificates.
-    ///
-    /// # Errors
-    /// [`StoreError::DeviceBoundElsewhere`], [`StoreError::EkBoundElsewhere`], [`StoreError::AkBoundElsewhere`],
-    /// [`StoreError::BaselineRecorded`], [`StoreError::SerialTaken`]; nothing is recorded then.
-    fn enroll(
-        &self,
-        key: EnrolledKey,
-        decision: Decision,
-        certificates: Vec<CertificateRecord>,
-    ) -> Result<i64, StoreError>;
-
     /// Records a decision that spends no nonce, such as a failed activation.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     fn record(&self, decision: Decision) -> Result<i64, StoreError>;
-
-    /// The device whose attestation key has this SPKI digest.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn device_of_key(&self, ak_spki_digest: &Digest) -> Result<Option<Device>, StoreError>;
-
-    /// The device of this name in the account.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn device(&self, account: &str, name: &str) -> Result<Option<Device>, StoreError>;
 
     /// A decision.
     ///
@@ -373,12 +326,6 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Database`].
     fn erase_evidence(&self, decision: i64) -> Result<(), StoreError>;
-
-    /// Forgets the platform baseline of a device, so that its next enrolment records another.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn forget_baseline(&self, account: &str, device: &str) -> Result<(), StoreError>;
 
     /// Removes challenges that expired before `before`, and spent nonces that were minted before
     /// `nonces_before`, which must lie at least one nonce lifetime back.

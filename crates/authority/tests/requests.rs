@@ -13,8 +13,8 @@ mod authority;
 
 use proptest::prelude::*;
 use vouchsafe_authority::request::{
-    ActivationRequest, AppraisalRequest, CertificateRequest, ChallengeRequest, EVIDENCE_PARTS, Evidence, Head,
-    NonceRequest, QuoteParts, Request,
+    ActivationRequest, AppraisalRequest, CertificateRequest, ChallengeRequest, EVIDENCE_PARTS, EkOffer, Evidence, Head,
+    HostSuccessor, NonceRequest, Offer, QuoteParts, RenewalRequest, Request, Voucher, Vouching,
 };
 use vouchsafe_authority::{Error, Operation};
 
@@ -35,16 +35,32 @@ fn requests() -> impl Strategy<Value = (Operation, Request)> {
         signature,
         pcr_values,
     });
-    let challenge =
-        (any::<String>(), prop::collection::vec(octets(), 0..4), octets(), octets(), prop::option::of(quote)).prop_map(
-            |(device, ek_certificates, ak_public, nonce, baseline)| ChallengeRequest {
-                device,
-                ek_certificates,
-                ak_public,
-                nonce,
-                baseline,
-            },
-        );
+    let ek = prop_oneof![
+        prop::collection::vec(octets(), 0..4).prop_map(EkOffer::Certified),
+        octets().prop_map(EkOffer::Listed),
+        octets().prop_map(EkOffer::FirstUse),
+    ];
+    let tpm = (octets(), ek, prop::option::of(quote)).prop_map(|(ak_public, ek, baseline)| Offer::Tpm {
+        ak_public,
+        ek,
+        baseline,
+    });
+    let voucher = prop_oneof![
+        prop::collection::vec(octets(), 1..4).prop_map(Voucher::Maker),
+        ("[ -~]{1,128}", "[ -~]{1,128}").prop_map(|(vendor, serial)| Voucher::Listed { vendor, serial }),
+        octets().prop_map(Voucher::Witnesses),
+        Just(Voucher::FirstUse),
+    ];
+    let host = (octets(), voucher).prop_map(|(ak_spki, voucher)| Offer::Host { ak_spki, voucher });
+    let challenge = (any::<String>(), octets(), prop_oneof![tpm, host])
+        .prop_map(|(device, nonce, offer)| ChallengeRequest { device, nonce, offer });
+    let by_tpm = (octets(), octets(), prop::option::of(octets()))
+        .prop_map(|(attest, signature, successor)| Vouching::Tpm { attest, signature, successor });
+    let successor = (octets(), octets()).prop_map(|(ak_spki, signature)| HostSuccessor { ak_spki, signature });
+    let by_host = (octets(), prop::option::of(successor))
+        .prop_map(|(signature, successor)| Vouching::Host { signature, successor });
+    let renewal = (any::<String>(), octets(), any::<[u8; 32]>(), prop_oneof![by_tpm, by_host])
+        .prop_map(|(device, nonce, key, vouching)| RenewalRequest { device, nonce, key, vouching });
     let certificate = (octets(), octets(), any::<String>()).prop_map(|(csr, nonce, profile)| CertificateRequest {
         csr,
         nonce,
@@ -60,8 +76,11 @@ fn requests() -> impl Strategy<Value = (Operation, Request)> {
         nonce.prop_map(|request| (Operation::MintNonce, Request::MintNonce(request))),
         challenge.prop_map(|request| (Operation::OpenChallenge, Request::OpenChallenge(request))),
         octets().prop_map(|secret| {
-            (Operation::Activate, Request::Activate(ActivationRequest { secret: secret.into() }))
+            (Operation::Activate, Request::Activate(ActivationRequest::Credential(secret.into())))
         }),
+        octets()
+            .prop_map(|signature| (Operation::Activate, Request::Activate(ActivationRequest::Signature(signature)))),
+        renewal.prop_map(|request| (Operation::Renew, Request::Renew(request))),
         certificate.prop_map(|request| (Operation::Issue, Request::Issue(request))),
         appraisal.prop_map(|request| (Operation::Appraise, Request::Appraise(request))),
     ]

@@ -17,16 +17,18 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+pub mod ak_possession;
+#[cfg(feature = "std")]
 pub mod base64url;
 #[cfg(feature = "std")]
 pub mod bundle;
 #[cfg(feature = "std")]
 pub mod cbor;
 #[cfg(feature = "std")]
-pub mod cmw;
-pub mod emit;
 pub mod ceremony;
 #[cfg(feature = "std")]
+pub mod cmw;
+pub mod emit;
 #[cfg(feature = "std")]
 pub mod formats;
 #[cfg(feature = "std")]

@@ -17,6 +17,7 @@ use crate::authenticate::{
 };
 use crate::bind::Binding;
 use crate::claims::{Claims, Source};
+use crate::enrolment::Method;
 use crate::hex;
 use crate::policy::ReferenceValues;
 use crate::rejection::{Code, Rejection, codes};
@@ -263,14 +264,6 @@ fn extension(certificates: &AkCertificates, oid: Oid) -> Option<&[u8]> {
     found.next().map(|extension| extension.value())
 }
 
-/// Bootstrap methods by the policy that an AK certificate names (DESIGN, "AK certificates").
-pub(crate) const BOOTSTRAP: [(Oid, &str); 4] = [
-    (oid::BOOTSTRAP_MANUFACTURER, "manufacturer"),
-    (oid::BOOTSTRAP_INVENTORY, "inventory"),
-    (oid::BOOTSTRAP_CEREMONY, "ceremony"),
-    (oid::BOOTSTRAP_FIRST_USE, "first-use"),
-];
-
 /// The claims about the key that signed a statement.
 fn describe_attesting_key(statement: &Authenticated) -> Claims {
     let key = match statement.signer() {
@@ -283,8 +276,8 @@ fn describe_attesting_key(statement: &Authenticated) -> Claims {
     claims.put("spki", base64(key.spki().as_der()), Source::Signed, at);
     let policies = extension(root, oid::CERTIFICATE_POLICIES).and_then(|value| CertificatePolicies::parse(value).ok());
     let policies = policies.as_ref().map(CertificatePolicies::policies).unwrap_or_default();
-    if let Some((_, method)) = BOOTSTRAP.iter().find(|(oid, _)| policies.contains(oid)) {
-        claims.put("bootstrap", *method, Source::Endorsed, at);
+    if let Some(method) = Method::ALL.into_iter().find(|method| policies.contains(&method.policy())) {
+        claims.put("bootstrap", method.label(), Source::Endorsed, at);
     }
     if policies.contains(&oid::ENVIRONMENT_HOST) {
         claims.put("environment", "host", Source::Endorsed, at);

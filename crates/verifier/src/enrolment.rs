@@ -4,6 +4,10 @@
 //! software keys have Names too. So everything depends on the attributes that the Name commits to, and the whole
 //! attribute word is compared with the masks below (DESIGN, "The attesting key").
 
+mod host;
+mod method;
+mod renewal;
+
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, EkTemplate, PLAIN_AK_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{
@@ -19,6 +23,10 @@ use crate::policy::RevocationDemand;
 use crate::rejection::{Rejection, codes};
 use crate::time::Instant;
 use crate::trust::TrustStore;
+
+pub use host::{AttestedAk, HostAk, authenticate_attested_ak, qualify_host_ak};
+pub use method::{Environment, Method};
+pub use renewal::verify_renewal;
 
 /// Trust folder of EK certificates.
 const TPM_EK: &str = "tpm-ek";
@@ -179,6 +187,15 @@ fn ek_candidates(certificates: &[CertView]) -> Result<Vec<&CertView>, Rejection>
     if named.is_empty() { Ok(certificates.iter().take(EK_CERTIFICATES).collect()) } else { Ok(named) }
 }
 
+/// How credentials for an endorsement key without a certificate are protected: by the template that makes keys of its
+/// kind, as for those with one. That the key is a module's is for whoever enrolls it to know.
+///
+/// # Errors
+/// `ek.template`.
+pub fn ek_parameters(spki: &SpkiView) -> Result<EkParameters, Rejection> {
+    parameters(spki).ok_or_else(|| Rejection::plain(codes::EK_TEMPLATE))
+}
+
 /// The parameters of the template that makes keys of this kind.
 fn parameters(spki: &SpkiView) -> Option<EkParameters> {
     let template = match spki.key() {
@@ -201,6 +218,8 @@ pub enum Family {
     Attest,
     /// Certificates by TPM2_CertifyX509.
     CertifyX509,
+    /// PKIX Evidence, which host software writes and has signed.
+    PkixEvidence,
 }
 
 /// An attestation key that can only attest, by its own public area. That this public area is in a TPM is for

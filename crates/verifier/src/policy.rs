@@ -119,6 +119,12 @@ impl Policy {
         self
     }
 
+    /// The same policy with another demand on revocation.
+    pub(crate) const fn with_revocation(mut self, demand: RevocationDemand) -> Self {
+        self.revocation = demand;
+        self
+    }
+
     /// The files of certified modules that the policy names, beside its own file.
     #[must_use]
     pub fn module_list_names(&self) -> &[String] {

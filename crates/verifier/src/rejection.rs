@@ -104,8 +104,11 @@ pub mod codes {
         AK_NAME_MALFORMED = "ak.name-malformed", "Vouchsafe DESIGN, AK certificates", "The AK Name extension of an attestation key certificate is not a Name.";
         AK_NAME_MISMATCH = "ak.name-mismatch", "Vouchsafe DESIGN, AK certificates", "Two valid certificates of one attestation key pin different Names.";
         AK_ATTRIBUTES = "ak.attributes", "Vouchsafe DESIGN, The attesting key", "The attestation key's attributes are not those of a key that can only attest.";
+        AK_ATTESTATION_FORMAT = "ak.attestation-format", "Vouchsafe DESIGN, AK enrolment", "No maker vouches for attesting keys in evidence of this format.";
+        AK_ATTESTATION_NOT_MAKERS = "ak.attestation-not-makers", "Vouchsafe DESIGN, AK enrolment", "The attestation of the attesting key rests on an owner or on another authority, not on the maker of its module.";
         AK_DEVICE_LINK_MALFORMED = "ak.device-link-malformed", "Vouchsafe DESIGN, Binding graph", "The deviceLink extension of an attestation key certificate is malformed or empty.";
         AK_NAME_ALGORITHM = "ak.name-algorithm", "Vouchsafe DESIGN, The attesting key", "The attestation key's nameAlg is weaker than SHA-256.";
+        AK_POSSESSION = "ak.possession", "Vouchsafe DESIGN, AK enrolment", "The challenge is not signed with the attesting key, for this device and this purpose.";
         AK_POLICY = "ak.policy-present", "Vouchsafe DESIGN, The attesting key", "The attestation key carries an authorization policy, which could let others use it.";
         AK_PUBLIC_MALFORMED = "ak.public-malformed", "TPM 2.0 Part 2, TPMT_PUBLIC", "The attestation key's public area is malformed.";
         AK_SCHEME = "ak.scheme", "Vouchsafe DESIGN, The attesting key", "The attestation key lets its user choose the signature scheme, or fixes a weak one.";

@@ -9,10 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::{Operation, json, with_type};
+use crate::ak_certificate::Families;
+use crate::enrolment::{ActivationReply, Question};
 use crate::error::Error;
 use crate::init::pem;
 use crate::issue::{Deciding, HeldAnswer, IssuedChain, Issuing};
-use crate::request::{ActivationRequest, ChallengeRequest, Head, NonceRequest, Request};
+use crate::request::{ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
 use crate::store::StoreError;
 use crate::text::to_hex;
@@ -48,7 +50,12 @@ impl Call {
         match self.operation {
             Operation::MintNonce | Operation::Trust => Weight::Light,
             Operation::Issue => Weight::Signatures,
-            Operation::OpenChallenge | Operation::Activate | Operation::Appraise => Weight::Store,
+            Operation::OpenChallenge
+            | Operation::Activate
+            | Operation::Renew
+            | Operation::ImportInventory
+            | Operation::RevocationList
+            | Operation::Appraise => Weight::Store,
         }
     }
 }
@@ -103,7 +110,14 @@ fn decide(service: &Service, call: &Call) -> Result<Decided, Error> {
     let answer = match Request::parse(call.operation, head, &call.body)? {
         Request::MintNonce(request) => mint_nonce(service, &call.caller, &request),
         Request::OpenChallenge(request) => open_challenge(service, &call.caller, &request),
-        Request::Activate(request) => activate(service, call, &request),
+        Request::Activate(request) => activation(service.activate(&call.caller, &call.id, &request)?),
+        Request::Renew(request) => activation(service.renew(&call.caller, &request)?),
+        Request::ImportInventory(request) => {
+            json(StatusCode::OK, &service.import_inventory(&call.caller, &request)?.to_json())
+        }
+        Request::RevocationList => {
+            with_type(StatusCode::OK, "application/pkix-crl", service.revocation_list(&call.id)?)
+        }
         Request::Issue(request) => {
             let wants_pem = call.header(&header::ACCEPT).contains(PEM_CHAIN);
             match service.issue(&call.caller, &request)? {
@@ -132,17 +146,30 @@ fn mint_nonce(service: &Service, caller: &Caller, request: &NonceRequest) -> Res
 #[derive(Serialize)]
 struct ChallengeAnswer {
     id: String,
-    credential_blob: String,
-    secret: String,
+    #[serde(flatten)]
+    question: QuestionAnswer,
     expires: String,
+}
+
+/// What is to be answered.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum QuestionAnswer {
+    Credential { credential_blob: String, secret: String },
+    Signature { challenge: String },
 }
 
 fn open_challenge(service: &Service, caller: &Caller, request: &ChallengeRequest) -> Result<Response, Error> {
     let reply = service.open_challenge(caller, request)?;
     let answer = ChallengeAnswer {
         id: reply.id,
-        credential_blob: STANDARD.encode(&reply.blob.id_object),
-        secret: STANDARD.encode(&reply.blob.encrypted_secret),
+        question: match reply.question {
+            Question::Credential(blob) => QuestionAnswer::Credential {
+                credential_blob: STANDARD.encode(&blob.id_object),
+                secret: STANDARD.encode(&blob.encrypted_secret),
+            },
+            Question::Signature(challenge) => QuestionAnswer::Signature { challenge: STANDARD.encode(challenge) },
+        },
         expires: reply.expires.to_string(),
     };
     json(StatusCode::CREATED, &answer)
@@ -156,15 +183,23 @@ struct ActivationAnswer {
 
 #[derive(Serialize)]
 struct FamilyChains {
-    attest: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attest: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certify_x509: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pkix_evidence: Option<Vec<String>>,
 }
 
-fn activate(service: &Service, call: &Call, request: &ActivationRequest) -> Result<Response, Error> {
-    let reply = service.activate(&call.caller, &call.id, &request.secret)?;
-    let certificates =
-        FamilyChains { attest: texts(&reply.attest), certify_x509: reply.certify_x509.as_deref().map(texts) };
+fn activation(reply: ActivationReply) -> Result<Response, Error> {
+    let certificates = match reply.chains.map(|chain| texts(&chain)) {
+        Families::Tpm { attest, certify_x509 } => {
+            FamilyChains { attest: Some(attest), certify_x509, pkix_evidence: None }
+        }
+        Families::Host { pkix_evidence } => {
+            FamilyChains { attest: None, certify_x509: None, pkix_evidence: Some(pkix_evidence) }
+        }
+    };
     json(StatusCode::CREATED, &ActivationAnswer { certificates, device_id: reply.device_id })
 }
 

@@ -44,6 +44,7 @@ fn class(error: &Error) -> Class {
         Error::Certificate(_) | Error::Credential(_) | Error::Record(_) | Error::Store(_) | Error::Worker => {
             Class(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
         }
+        Error::DeviceHasKey => Class(StatusCode::CONFLICT, "device-has-key", "Device has an attesting key"),
         Error::DeviceConflict => Class(StatusCode::CONFLICT, "device-conflict", "Device bound to another key"),
         Error::DeviceNotPermitted => Class(StatusCode::FORBIDDEN, "device-not-permitted", "Device name not permitted"),
         Error::EkConflict => {
@@ -52,6 +53,9 @@ fn class(error: &Error) -> Class {
         Error::Rejected(_) => Class(StatusCode::UNPROCESSABLE_ENTITY, "rejected", "Rejected"),
         Error::ConnectionBroken | Error::Malformed { .. } | Error::MalformedJson(_) => {
             Class(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request")
+        }
+        Error::MethodNotPermitted(_) => {
+            Class(StatusCode::FORBIDDEN, "method-not-permitted", "Method of enrolment not permitted")
         }
         Error::MethodNotAllowed => Class(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
         Error::Nonce(NonceError::Expired { .. }) => {

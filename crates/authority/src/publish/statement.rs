@@ -14,7 +14,7 @@ use crate::ca::CertificationAuthority;
 use crate::certificate::{CertificateError, SignedContent, sign_content};
 use crate::error::{Error, OwnCode, own_codes};
 use crate::service::Service;
-use crate::store::CertificateRecord;
+use crate::store::{CertificateRecord, KeyUse};
 
 /// The format of PKIX Evidence.
 pub(super) const PKIX_EVIDENCE: &str = ROW.id;
@@ -173,5 +173,6 @@ fn without_module(
         extensions: kept.map(|extension| extension.as_der().to_vec()).collect(),
     };
     let issued = sign_content(&root.issuer(), content)?;
-    Ok((CertView::parse(&issued.der)?, issued.record()))
+    let record = issued.record().with_key_use(KeyUse::Of(certificate.spki().sha256()));
+    Ok((CertView::parse(&issued.der)?, record))
 }

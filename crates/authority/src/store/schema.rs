@@ -17,7 +17,7 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Version of the schema, in `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE decisions (
@@ -38,43 +38,121 @@ CREATE TABLE spent_nonces (
     request BLOB NOT NULL,
     decision INTEGER NOT NULL REFERENCES decisions (id)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE challenges (
-    id BLOB PRIMARY KEY,
-    account TEXT NOT NULL,
-    device TEXT NOT NULL,
-    expires INTEGER NOT NULL,
-    credential_digest BLOB NOT NULL,
-    ek_digest BLOB NOT NULL,
-    ek_certificate BLOB NOT NULL,
-    is_virtual INTEGER NOT NULL,
-    ak_public BLOB NOT NULL,
-    baseline BLOB
-) STRICT;
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
     name TEXT NOT NULL UNIQUE,
-    ek_digest BLOB NOT NULL UNIQUE,
+    identity BLOB NOT NULL UNIQUE,
     ek_certificate BLOB NOT NULL,
     baseline BLOB,
-    enrolled_at INTEGER NOT NULL
-) STRICT;
-CREATE TABLE attestation_keys (
-    id INTEGER PRIMARY KEY,
-    device INTEGER NOT NULL REFERENCES devices (id),
-    name BLOB NOT NULL UNIQUE,
-    spki_digest BLOB NOT NULL UNIQUE,
-    public BLOB NOT NULL,
-    activated_at INTEGER NOT NULL
+    enrolled_at INTEGER NOT NULL,
+    replaceable_until INTEGER,
+    replacement_approver TEXT
 ) STRICT;
 CREATE TABLE certificates (
     id INTEGER PRIMARY KEY,
     serial BLOB NOT NULL UNIQUE,
     decision INTEGER NOT NULL REFERENCES decisions (id),
     not_after INTEGER NOT NULL,
-    der BLOB NOT NULL
+    der BLOB NOT NULL,
+    attesting_key BLOB,
+    is_of_key INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX certificates_of_decision ON certificates (decision);
+";
+
+/// The tables of attesting keys and of the inventory, as of version 2.
+const ATTESTING_KEY_TABLES: &str = "
+CREATE TABLE challenges (
+    id BLOB PRIMARY KEY,
+    expires INTEGER NOT NULL,
+    is_signature INTEGER NOT NULL,
+    expected BLOB NOT NULL,
+    account TEXT NOT NULL,
+    device TEXT NOT NULL,
+    identity BLOB NOT NULL,
+    ek_certificate BLOB NOT NULL,
+    is_virtual INTEGER NOT NULL,
+    name BLOB,
+    public BLOB NOT NULL,
+    spki_digest BLOB NOT NULL,
+    method TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    proof BLOB NOT NULL,
+    approvers TEXT NOT NULL,
+    is_exclusive INTEGER NOT NULL,
+    baseline BLOB
+) STRICT;
+CREATE TABLE attesting_keys (
+    id INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL REFERENCES devices (id),
+    account TEXT NOT NULL,
+    name BLOB UNIQUE,
+    public BLOB NOT NULL,
+    spki_digest BLOB NOT NULL UNIQUE,
+    is_virtual INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    proof BLOB NOT NULL,
+    approvers TEXT NOT NULL,
+    predecessor INTEGER REFERENCES attesting_keys (id),
+    enrolled_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    revocation_reason TEXT,
+    revocation_approver TEXT
+) STRICT;
+CREATE INDEX attesting_keys_of_device ON attesting_keys (device);
+CREATE TABLE enrolments (
+    decision INTEGER PRIMARY KEY REFERENCES decisions (id),
+    method TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    proof BLOB NOT NULL,
+    approvers TEXT NOT NULL
+) STRICT;
+CREATE TABLE shared_devices (
+    device INTEGER NOT NULL REFERENCES devices (id),
+    account TEXT NOT NULL,
+    PRIMARY KEY (device, account)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE revocations (
+    certificate INTEGER PRIMARY KEY REFERENCES certificates (id),
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE inventory (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL,
+    ek_sha256 BLOB UNIQUE,
+    vendor TEXT,
+    serial TEXT,
+    model TEXT NOT NULL,
+    is_virtual INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    approver TEXT NOT NULL,
+    UNIQUE (vendor, serial)
+) STRICT;
+CREATE INDEX certificates_of_key ON certificates (attesting_key);
+";
+
+/// From version 1: every attesting key there was enrolled by its maker's word. Open challenges are asked for again.
+const FROM_VERSION_1: &str = "
+DROP TABLE challenges;
+ALTER TABLE devices RENAME COLUMN ek_digest TO identity;
+ALTER TABLE devices ADD COLUMN replaceable_until INTEGER;
+ALTER TABLE devices ADD COLUMN replacement_approver TEXT;
+ALTER TABLE certificates ADD COLUMN attesting_key BLOB;
+ALTER TABLE certificates ADD COLUMN is_of_key INTEGER NOT NULL DEFAULT 0;
+";
+/// What was not recorded in version 1 is taken for the lesser: the module may be one in software, and the digest of its
+/// endorsement certificate stands for itself.
+const KEYS_FROM_VERSION_1: &str = "
+INSERT INTO attesting_keys
+    (id, device, account, name, public, spki_digest, is_virtual, method, environment, proof, approvers, enrolled_at)
+SELECT old.id, old.device, devices.account, old.name, old.public, old.spki_digest, 1, 'manufacturer', 'module',
+    devices.identity, '[]', old.activated_at
+FROM attestation_keys AS old JOIN devices ON devices.id = old.device;
+DROP TABLE attestation_keys;
 ";
 
 /// Settings of every connection: a transaction that was reported is on the disk.
@@ -99,14 +177,21 @@ pub(super) fn plan_once(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Creates the tables in a new database and refuses one of another version.
+/// Creates the tables in a new database, brings one of version 1 up to date and refuses one of another version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         VERSION => {}
+        1 => {
+            transaction.execute_batch(FROM_VERSION_1)?;
+            transaction.execute_batch(ATTESTING_KEY_TABLES)?;
+            transaction.execute_batch(KEYS_FROM_VERSION_1)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         0 => {
             transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(ATTESTING_KEY_TABLES)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         found => return Err(StoreError::Schema { found, expected: VERSION }),

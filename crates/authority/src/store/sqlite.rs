@@ -1,14 +1,17 @@
 //! The store in one SQLite file.
 
+mod attesting_keys;
+mod inventory;
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::writer::Writer;
 use super::{
-    CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Device, Digest, Done, EnrolledKey, Outcome,
-    RecordedDecision, Spending, Spent, Store, StoreError, schema,
+    CertificateRecord, Decision, Digest, Done, KeyUse, Outcome, Proof, RecordedDecision, Spending, Spent, Store,
+    StoreError, schema,
 };
 use crate::nonce::NONCE_OCTETS;
 
@@ -98,63 +101,8 @@ impl Store for Sqlite {
         self.writer.write_later(write, done);
     }
 
-    fn open_challenge(&self, spending: Spending, decision: Decision, challenge: Challenge) -> Result<(), StoreError> {
-        self.writer.write(move |connection| {
-            check_device_binding(connection, &challenge.account, &challenge.device, &challenge.ek_digest)?;
-            let at = decision.at;
-            let id = insert_decision(connection, &decision)?;
-            spend(connection, spending, id, at)?;
-            insert_challenge(connection, &challenge)
-        })
-    }
-
-    fn take_challenge(&self, id: &[u8; CHALLENGE_ID_OCTETS], account: &str) -> Result<Option<Challenge>, StoreError> {
-        let (id, account) = (*id, account.to_owned());
-        self.writer.write(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "DELETE FROM challenges WHERE id = ?1 AND account = ?2
-                 RETURNING id, account, device, expires, credential_digest, ek_digest, ek_certificate, is_virtual, ak_public, baseline",
-            )?;
-            Ok(statement.query_row(params![id, account], challenge_from_row).optional()?)
-        })
-    }
-
-    fn enroll(
-        &self,
-        key: EnrolledKey,
-        decision: Decision,
-        certificates: Vec<CertificateRecord>,
-    ) -> Result<i64, StoreError> {
-        self.writer.write(move |connection| {
-            let id = insert_decision(connection, &decision)?;
-            let device = bind_device(connection, &key, decision.at)?;
-            bind_key(connection, device, &key, decision.at)?;
-            insert_certificates(connection, id, &certificates)?;
-            Ok(id)
-        })
-    }
-
     fn record(&self, decision: Decision) -> Result<i64, StoreError> {
         self.writer.write(move |connection| insert_decision(connection, &decision))
-    }
-
-    fn device_of_key(&self, ak_spki_digest: &Digest) -> Result<Option<Device>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT account, devices.name, ek_digest, baseline FROM attestation_keys
-                 JOIN devices ON devices.id = attestation_keys.device WHERE spki_digest = ?1",
-            )?;
-            Ok(statement.query_row([ak_spki_digest], device_from_row).optional()?)
-        })
-    }
-
-    fn device(&self, account: &str, name: &str) -> Result<Option<Device>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT account, name, ek_digest, baseline FROM devices WHERE account = ?1 AND name = ?2",
-            )?;
-            Ok(statement.query_row([account, name], device_from_row).optional()?)
-        })
     }
 
     fn decision(&self, id: i64) -> Result<Option<RecordedDecision>, StoreError> {
@@ -172,7 +120,8 @@ impl Store for Sqlite {
                 outcome if outcome == Outcome::Refused.as_str() => false,
                 _ => return Err(StoreError::Unexpected { column: "outcome" }),
             };
-            Ok(Some(RecordedDecision { id, kind, account, accepted, commitment, serials }))
+            let enrolment = enrolment_of(connection, id)?;
+            Ok(Some(RecordedDecision { id, kind, account, accepted, commitment, serials, enrolment }))
         })
     }
 
@@ -194,15 +143,6 @@ impl Store for Sqlite {
     fn erase_evidence(&self, decision: i64) -> Result<(), StoreError> {
         self.writer.write(move |connection| {
             connection.execute("DELETE FROM evidence WHERE decision = ?1", [decision])?;
-            Ok(())
-        })
-    }
-
-    fn forget_baseline(&self, account: &str, device: &str) -> Result<(), StoreError> {
-        let (account, device) = (account.to_owned(), device.to_owned());
-        self.writer.write(move |connection| {
-            connection
-                .execute("UPDATE devices SET baseline = NULL WHERE account = ?1 AND name = ?2", [account, device])?;
             Ok(())
         })
     }
@@ -242,6 +182,14 @@ fn insert_decision(connection: &Connection, decision: &Decision) -> Result<i64, 
     Ok(id)
 }
 
+/// How the key was tied to its module that was enrolled or renewed by this decision.
+fn enrolment_of(connection: &Connection, decision: i64) -> Result<Option<Proof>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT method, environment, proof, approvers FROM enrolments WHERE decision = ?1")?;
+    let found = statement.query_row([decision], attesting_keys::ProofColumns::read).optional()?;
+    found.map(Proof::try_from).transpose()
+}
+
 /// The row that makes a nonce spent; the primary key lets one transaction alone write it.
 fn spend(connection: &Connection, spending: Spending, decision: i64, at: i64) -> Result<(), StoreError> {
     let Spending { nonce, request } = spending;
@@ -255,122 +203,18 @@ fn insert_certificates(
     decision: i64,
     certificates: &[CertificateRecord],
 ) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("INSERT INTO certificates (serial, decision, not_after, der) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO certificates (serial, decision, not_after, der, attesting_key, is_of_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
     for certificate in certificates {
-        let row = params![certificate.serial, decision, certificate.not_after, certificate.der];
+        let (key, is_of_key) = match certificate.key_use {
+            KeyUse::None => (None, false),
+            KeyUse::Of(key) => (Some(key), true),
+            KeyUse::RestsOn(key) => (Some(key), false),
+        };
+        let row = params![certificate.serial, decision, certificate.not_after, certificate.der, key, is_of_key];
         unless_taken(statement.execute(row), StoreError::SerialTaken)?;
     }
     Ok(())
-}
-
-fn insert_challenge(connection: &Connection, challenge: &Challenge) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO challenges (id, account, device, expires, credential_digest, ek_digest, ek_certificate, is_virtual, ak_public, baseline)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
-    statement.execute(params![
-        challenge.id,
-        challenge.account,
-        challenge.device,
-        challenge.expires,
-        challenge.credential_digest,
-        challenge.ek_digest,
-        challenge.ek_certificate,
-        challenge.is_virtual,
-        challenge.ak_public,
-        challenge.baseline
-    ])?;
-    Ok(())
-}
-
-fn challenge_from_row(row: &Row<'_>) -> rusqlite::Result<Challenge> {
-    Ok(Challenge {
-        id: row.get(0)?,
-        account: row.get(1)?,
-        device: row.get(2)?,
-        expires: row.get(3)?,
-        credential_digest: row.get(4)?,
-        ek_digest: row.get(5)?,
-        ek_certificate: row.get(6)?,
-        is_virtual: row.get(7)?,
-        ak_public: row.get(8)?,
-        baseline: row.get(9)?,
-    })
-}
-
-fn device_from_row(row: &Row<'_>) -> rusqlite::Result<Device> {
-    Ok(Device { account: row.get(0)?, name: row.get(1)?, ek_digest: row.get(2)?, baseline: row.get(3)? })
-}
-
-/// One endorsement key per device name and one device name per endorsement key, whoever's: the name stands in
-/// certificates, where accounts do not.
-fn check_device_binding(
-    connection: &Connection,
-    account: &str,
-    name: &str,
-    ek_digest: &Digest,
-) -> Result<Option<i64>, StoreError> {
-    let mut by_name = connection.prepare_cached("SELECT id, ek_digest, account FROM devices WHERE name = ?1")?;
-    let named: Option<(i64, Digest, String)> =
-        by_name.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    if let Some((id, bound, owner)) = named {
-        let is_same = bound == *ek_digest && owner == account;
-        return if is_same { Ok(Some(id)) } else { Err(StoreError::DeviceBoundElsewhere) };
-    }
-    let mut by_ek = connection.prepare_cached("SELECT 1 FROM devices WHERE ek_digest = ?1")?;
-    if by_ek.exists([ek_digest])? { Err(StoreError::EkBoundElsewhere) } else { Ok(None) }
-}
-
-fn bind_device(connection: &Connection, key: &EnrolledKey, at: i64) -> Result<i64, StoreError> {
-    let bound = check_device_binding(connection, &key.account, &key.device, &key.ek_digest)?;
-    let Some(id) = bound else {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO devices (account, name, ek_digest, ek_certificate, baseline, enrolled_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
-        let row = params![key.account, key.device, key.ek_digest, key.ek_certificate, key.baseline, at];
-        return Ok(statement.insert(row)?);
-    };
-    if let Some(baseline) = &key.baseline {
-        record_baseline(connection, id, baseline)?;
-    }
-    Ok(id)
-}
-
-/// The first baseline stands: a device that was changed must not bless itself by enrolling again.
-fn record_baseline(connection: &Connection, device: i64, baseline: &[u8]) -> Result<(), StoreError> {
-    let mut recorded = connection.prepare_cached("SELECT baseline FROM devices WHERE id = ?1")?;
-    let recorded: Option<Vec<u8>> = recorded.query_row([device], |row| row.get(0))?;
-    match recorded {
-        Some(recorded) if recorded == baseline => Ok(()),
-        Some(_) => Err(StoreError::BaselineRecorded),
-        None => {
-            connection.execute("UPDATE devices SET baseline = ?2 WHERE id = ?1", params![device, baseline])?;
-            Ok(())
-        }
-    }
-}
-
-fn bind_key(connection: &Connection, device: i64, key: &EnrolledKey, at: i64) -> Result<(), StoreError> {
-    let mut known = connection
-        .prepare_cached("SELECT device, name, spki_digest FROM attestation_keys WHERE name = ?1 OR spki_digest = ?2")?;
-    let known: Vec<(i64, Vec<u8>, Digest)> = known
-        .query_map(params![key.ak_name, key.ak_spki_digest], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    match known.as_slice() {
-        [] => {
-            connection.execute(
-                "INSERT INTO attestation_keys (device, name, spki_digest, public, activated_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![device, key.ak_name, key.ak_spki_digest, key.ak_public, at],
-            )?;
-            Ok(())
-        }
-        [(owner, name, spki)] if *owner == device && *name == key.ak_name && *spki == key.ak_spki_digest => {
-            connection
-                .execute("UPDATE attestation_keys SET activated_at = ?2 WHERE name = ?1", params![key.ak_name, at])?;
-            Ok(())
-        }
-        _ => Err(StoreError::AkBoundElsewhere),
-    }
 }

@@ -156,7 +156,12 @@ impl Failure {
             StoreError::AkBoundElsewhere
             | StoreError::BaselineRecorded
             | StoreError::DeviceBoundElsewhere
+            | StoreError::DeviceHasKey
             | StoreError::EkBoundElsewhere
+            | StoreError::InventoryConflict
+            | StoreError::KeyRevoked
+            | StoreError::NoSuchDevice
+            | StoreError::NoSuchKey
             | StoreError::NonceSpent
             | StoreError::Schema { .. }
             | StoreError::SerialTaken

@@ -3,15 +3,19 @@
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::AsyncWriteExt;
-use vouchsafe_authority::{Access, Config, InitError, ROUTES, init};
+use vouchsafe_authority::{Access, Config, InitError, Operation, ROUTES, init};
 
 use crate::site::{ALICE, CAROL, Site, read_reply};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_reach_the_public_route_alone() {
+async fn strangers_reach_the_public_routes_alone() {
     let site = Site::start().await;
     for route in ROUTES {
-        let path = route.path.replace("{id}", "00112233445566778899aabbccddeeff");
+        let id = match route.operation {
+            Operation::RevocationList => "attestation",
+            _ => "00112233445566778899aabbccddeeff",
+        };
+        let path = route.path.replace("{id}", id);
         for body in ["", "{}"] {
             for authorization in ["", "Bearer wrong", "Basic YTpi", "Bearer ", "bearer"] {
                 let mut headers =
@@ -35,7 +39,7 @@ async fn strangers_reach_the_public_route_alone() {
             }
         }
     }
-    assert_eq!(ROUTES.iter().filter(|route| route.access == Access::Public).count(), 1);
+    assert_eq!(ROUTES.iter().filter(|route| route.access == Access::Public).count(), 2);
     let twice = [ALICE, ALICE].map(|token| format!("Authorization: Bearer {token}"));
     assert_eq!(site.exchange("POST", "/v1/nonces", &twice, b"").await.status, 401);
 }

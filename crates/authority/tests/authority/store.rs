@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use vouchsafe_authority::store::{
-    CertificateRecord, Decision, DecisionKind, EnrolledKey, Outcome, Sqlite, Store, StoreError,
+    AkMaterial, AttestingKeyStore, CertificateRecord, Decision, DecisionKind, EnrolledKey, KeyUse, Outcome, Proof,
+    Sqlite, Store, StoreError,
 };
+use vouchsafe_verifier::enrolment::{Environment, Method};
 
 fn decision(kind: DecisionKind) -> Decision {
     Decision {
@@ -18,18 +20,29 @@ fn decision(kind: DecisionKind) -> Decision {
 }
 
 fn certificate(serial: u8) -> CertificateRecord {
-    CertificateRecord { serial: vec![serial; 20], der: vec![serial; 500], not_after: 2_000 }
+    CertificateRecord { serial: vec![serial; 20], der: vec![serial; 500], not_after: 2_000, key_use: KeyUse::None }
+}
+
+fn proof() -> Proof {
+    Proof {
+        method: Method::Manufacturer,
+        environment: Environment::Module,
+        digest: [9; 32],
+        approvers: vec!["somebody".to_owned()],
+    }
 }
 
 fn key(device: &str, ek: u8, ak: u8) -> EnrolledKey {
     EnrolledKey {
         account: "alice".to_owned(),
         device: device.to_owned(),
-        ek_digest: [ek; 32],
+        identity: [ek; 32],
         ek_certificate: vec![ek],
-        ak_name: vec![ak; 34],
-        ak_spki_digest: [ak; 32],
-        ak_public: vec![ak],
+        is_virtual: false,
+        material: AkMaterial::Tpm { public: vec![ak], name: vec![ak; 34] },
+        spki_digest: [ak; 32],
+        proof: proof(),
+        is_exclusive: false,
         baseline: None,
     }
 }
@@ -50,8 +63,9 @@ fn what_was_reported_is_there_after_a_restart() {
     let recorded = second.decision(id).unwrap().unwrap();
     assert_eq!((recorded.kind.as_str(), recorded.account.as_str(), recorded.accepted), ("activation", "alice", true));
     assert_eq!((recorded.commitment, recorded.serials), ([7; 32], vec![vec![1; 20]]));
+    assert_eq!(recorded.enrolment, Some(proof()));
     assert_eq!(second.certificates(id).unwrap(), [vec![1; 500]]);
-    assert_eq!(second.device("alice", "device").unwrap().unwrap().ek_digest, [1; 32]);
+    assert_eq!(second.device("alice", "device").unwrap().unwrap().identity, [1; 32]);
     assert_eq!(second.device_of_key(&[1; 32]).unwrap().unwrap().name, "device");
     assert_eq!(second.device_of_key(&[2; 32]).unwrap(), None);
 }

@@ -19,7 +19,8 @@ use super::{Evidence, NonceField, Row, Testimony};
 use crate::authenticate::{Context, ModuleSigner, names_attesting_key};
 use crate::bind::Device;
 use crate::claims::{Claims, Source};
-use crate::describe::{BOOTSTRAP, base64};
+use crate::describe::base64;
+use crate::enrolment::Method;
 use crate::hex;
 use crate::path::Revocation;
 use crate::rejection::{self, Rejection};
@@ -147,9 +148,9 @@ fn attesting_key(signers: &Signers, environment: &Environment, elements: &Elemen
     if let Some(first) = endorsed.first() {
         claims.put("spki", base64(first.key.as_der()), Source::Signed, at);
     }
-    let method = BOOTSTRAP.iter().find(|(policy, _)| certificates().any(|of| has_policy(of, *policy)));
-    if let Some((_, method)) = method {
-        claims.put("bootstrap", *method, Source::Endorsed, at);
+    let method = Method::ALL.into_iter().find(|method| certificates().any(|of| has_policy(of, method.policy())));
+    if let Some(method) = method {
+        claims.put("bootstrap", method.label(), Source::Endorsed, at);
     }
     let word = if environment.is_host { "host" } else { "module" };
     let said_by = if environment.is_stated { Source::Endorsed } else { Source::Implied };

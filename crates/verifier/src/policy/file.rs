@@ -207,11 +207,20 @@ struct CommonCriteria {
     level_min: Option<u8>,
 }
 
+/// `"any"`, the methods that must be named, or those that must not. What others certify names none of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Bootstrap {
+    Wanted(Vec<String>),
+    Not { exclude: Vec<String> },
+    Any(AnyWord),
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AttestingKeyRules {
     environment: AnyOr<Vec<String>>,
-    bootstrap: AnyOr<Vec<String>>,
+    bootstrap: Bootstrap,
     signature_algorithms: Vec<String>,
 }
 
@@ -219,7 +228,7 @@ impl Default for AttestingKeyRules {
     fn default() -> Self {
         Self {
             environment: AnyOr::Wanted(vec!["module".to_owned()]),
-            bootstrap: AnyOr::ANY,
+            bootstrap: Bootstrap::Not { exclude: texts(&["first-use"]) },
             signature_algorithms: Vec::new(),
         }
     }
@@ -411,6 +420,26 @@ impl ModuleRules {
     }
 }
 
+impl Bootstrap {
+    fn collect(self, rules: &mut Collector) -> Result<(), PolicyError> {
+        const METHODS: &str = "it may be manufacturer, inventory, ceremony or first-use";
+        let id = "attesting_key.bootstrap";
+        let wanted = match self {
+            Self::Any(AnyWord::Any) => return Ok(()),
+            Self::Wanted(methods) => {
+                known(id, &methods, &BOOTSTRAPS, METHODS)?;
+                Wanted::OneOf(some(id, methods)?)
+            }
+            Self::Not { exclude } => {
+                known(id, &exclude, &BOOTSTRAPS, METHODS)?;
+                Wanted::Never(some(id, exclude)?)
+            }
+        };
+        rules.put(id, About::AttestingKey, "bootstrap", wanted, codes::POLICY_BOOTSTRAP);
+        Ok(())
+    }
+}
+
 impl AttestingKeyRules {
     fn collect(self, rules: &mut Collector) -> Result<(), PolicyError> {
         let about = About::AttestingKey;
@@ -420,12 +449,7 @@ impl AttestingKeyRules {
             let wanted = Wanted::OneOf(some(id, environment)?);
             rules.put(id, about, "environment", wanted, codes::POLICY_ENVIRONMENT);
         }
-        if let Some(bootstrap) = self.bootstrap.wanted() {
-            let id = "attesting_key.bootstrap";
-            known(id, &bootstrap, &BOOTSTRAPS, "it may be manufacturer, inventory, ceremony or first-use")?;
-            let wanted = Wanted::OneOf(some(id, bootstrap)?);
-            rules.put(id, about, "bootstrap", wanted, codes::POLICY_BOOTSTRAP);
-        }
+        self.bootstrap.collect(rules)?;
         if !self.signature_algorithms.is_empty() {
             let wanted = Wanted::Includes(self.signature_algorithms);
             let id = "attesting_key.signature_algorithms";

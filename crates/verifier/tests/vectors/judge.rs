@@ -5,11 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use vouchsafe_evidence::ceremony::NamedKey;
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 use vouchsafe_verifier::advisory::Advisories;
+use vouchsafe_verifier::ceremony::{self, Witnesses};
 use vouchsafe_verifier::enrolment::{Family, authenticate_ek_under, qualify_ak};
 use vouchsafe_verifier::{
     Instant, ModuleList, Nonce, Policy, ReferenceValues, Rejection, Request, TrustStore, Verdict, hex, verify,
@@ -40,6 +42,7 @@ pub fn judge(case: &Case) -> Judgement {
         Kind::Evidence => judge_evidence(case),
         Kind::Ek => judge_ek(case),
         Kind::Ak => judge_ak(case),
+        Kind::Ceremony => judge_ceremony(case),
     }
 }
 
@@ -159,9 +162,33 @@ fn judge_ak(case: &Case) -> Judgement {
                 .map(|family| match family {
                     Family::Attest => "attest",
                     Family::CertifyX509 => "certify-x509",
+                    Family::PkixEvidence => "pkix-evidence",
                 })
                 .collect();
             Judgement::rejected(&[], json!({"families": families, "name": hex::encode(ak.name().as_bytes())}))
+        }
+    }
+}
+
+fn judge_ceremony(case: &Case) -> Judgement {
+    let [file] = case.files.as_slice() else { panic!("a ceremony is one file") };
+    let named = |file: &String| {
+        let name = file.trim_end_matches(".der").to_owned();
+        NamedKey { name, key: SpkiView::from_key_file(&case.read(file)).unwrap() }
+    };
+    let at = Instant::from_rfc3339(&case.at).unwrap();
+    let judged = Witnesses::new(case.witnesses.iter().map(named).collect(), case.threshold)
+        .and_then(|witnesses| ceremony::verify(&case.read(file), &witnesses, at));
+    match judged {
+        Err(rejection) => Judgement::rejected(&[rejection], Value::Null),
+        Ok(witnessed) => {
+            let report = json!({
+                "witnesses": witnessed.witnesses(),
+                "serial": witnessed.module().serial,
+                "family": witnessed.family().label(),
+                "steps": witnessed.transcript().steps.len(),
+            });
+            Judgement::rejected(&[], report)
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Revocation lists (RFC 5280, section 5): one for each of this installation's authorities that sign certificates.
+//!
+//! A list is made when it is asked for and kept for a minute. The certificates of pseudonyms are in none: they are valid for
+//! days, and a list of them would link what they keep apart.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::x509::build::{self, CrlTemplate, DerWriter, RevokedEntry};
+
+use crate::ca::{CertificationAuthority, Hierarchy};
+use crate::certificate::{CertificateError, DAY_SECONDS, sign_list};
+use crate::error::Error;
+use crate::service::Service;
+use crate::store::{RevocationReason, Revoked};
+
+/// For how long a list is current.
+const CURRENT_SECONDS: i64 = 7 * DAY_SECONDS;
+/// For how long a list that was made is handed out.
+const KEPT_SECONDS: i64 = 60;
+/// ENUMERATED, which only these lists use.
+const ENUMERATED: u8 = 0x0A;
+
+/// Whose certificates a list is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListName {
+    /// AK certificates of modules that are chips.
+    Attestation,
+    /// AK certificates of modules that are, or may be, software.
+    AttestationVirtual,
+    /// Certificates of devices' keys.
+    Issuing,
+}
+
+impl ListName {
+    /// Every list.
+    pub const ALL: [Self; 3] = [Self::Attestation, Self::AttestationVirtual, Self::Issuing];
+
+    /// Its name in paths.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Attestation => "attestation",
+            Self::AttestationVirtual => "attestation-virtual",
+            Self::Issuing => "issuing",
+        }
+    }
+
+    const fn authority(self, hierarchy: &Hierarchy) -> &CertificationAuthority {
+        match self {
+            Self::Attestation => hierarchy.attestation_root(false),
+            Self::AttestationVirtual => hierarchy.attestation_root(true),
+            Self::Issuing => hierarchy.issuing(),
+        }
+    }
+}
+
+/// Lists that were made less than a minute ago, with the time.
+#[derive(Debug, Default)]
+pub(crate) struct RevocationLists(Mutex<HashMap<ListName, (i64, Vec<u8>)>>);
+
+impl Service {
+    /// The revocation list of this name, DER.
+    pub(crate) fn revocation_list(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let list = ListName::ALL.into_iter().find(|list| list.label() == name).ok_or(Error::NotFound)?;
+        let now = self.now();
+        let mut kept = self.revocation_lists.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(&list) {
+            Some((made, der)) if (0..KEPT_SECONDS).contains(&now.saturating_sub(*made)) => Ok(der.clone()),
+            Some(_) | None => {
+                let der = make(&self.hierarchy, list, &self.store.revoked(now)?, now)?;
+                kept.insert(list, (now, der.clone()));
+                Ok(der)
+            }
+        }
+    }
+}
+
+/// Makes a list. Its number is the time, which no two lists of different content share.
+pub(crate) fn make(
+    hierarchy: &Hierarchy,
+    list: ListName,
+    revoked: &[Revoked],
+    now: i64,
+) -> Result<Vec<u8>, CertificateError> {
+    let authority = list.authority(hierarchy);
+    let mut entries = Vec::new();
+    for revoked in revoked {
+        let certificate = CertView::parse(&revoked.der)?;
+        if certificate.issuer() == authority.certificate().subject() {
+            let serial = certificate.serial().to_vec();
+            entries.push(RevokedEntry { serial, revoked_at: revoked.at, extensions: reason(revoked.reason) });
+        }
+    }
+    let mut number = DerWriter::new();
+    number.uint(u64::try_from(now).unwrap_or_default());
+    let issuer = authority.issuer();
+    let template = CrlTemplate {
+        algorithm: issuer.algorithm(),
+        issuer: issuer.name.clone(),
+        this_update: now,
+        next_update: Some(now.saturating_add(CURRENT_SECONDS)),
+        entries,
+        extensions: vec![
+            build::authority_key_identifier(&issuer.key_identifier()),
+            build::extension(oid::CRL_NUMBER, false, &number.into_der()),
+        ],
+    };
+    sign_list(&issuer, &template)
+}
+
+/// The extension reasonCode; RFC 5280, section 5.3.1, wants none that says nothing.
+fn reason(reason: RevocationReason) -> Vec<Vec<u8>> {
+    match reason {
+        RevocationReason::Unspecified => Vec::new(),
+        RevocationReason::KeyCompromise
+        | RevocationReason::AffiliationChanged
+        | RevocationReason::Superseded
+        | RevocationReason::CessationOfOperation => {
+            vec![build::extension(oid::CRL_REASON, false, &[ENUMERATED, 1, reason.number()])]
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The inventory in SQLite.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Sqlite, insert_decision, unless_taken};
+use crate::store::{Decision, Digest, InventoryImport, InventoryRow, InventoryStore, ListedIdentity, StoreError};
+
+const COLUMNS: &str =
+    "SELECT device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver FROM inventory";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryRow, StoreError>> {
+    let identity: (Option<Digest>, Option<String>, Option<String>) = (row.get(2)?, row.get(3)?, row.get(4)?);
+    let (device, account, model) = (row.get(0)?, row.get(1)?, row.get(5)?);
+    let (is_virtual, digest, approver) = (row.get(6)?, row.get(7)?, row.get(8)?);
+    let identity = match identity {
+        (Some(ek), _, None) => ListedIdentity::EndorsementKey(ek),
+        (None, Some(vendor), Some(serial)) => ListedIdentity::Serial { vendor, serial },
+        _ => return Ok(Err(StoreError::Unexpected { column: "ek_sha256" })),
+    };
+    Ok(Ok(InventoryRow { device, account, identity, model, is_virtual, digest, approver }))
+}
+
+impl InventoryStore for Sqlite {
+    fn inventory(&self) -> Result<Vec<InventoryRow>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!("{COLUMNS} ORDER BY device"))?;
+            statement.query_map([], read)?.map(|row| row?).collect()
+        })
+    }
+
+    fn listed(&self, identity: &ListedIdentity) -> Result<Option<InventoryRow>, StoreError> {
+        self.read(|connection| match identity {
+            ListedIdentity::EndorsementKey(digest) => {
+                let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE ek_sha256 = ?1"))?;
+                statement.query_row([digest], read).optional()?.transpose()
+            }
+            ListedIdentity::Serial { vendor, serial } => {
+                let mut statement =
+                    connection.prepare_cached(&format!("{COLUMNS} WHERE vendor = ?1 AND serial = ?2"))?;
+                statement.query_row([vendor, serial], read).optional()?.transpose()
+            }
+        })
+    }
+
+    fn import(&self, import: InventoryImport, decision: Decision) -> Result<(), StoreError> {
+        self.writer.write(move |connection| {
+            insert_decision(connection, &decision)?;
+            // Rows may trade modules among each other.
+            for row in &import.rows {
+                connection.execute("DELETE FROM inventory WHERE device = ?1", [&row.device])?;
+            }
+            import.rows.iter().try_for_each(|row| insert(connection, row))
+        })
+    }
+
+    fn remove_listed(&self, device: &str, decision: Decision) -> Result<bool, StoreError> {
+        let device = device.to_owned();
+        self.writer.write(move |connection| {
+            insert_decision(connection, &decision)?;
+            Ok(connection.execute("DELETE FROM inventory WHERE device = ?1", [device])? > 0)
+        })
+    }
+}
+
+fn insert(connection: &Connection, row: &InventoryRow) -> Result<(), StoreError> {
+    let (ek, vendor, serial) = match &row.identity {
+        ListedIdentity::EndorsementKey(digest) => (Some(digest), None, None),
+        ListedIdentity::Serial { vendor, serial } => (None, Some(vendor), Some(serial)),
+    };
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO inventory (device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let written = statement.execute(params![
+        row.device,
+        row.account,
+        ek,
+        vendor,
+        serial,
+        row.model,
+        row.is_virtual,
+        row.digest,
+        row.approver
+    ]);
+    unless_taken(written, StoreError::InventoryConflict)
+}
