@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! sequence number (from 1) | seconds since 1970 | event | client | uid | provider | key's name | key's id, or - |
-//! SHA-256 of the nonce, or - | outcome | chain
+//! attesting key's name, or - | SHA-256 of the nonce, or - | outcome | chain
 //! ```
 //!
 //! `client` is whose keys were asked for ([`ClientId`](crate::client_id::ClientId)), `uid` the user that the kernel reported. `chain`

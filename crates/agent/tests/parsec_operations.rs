@@ -403,7 +403,7 @@ fn clients_are_listed_and_deleted_by_administrators() {
     let field =
         |number: usize| -> Vec<&str> { text.lines().map(|line| line.split('\t').nth(number).unwrap()).collect() };
     let outcomes = ["agent.client-unknown", "ok", "ok", "ok", "agent.invalid", "ok"];
-    assert_eq!(field(9), outcomes);
+    assert_eq!(field(10), outcomes);
     let events = field(2);
     assert_eq!(
         events,

@@ -8,7 +8,7 @@ use crate::client_id::ClientId;
 use crate::provider::KeyUid;
 
 /// Longest entry, in octets.
-pub(super) const MAX_LINE_OCTETS: usize = 8192;
+pub(super) const MAX_LINE_OCTETS: usize = 16 * 1024;
 
 /// Characters of a name that are kept.
 const MAX_NAME_CHARS: usize = 255;
@@ -17,7 +17,7 @@ const MAX_NAME_CHARS: usize = 255;
 pub(super) const CHAIN_OCTETS: usize = 32;
 
 /// Fields of an entry.
-const FIELDS: usize = 11;
+const FIELDS: usize = 12;
 
 /// What the first entry of a file that continues another is called.
 const CONTINUES: &str = "continues";
@@ -38,6 +38,8 @@ pub struct Event {
     pub provider: String,
     /// Of which key, or what else is named; may be empty.
     pub subject: String,
+    /// By which attesting key, where one attests or is enrolled.
+    pub attesting_key: Option<String>,
     /// With which nonce; may be empty.
     pub nonce: Vec<u8>,
     /// How soon its entry is on the disk.
@@ -80,12 +82,13 @@ impl Entry {
         };
         let key = outcome.key.map_or_else(|| "-".to_owned(), |key| key.to_string());
         let fields = format!(
-            "{}\t{}\t{}\t{}\t{}\t{key}\t{nonce}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{key}\t{}\t{nonce}\t{}",
             event.name,
             escaped(&event.client.to_string()),
             event.uid,
             escaped(&event.provider),
             escaped(&event.subject),
+            event.attesting_key.as_deref().map_or_else(|| "-".to_owned(), escaped),
             outcome.code,
         );
         Entry { seconds: unix_seconds(), fields, is_continuation: false }
@@ -93,7 +96,7 @@ impl Entry {
 
     /// The first entry of a file that continues another, whose last chain value this is.
     pub(super) fn continues(chain: &Chain) -> Entry {
-        let fields = format!("{CONTINUES}\t-\t-\t-\t{}\t-\t-\tok", hex(chain));
+        let fields = format!("{CONTINUES}\t-\t-\t-\t{}\t-\t-\t-\tok", hex(chain));
         Entry { seconds: unix_seconds(), fields, is_continuation: true }
     }
 

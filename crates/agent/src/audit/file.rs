@@ -13,10 +13,10 @@ use super::entry::{Chain, MAX_LINE_OCTETS, Placed};
 use super::{AuditFault, FILE_NAME};
 
 /// Space that is always reserved for entries of operations under way.
-const MIN_RESERVED_OCTETS: u64 = 32 * 1024;
+const MIN_RESERVED_OCTETS: u64 = 64 * 1024;
 
 /// Space that is reserved at a time.
-const RESERVED_OCTETS: u64 = 64 * 1024;
+const RESERVED_OCTETS: u64 = 128 * 1024;
 
 /// Digits of the sequence number in the name of a file that is full.
 const NAME_DIGITS: usize = 20;

@@ -16,6 +16,7 @@ fn event(subject: &str) -> Event {
         uid: 1000,
         provider: "tpm".to_owned(),
         subject: subject.to_owned(),
+        attesting_key: Some("default".to_owned()),
         nonce: vec![7; 16],
         durability: Durability::Soon,
     }
@@ -45,20 +46,24 @@ fn an_entry_says_who_what_which_and_how_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(folder.path()).unwrap();
     let key = KeyUid::from_octets([0xA5; 16]);
-    let made = Event { durability: Durability::Now, nonce: Vec::new(), ..event("web") };
+    let made = Event {
+        name: "generate",
+        durability: Durability::Now,
+        attesting_key: None,
+        nonce: Vec::new(),
+        ..event("web")
+    };
     log.record(&made, Outcome { key: Some(key), code: "ok" }).unwrap();
     log.record(&event("web"), Outcome { key: Some(key), code: "agent.grant-missing" }).unwrap();
     let text = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
     let fields: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let id = "a5".repeat(16);
-    assert_eq!(fields[0][2..10], ["attest-key", "unix:1000", "1000", "tpm", "web", &id, "-", "ok"]);
+    assert_eq!(fields[0][2..11], ["generate", "unix:1000", "1000", "tpm", "web", &id, "-", "-", "ok"]);
     // The nonce itself is not there, its digest is.
     let digest = super::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[7; 16]).as_ref());
-    assert_eq!(
-        fields[1][2..10],
-        ["attest-key", "unix:1000", "1000", "tpm", "web", &id, &digest, "agent.grant-missing"]
-    );
-    assert_eq!(log.position(), (2, fields[1][10].to_owned()));
+    let refused = ["attest-key", "unix:1000", "1000", "tpm", "web", &id, "default", &digest, "agent.grant-missing"];
+    assert_eq!(fields[1][2..11], refused);
+    assert_eq!(log.position(), (2, fields[1][11].to_owned()));
 }
 
 #[test]
@@ -237,7 +242,7 @@ fn a_name_cannot_forge_an_entry() {
     let log = AuditLog::open(folder.path()).unwrap();
     log.record(&event("a\tok\n2\tb"), OK).unwrap();
     let wide = "\u{10FFFF}".repeat(100_000);
-    let longest = Event { provider: wide.clone(), ..event(&wide) };
+    let longest = Event { provider: wide.clone(), attesting_key: Some(wide.clone()), ..event(&wide) };
     log.record(&longest, Outcome { key: None, code: "agent.invalid" }).unwrap();
     log.record(&event("after"), OK).unwrap();
     assert_eq!(verify(&folder.path().join(FILE_NAME), None).unwrap().entries, 3);

@@ -39,6 +39,7 @@ pub(super) async fn delete(
         uid: caller.peer().uid,
         provider: CORE.to_owned(),
         subject: operation.client.clone(),
+        attesting_key: None,
         nonce: Vec::new(),
         durability: Durability::Now,
     };

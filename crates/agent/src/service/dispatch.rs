@@ -1,6 +1,6 @@
 //! From a request to its response.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use prost::Message;
@@ -18,7 +18,7 @@ use crate::audit::AuditLog;
 use crate::client_id::DirectName;
 use crate::config::{AuthenticatorsConfig, CertifyX509Config, Limits};
 use crate::grants::Grants;
-use crate::provider::MechanismName;
+use crate::provider::{KeyUid, MechanismName};
 use crate::provider_identity::ProviderIdentity;
 use crate::store::Store;
 use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Status};
@@ -64,6 +64,8 @@ pub(super) struct Call {
     pub(super) certify_x509: Arc<CertifyX509Config>,
     /// Name of the machine's attesting key that attests when nobody chooses.
     pub(super) default_attesting_key: Arc<str>,
+    /// The id of the key that it is about, once that is known.
+    pub(super) noted: OnceLock<KeyUid>,
 }
 
 impl Service {
@@ -144,12 +146,13 @@ impl Service {
             provider: Arc::clone(&worker.identity),
             certify_x509: Arc::clone(&worker.certify_x509),
             default_attesting_key: Arc::clone(&worker.default_attesting_key),
+            noted: OnceLock::new(),
         };
         let work = move |provider: &mut dyn Provider| {
             let Some(event) = audited::event(&call, &operation) else { return perform(&call, provider, operation) };
             call.shared.audit.admit()?;
             let answer = perform(&call, provider, operation);
-            audited::record(&call.shared.audit, &event, None, answer)
+            audited::record(&call.shared.audit, &event, call.noted.get().copied(), answer)
         };
         worker.run(uid, work).await
     }

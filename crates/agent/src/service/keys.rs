@@ -52,6 +52,7 @@ pub(super) fn create(
     let blob = made.and_then(|blob| store.finish_key(&key.uid, &blob).map(|()| blob).map_err(Refusal::from));
     match blob {
         Ok(blob) => {
+            call.note(key.uid);
             info!(target: "audit", by = %call.caller, key = ?key.id.name, uid = %key.uid, kind = ?spec.kind,
                 purpose = ?spec.purpose, "key made");
             Ok(key.with_blob(blob))
@@ -114,6 +115,7 @@ pub(super) fn import(
     let blob = KeyBlob::from_bytes(operation.data);
     let (store, limit) = (&call.shared.store, call.shared.limits.keys_per_user);
     place(call, provider, &key, || store.insert_key(&key, &blob, limit))?;
+    call.note(key.uid);
     info!(target: "audit", by = %call.caller, key = ?key.id.name, uid = %key.uid, kind = ?half.kind(),
         "public key imported");
     Ok(ImportKeyResult {})
@@ -218,7 +220,10 @@ impl Call {
     pub(super) fn key(&self, name: String) -> Result<StoredKey, Refusal> {
         let id = self.key_id(name);
         match self.shared.store.key(&id)? {
-            Some(key) => Ok(key),
+            Some(key) => {
+                self.note(key.uid);
+                Ok(key)
+            }
             None => Err(Refusal::KeyUnknown { name: id.name }),
         }
     }
