@@ -22,10 +22,11 @@ use vouchsafe_agent::client::{Client, ClientFault};
 use vouchsafe_agent::config::{CertifyX509Config, Config};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{Attester, AttestingKeyChoice, Hash, MemoryStore, PlatformMechanism};
+use vouchsafe_agent::provider_identity::{ProviderIdentity, ProviderKind};
 use vouchsafe_agent::service::ProviderSlot;
 use vouchsafe_agent::store::StoreError;
+use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{AttestationResult, KeyMechanism, TpmCertify, hash};
-use vouchsafe_agent::wire::{ProviderId, Status};
 use vouchsafe_agent::{Agent, StartFault};
 
 const NONCE: [u8; 16] = [0x2A; 16];
@@ -111,7 +112,7 @@ fn a_read_only_disk_is_named_and_used_once_it_is_writable() {
     let mut config = Config::with_defaults();
     config.state = state;
     config.socket.path = folder.path().join("s");
-    config.tpm = None;
+    config.providers.clear();
     let fault = Agent::start(config.clone()).unwrap_err();
     assert!(matches!(fault, StartFault::Store(StoreError::Directory(_))), "{fault}");
     let text = fault.to_string();
@@ -172,10 +173,10 @@ impl Device {
     fn restart(&mut self) {
         self.agent = None;
         let proxy = self.proxy.clone();
-        let slot =
-            ProviderSlot::new(ProviderId::TPM, "", "a TPM that fails", CertifyX509Config::default(), move |store| {
-                TpmProvider::over(Box::new(proxy.connection()), Settings::default(), store)
-            });
+        let identity = ProviderIdentity::assign(&[("tpm".parse().unwrap(), ProviderKind::Tpm)]).remove(0);
+        let slot = ProviderSlot::new(identity, "default", CertifyX509Config::default(), move |store| {
+            TpmProvider::over(Box::new(proxy.connection()), Settings::default(), store)
+        });
         self.agent = Some(Agent::start_with(self.config.clone(), vec![slot]).unwrap());
     }
 

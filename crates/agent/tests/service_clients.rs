@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "service_clients/name_spaces.rs"]
+mod name_spaces;
 #[path = "support/service.rs"]
 mod support;
 
@@ -39,7 +41,7 @@ fn status(outcome: Result<impl std::fmt::Debug, ClientFault>) -> Option<Status> 
 fn of_eight_clients_that_make_one_key_one_has_made_it() {
     let bench = Bench::start();
     let socket = bench.socket();
-    for round in 0..20 {
+    for round in 0..100 {
         let name = format!("key-{round}");
         let barrier = Barrier::new(8);
         let outcomes: Vec<Result<(), ClientFault>> = std::thread::scope(|scope| {
@@ -62,7 +64,7 @@ fn of_eight_clients_that_make_one_key_one_has_made_it() {
         let stored = bench.client().export_public_key(&name).unwrap();
         assert!(!bench.control.destroyed.lock().unwrap().contains(&stored), "round {round}");
     }
-    assert_eq!(bench.client().list_keys().unwrap().len(), 20);
+    assert_eq!(bench.client().list_keys().unwrap().len(), 100);
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn discovery() {
     let mut raw = bench.raw();
     raw.write_all(&support::request(ProviderId::CORE, Opcode::ListOpcodes.number(), &body)).unwrap();
     let answer = ListOpcodesResult::decode(support::response(&mut raw).1.as_slice()).unwrap();
-    assert!(answer.opcodes.iter().all(|number| *number <= 0x20) && answer.extension_opcodes.len() == 8);
+    assert!(answer.opcodes.iter().all(|number| *number <= 0x20) && answer.extension_opcodes.len() == 9);
     assert_eq!(core.len() + tpm.len(), Opcode::ALL.len());
     assert_eq!(status(client.list_opcodes(ProviderId(200))), Some(Status::ProviderDoesNotExist));
 }
@@ -263,6 +265,9 @@ fn as_another_user() {
         assert_eq!(refused.status(), Some(Status::ConnectionError), "{refused}");
         return;
     }
+    if granted.starts_with("lent") {
+        return name_spaces::as_borrower(&mut client, &granted);
+    }
     // The name spaces are apart: root has a key of this name.
     assert_eq!(client.list_keys().unwrap(), vec![]);
     let absent = Some(Status::PsaErrorDoesNotExist);
@@ -296,7 +301,9 @@ fn as_another_user() {
     let dialogue = if granted == "activate-credential" { absent } else { Some(Status::PsaErrorNotPermitted) };
     assert_eq!(refused(client.prepare_key_attestation("k").map(|_| ())), dialogue);
     let keys = client.list_attesting_keys().unwrap();
-    assert_eq!(keys.iter().any(|key| !key.is_own), granted != "nothing");
+    // Who manages clients has no use for the keys that tell which machine this is.
+    let sees = ["attest", "attest-platform", "activate-credential"].contains(&granted.as_str());
+    assert_eq!(keys.iter().any(|key| !key.is_own), sees);
     client.destroy_key("mine").unwrap();
     client.destroy_key("k").unwrap();
 }
@@ -375,12 +382,13 @@ fn health_and_metrics_are_on_a_socket_of_their_own() {
     bench.assert_alive();
     assert!(bench.client().export_public_key("nothing").is_err());
     let health = get("/health");
-    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nprovider 3: up\n"), "{health}");
+    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nprovider tpm: up\naudit: up\n"), "{health}");
     let metrics = get("/metrics");
     for line in [
         "requests_total{operation=\"Ping\",status=\"0\"} 1\n",
         "requests_total{operation=\"PsaExportPublicKey\",status=\"1140\"} 1\n",
-        "provider_up{provider=\"3\"} 1\n",
+        "provider_up{provider=\"tpm\"} 1\n",
+        "audit_entries_total 0\n",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
@@ -394,4 +402,59 @@ fn health_and_metrics_are_on_a_socket_of_their_own() {
     bench.assert_alive();
     drop(bench);
     assert!(!path.exists());
+}
+
+#[test]
+fn the_record_says_who_did_what_with_which_key() {
+    let bench = Bench::start();
+    let mut client = bench.client();
+    let (first, second) = ([1; 16], [2; 16]);
+    client.generate_key("k", p256()).unwrap();
+    client.create_attesting_key("mine", "", false).unwrap();
+    client.attest_key("k", "", &first, certify()).unwrap();
+    client.attest_key("k", "mine", &second, certify()).unwrap();
+    client.attest_platform("", &first, quote()).unwrap();
+    client.destroy_key("k").unwrap();
+    client.generate_key("k", p256()).unwrap();
+    client.attest_key("nobody's", "", &first, certify()).unwrap_err();
+    client.activate_credential("", b"", b"").unwrap_err();
+    client.install_certificates("", vec![]).unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    client.delete_client(&own.to_string()).unwrap();
+    // Uses of a key are not recorded.
+    client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap_err();
+
+    let log = bench.directory.path().join("state").join(vouchsafe_agent::audit::FILE_NAME);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let entries: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let digest = |nonce: &[u8]| -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, nonce);
+        digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+    };
+    let (first, second) = (digest(&first), digest(&second));
+    let (key, mine, again) = (entries[0][7], entries[1][7], entries[6][7]);
+    assert!(key.len() == 32 && mine.len() == 32 && again.len() == 32);
+    assert!(key != mine && key != again && mine != again);
+    let machine = entries[2][8];
+    let own_text = own.to_string();
+    let expected = [
+        ["generate", "tpm", "k", key, "-", "-", "ok"],
+        ["create-attesting-key", "tpm", "mine", mine, "-", "-", "ok"],
+        ["attest-key", "tpm", "k", key, machine, &first, "ok"],
+        ["attest-key", "tpm", "k", key, "mine", &second, "ok"],
+        ["attest-platform", "tpm", "", "-", machine, &first, "ok"],
+        ["destroy", "tpm", "k", key, "-", "-", "ok"],
+        ["generate", "tpm", "k", again, "-", "-", "ok"],
+        ["attest-key", "tpm", "nobody's", "-", machine, &first, "agent.key-unknown"],
+        ["activate-credential", "tpm", "", "-", machine, "-", "agent.activation-refused"],
+        ["install-certificates", "tpm", "", "-", machine, "-", "ok"],
+        ["delete-client", "core", &own_text, "-", "-", "-", "ok"],
+    ];
+    for (entry, expected) in entries.iter().zip(&expected) {
+        let said = [entry[2], entry[5], entry[6], entry[7], entry[8], entry[9], entry[10]];
+        assert_eq!(&said, expected);
+        assert_eq!((entry[3], entry[4]), (format!("unix:{own}").as_str(), own_text.as_str()));
+    }
+    assert_eq!(entries.len(), expected.len());
+    assert_eq!(vouchsafe_agent::audit::verify(&log, None).unwrap().entries, 11);
 }

@@ -9,7 +9,7 @@ use super::public_key::PublicHalf;
 use super::refusal::Refusal;
 use super::settlement::settle;
 use super::slot::Provider;
-use crate::grants::KeyReference;
+use crate::grants::{Capability, KeyReference};
 use crate::provider::{KeyBlob, KeyPurpose, KeySpec, KeyUid};
 use crate::store::{Insertion, KeyId, KeyRole, NewKey, Store, StoreError, StoredKey};
 use crate::wire::message::{
@@ -231,6 +231,15 @@ impl Call {
     /// The caller's key pair of that name, else one that is lent to it.
     pub(super) fn usable_key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
         pair(self.usable_key(name)?)
+    }
+
+    /// The caller's key pair of that name, else one that is lent to it and that its grants let it have attested.
+    pub(super) fn attestable_key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
+        let key = self.usable_key_pair(name)?;
+        if key.id.client != self.caller.client() {
+            self.demand(Capability::Attest)?;
+        }
+        Ok(key)
     }
 
     /// The caller's key of that name, else one that is lent to it (grant `use`): by its name, or as `CLIENT/NAME` or
