@@ -25,9 +25,9 @@ use provider::{NONCE, beneath, check_signs, digest, enrolled, open, sign_key, te
 use support::swtpm;
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
 use vouchsafe_agent::provider::{
-    Attester, AttestingKeyChoice, AttestingKeySpec, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
-    KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, MemoryStore, PlatformMechanism, SignatureScheme,
-    SubjectName, Template,
+    Attester, AttestingKeyChoice, AttestingKeySpec, CertificateTemplate, EvidenceRequest, Family, Fault, FormatId,
+    Hash, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, KeyUsage, Mechanism, MechanismName,
+    MemoryStore, PlatformMechanism, SignatureScheme, SubjectName, Template,
 };
 use vouchsafe_agent::tpm::Hierarchy;
 use vouchsafe_evidence::oid;
@@ -367,4 +367,47 @@ fn rsa_signatures_verify() {
     let signature = provider.sign_hash(&key, scheme, &digest(Hash::Sha256, b"m")).unwrap();
     assert_eq!(signature.len(), 256);
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public).verify(b"m", &signature).unwrap();
+}
+
+/// What is offered for a key is what works with it, and what is not offered is refused.
+#[test]
+fn the_mechanisms_of_a_key_are_those_that_attest_it() {
+    let swtpm = swtpm();
+    let mut provider = open(&swtpm, &MemoryStore::new());
+    enrolled(&mut provider);
+    let names = |rows: Vec<Mechanism>| rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
+    let (certify, x509) = (MechanismName::TpmCertify, MechanismName::TpmCertifyX509);
+    let (activate, quote) = (MechanismName::TpmActivateCredential, MechanismName::TpmQuote);
+    assert_eq!(names(provider.mechanisms(None).unwrap()), [certify, x509, activate, quote]);
+    for (kind, purpose, expected) in [
+        (KeyKind::EcP256, KeyPurpose::Sign, &[certify, x509, activate][..]),
+        (KeyKind::Rsa1024, KeyPurpose::Sign, &[certify, x509, activate]),
+        (KeyKind::Rsa2048, KeyPurpose::Decrypt, &[certify, x509, activate]),
+        (KeyKind::EcP256, KeyPurpose::Attest, &[certify, x509, activate]),
+    ] {
+        let key = provider.generate(&uid(), KeySpec { kind, purpose }).unwrap();
+        let offered = names(provider.mechanisms(Some(&key)).unwrap());
+        let usages = match purpose {
+            KeyPurpose::Decrypt => [KeyUsage::KEY_ENCIPHERMENT, KeyUsage::DATA_ENCIPHERMENT],
+            KeyPurpose::Sign | KeyPurpose::Attest => [KeyUsage::DIGITAL_SIGNATURE, KeyUsage::NON_REPUDIATION],
+        };
+        let mut working = Vec::new();
+        let mut attempt = |mechanism: &KeyMechanism| {
+            provider.attest_key(&key, AttestingKeyChoice::Default, mechanism, &NONCE).is_ok()
+        };
+        if attempt(&KeyMechanism::TpmCertify) {
+            working.push(certify);
+        }
+        let certifies = usages.map(|key_usage| {
+            attempt(&KeyMechanism::TpmCertifyX509(CertificateTemplate { key_usage, ..template(beneath("CN=k")) }))
+        });
+        if certifies.contains(&true) {
+            working.push(x509);
+        }
+        assert!(!attempt(&KeyMechanism::PkixEvidence(EvidenceRequest::default())));
+        let parameters = provider.activation_parameters(&key).unwrap();
+        assert!(!parameters.endorsement_key.is_empty());
+        working.push(activate);
+        assert_eq!((&offered[..], &working[..]), (expected, expected), "{kind:?} {purpose:?}");
+    }
 }

@@ -27,7 +27,7 @@ pub(super) fn attest_key(
     provider: &mut dyn Provider,
     operation: AttestKeyOperation,
 ) -> Result<AttestationResult, Refusal> {
-    let key = call.key_pair(operation.key_name)?;
+    let key = call.attestable_key_pair(operation.key_name)?;
     let mut named = operation.attesting_key;
     let mechanism = match operation.mechanism {
         Some(message::KeyMechanism::TpmCertify(_)) => KeyMechanism::TpmCertify,
@@ -36,7 +36,7 @@ pub(super) fn attest_key(
                 named.clone_from(&call.certify_x509.attesting_key);
             }
             let defaults = if is_pseudonym(call, provider, &named)? { &ANONYMOUS } else { &*call.certify_x509 };
-            KeyMechanism::TpmCertifyX509(certificate_template(parameters, defaults, &key.id.name)?)
+            KeyMechanism::TpmCertifyX509(certificate_template(parameters, defaults, (&key.id.name, purpose_of(&key)))?)
         }
         Some(message::KeyMechanism::PkixEvidence(parameters)) => {
             call.demand_enabled(MechanismName::PkixEvidence)?;
@@ -56,6 +56,14 @@ pub(super) fn attest_key(
     info!(target: "audit", by = %call.caller, key = ?key.id.name, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "key attested");
     Ok(result(attestation))
+}
+
+/// What a key pair is for. An imported public key is none, and is refused before.
+fn purpose_of(key: &StoredKey) -> KeyPurpose {
+    match key.role {
+        KeyRole::Pair(purpose) => purpose,
+        KeyRole::Public => KeyPurpose::Sign,
+    }
 }
 
 /// What is put into certificates under a pseudonym where the client says nothing: nothing that the configuration says of this

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::refusal::Refusal;
 use crate::config::CertifyX509Config;
 use crate::names;
-use crate::provider::{CertificateTemplate, KeyUsage, SubjectName};
+use crate::provider::{CertificateTemplate, KeyPurpose, KeyUsage, SubjectName};
 use crate::wire::message::TpmCertifyX509;
 
 /// Most certificates that a caller may hand in to hang under: the longest chain that is verified.
@@ -17,7 +17,7 @@ const SECONDS_PER_HOUR: i64 = 3600;
 pub(super) fn certificate_template(
     parameters: TpmCertifyX509,
     defaults: &CertifyX509Config,
-    key_name: &str,
+    (key_name, purpose): (&str, KeyPurpose),
 ) -> Result<CertificateTemplate, Refusal> {
     let subject = subject(&parameters, defaults, key_name)?;
     let not_before = match parameters.not_before {
@@ -42,7 +42,7 @@ pub(super) fn certificate_template(
         subject,
         not_before,
         not_after,
-        key_usage: key_usage(&parameters.key_usage)?.unwrap_or(defaults.key_usage),
+        key_usage: key_usage(&parameters.key_usage)?.unwrap_or_else(|| default_usage(defaults, purpose)),
         subject_alt_names,
         issuer_chain: parameters.chain,
     })
@@ -61,6 +61,15 @@ fn subject(parameters: &TpmCertifyX509, defaults: &CertifyX509Config, key_name: 
     let name = names::subject(&parameters.subject).map_err(|_| refused(&parameters.subject))?;
     let der = name.as_der().to_vec();
     Ok(if parameters.subject_beneath_issuer { SubjectName::BeneathIssuer(der) } else { SubjectName::Absolute(der) })
+}
+
+/// The configured usage, which is of keys that sign; for one that decrypts, what encrypts to it, since a module certifies no usage
+/// that the key has not.
+fn default_usage(defaults: &CertifyX509Config, purpose: KeyPurpose) -> KeyUsage {
+    match purpose {
+        KeyPurpose::Sign | KeyPurpose::Attest => defaults.key_usage,
+        KeyPurpose::Decrypt => KeyUsage::KEY_ENCIPHERMENT,
+    }
 }
 
 /// The usage of these names; `None` for none.
@@ -88,7 +97,7 @@ mod tests {
     use super::certificate_template;
     use crate::config::CertifyX509Config;
     use crate::names;
-    use crate::provider::{KeyUsage, SubjectName};
+    use crate::provider::{KeyPurpose, KeyUsage, SubjectName};
     use crate::wire::Status;
     use crate::wire::message::TpmCertifyX509;
 
@@ -99,12 +108,14 @@ mod tests {
     #[test]
     fn what_is_left_out_comes_from_the_configuration() {
         let defaults = CertifyX509Config { validity_hours: 2, ..CertifyX509Config::default() };
-        let template = certificate_template(TpmCertifyX509::default(), &defaults, "a").unwrap();
+        let template = certificate_template(TpmCertifyX509::default(), &defaults, ("a", KeyPurpose::Sign)).unwrap();
         assert_eq!(template.subject, SubjectName::BeneathIssuer(der("CN=a")));
         assert_eq!(template.not_after - template.not_before, 7200);
         assert!(template.not_before > 1_700_000_000);
         assert_eq!(template.key_usage, KeyUsage::DIGITAL_SIGNATURE);
         assert_eq!(template.subject_alt_names, None);
+        let decrypts = certificate_template(TpmCertifyX509::default(), &defaults, ("a", KeyPurpose::Decrypt)).unwrap();
+        assert_eq!(decrypts.key_usage, KeyUsage::KEY_ENCIPHERMENT);
         assert!(template.issuer_chain.is_empty());
     }
 
@@ -119,14 +130,15 @@ mod tests {
             chain: vec![vec![1]],
             subject_beneath_issuer: false,
         };
-        let template = certificate_template(parameters.clone(), &CertifyX509Config::default(), "a").unwrap();
+        let template =
+            certificate_template(parameters.clone(), &CertifyX509Config::default(), ("a", KeyPurpose::Sign)).unwrap();
         assert_eq!(template.subject, SubjectName::Absolute(der("CN=b")));
         assert_eq!((template.not_before, template.not_after), (5, 9));
         assert_eq!(template.key_usage, KeyUsage::NON_REPUDIATION);
         assert_eq!(template.subject_alt_names, Some(b"\x30\x03\x82\x01h".to_vec()));
         assert_eq!(template.issuer_chain, vec![vec![1]]);
         let beneath = TpmCertifyX509 { subject_beneath_issuer: true, ..parameters };
-        let template = certificate_template(beneath, &CertifyX509Config::default(), "a").unwrap();
+        let template = certificate_template(beneath, &CertifyX509Config::default(), ("a", KeyPurpose::Sign)).unwrap();
         assert_eq!(template.subject, SubjectName::BeneathIssuer(der("CN=b")));
     }
 
@@ -139,7 +151,8 @@ mod tests {
             TpmCertifyX509 { san: vec!["h".to_owned()], ..empty() },
             TpmCertifyX509 { chain: vec![vec![]; 9], ..empty() },
         ] {
-            let refusal = certificate_template(parameters, &CertifyX509Config::default(), "a").unwrap_err();
+            let refusal =
+                certificate_template(parameters, &CertifyX509Config::default(), ("a", KeyPurpose::Sign)).unwrap_err();
             assert_eq!(refusal.status(), Status::PsaErrorInvalidArgument, "{refusal}");
         }
     }
