@@ -7,6 +7,8 @@ mod device;
 #[allow(dead_code, missing_docs)]
 #[path = "../examples/attest.rs"]
 mod example;
+#[path = "service_tpm/pseudonyms.rs"]
+mod pseudonyms;
 #[path = "support/service.rs"]
 mod support;
 
