@@ -87,6 +87,7 @@ use crate::grants::GrantRule;
 use crate::provider::{KeyKind, MechanismName, Stability};
 use crate::provider_identity::{ProviderIdentity, ProviderKind, ProviderName};
 use crate::tpm::Address;
+use crate::wire::header::AuthType;
 pub use module::{CertifyX509Config, ModuleConfig, ProviderConfig, TpmConfig};
 
 /// Where the configuration is unless said otherwise.
@@ -127,6 +128,17 @@ pub struct Config {
 pub struct AuthenticatorsConfig {
     /// Whether clients may give themselves names (AuthType Direct).
     pub direct: bool,
+}
+
+impl AuthenticatorsConfig {
+    /// Whether a request may be authenticated so.
+    #[must_use]
+    pub const fn offer(self, auth_type: AuthType) -> bool {
+        match auth_type {
+            AuthType::None | AuthType::UnixPeerCredentials => true,
+            AuthType::Direct { .. } => self.direct,
+        }
+    }
 }
 
 /// The socket file.

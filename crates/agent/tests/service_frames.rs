@@ -118,6 +118,8 @@ fn authentication_fields_of_other_lengths_and_types() {
         (3, 3, Status::AuthenticationError),
         (3, 65535, Status::AuthenticationError),
         (1, 4, Status::AuthenticatorNotRegistered),
+        (1, 0, Status::AuthenticationError),
+        (1, 256, Status::AuthenticationError),
         (4, 4, Status::AuthenticatorNotRegistered),
         (5, 4, Status::AuthenticatorDoesNotExist),
     ] {
@@ -197,7 +199,7 @@ fn clients_that_die_leave_no_trace() {
     bench.assert_alive();
     // What had begun was finished: the key is whole and usable.
     let exported = bench.client().export_public_key("k").unwrap();
-    assert_eq!(exported, b"Sign/0");
+    assert!(exported.starts_with(b"Sign/0/"));
 }
 
 #[test]

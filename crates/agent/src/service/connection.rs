@@ -41,7 +41,8 @@ pub(super) async fn accept(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let overflow = OverflowUid::of_kernel();
-    let shared = Arc::new(Shared { service, frames: FrameReader::new() });
+    let frames = FrameReader::new(service.shared.authenticators);
+    let shared = Arc::new(Shared { service, frames });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

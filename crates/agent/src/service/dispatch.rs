@@ -110,7 +110,7 @@ impl Service {
         if opcode.route() != route {
             return Err(Refusal::NotSupported { what: "this operation by this provider" });
         }
-        let caller = self.authenticate(peer, opcode, &request.authentication)?;
+        let caller = Service::authenticate(peer, opcode, &request.authentication)?;
         match Operation::decode(opcode, &request.body)? {
             Operation::Core(operation) => self.core(caller, operation).await,
             Operation::Provider(operation) => self.provider(caller, request.header.provider, operation).await,
@@ -164,15 +164,12 @@ impl Service {
     }
 
     /// Who asks. Who claims to be a user must be that one, whatever the operation needs.
-    fn authenticate(&self, peer: Peer, opcode: Opcode, claimed: &Authentication) -> Result<Caller, Refusal> {
+    fn authenticate(peer: Peer, opcode: Opcode, claimed: &Authentication) -> Result<Caller, Refusal> {
         match claimed {
             Authentication::None if opcode.needs_authentication() => Err(Refusal::NotAuthenticated),
             Authentication::None => Ok(Caller::user(peer)),
             Authentication::UnixPeer { uid } if *uid == peer.uid => Ok(Caller::user(peer)),
             Authentication::UnixPeer { uid } => Err(Refusal::AuthenticationFalse { claimed: *uid, peer: peer.uid }),
-            Authentication::Direct { .. } if !self.shared.authenticators.direct => {
-                Err(Refusal::Protocol(Status::AuthenticatorNotRegistered))
-            }
             Authentication::Direct { name } => {
                 let name = std::str::from_utf8(name).map_err(|_| Refusal::NameNotUtf8)?;
                 Ok(Caller::named(peer, DirectName::new(name)?))

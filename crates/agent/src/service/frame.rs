@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
+use crate::config::AuthenticatorsConfig;
 use crate::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader, ResponseHeader};
 use crate::wire::{Opcode, ProviderId, Status};
 
@@ -115,14 +116,15 @@ pub(super) async fn begin(stream: &mut UnixStream) -> io::Result<Option<Beginnin
 /// Reads requests; bounds the memory that their bodies take together.
 #[derive(Debug)]
 pub(super) struct FrameReader {
+    authenticators: AuthenticatorsConfig,
     turns: Semaphore,
     turns_by_user: Mutex<BTreeMap<u32, Weak<Semaphore>>>,
 }
 
 impl FrameReader {
-    /// A reader for all connections of a service.
-    pub(super) fn new() -> FrameReader {
-        FrameReader { turns: Semaphore::new(LARGE_BODIES), turns_by_user: Mutex::default() }
+    /// A reader for all connections of a service that offers these authenticators.
+    pub(super) fn new(authenticators: AuthenticatorsConfig) -> FrameReader {
+        FrameReader { authenticators, turns: Semaphore::new(LARGE_BODIES), turns_by_user: Mutex::default() }
     }
 
     /// Reads the rest of a request of this user.
@@ -137,6 +139,9 @@ impl FrameReader {
             stream.read_exact(rest).await?;
         }
         let header = RequestHeader::parse(&octets).map_err(FrameFault::Refused)?;
+        if !self.authenticators.offer(header.auth_type) {
+            return Err(FrameFault::Refused(Refusal::AuthTypeNotOffered { found: header.auth_type.number() }));
+        }
         let mut body = Vec::with_capacity(header.body_octets.min(FIRST_ROOM_OCTETS));
         let small = header.body_octets.min(SMALL_BODY_OCTETS);
         read_until(stream, &mut body, small).await?;

@@ -147,7 +147,9 @@ fn who_may_give_itself_a_name() {
     let off = Bench::start();
     let mut client = Named::new(&off, "web");
     assert_eq!(client.generate(ProviderId::TPM, "k"), Status::AuthenticatorNotRegistered);
-    // Also where no authentication is needed: what a request says of its sender is never passed over.
+    // Nothing behind such a header is read, and nothing is done even where no authentication is needed: what a
+    // request says of its sender is never passed over.
+    let mut client = Named::new(&off, "web");
     let ping = vouchsafe_agent::wire::message::PingOperation {};
     assert_eq!(client.ask(ProviderId::CORE, Opcode::Ping, &ping).0, Status::AuthenticatorNotRegistered);
     let on = Bench::of(Arc::default(), with_direct);
