@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use support::{Bench, client, ecdsa, p256};
 use tempfile::TempDir;
 use tpm::{Proxy, code, refusal, swtpm};
+use vouchsafe_agent::audit;
 use vouchsafe_agent::client::{Client, ClientFault};
 use vouchsafe_agent::config::{CertifyX509Config, Config};
 use vouchsafe_agent::provider::tpm::{Settings, TpmProvider};
@@ -100,6 +101,44 @@ fn a_full_disk_takes_no_new_keys_and_loses_none() {
     client.generate_key(&name, p256()).unwrap();
     signs(&mut client, &name);
     assert_eq!(client.list_keys().unwrap().len(), stored.len() + 2);
+}
+
+#[test]
+fn nothing_is_attested_that_cannot_be_put_on_record() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let bench = Bench::of(Arc::default(), |config| config.state = disk.path().join("state"));
+    let mut client = bench.client();
+    client.generate_key("k", p256()).unwrap();
+    let log = disk.path().join("state").join(audit::FILE_NAME);
+    let filler = disk.path().join("filler");
+    std::fs::write(&filler, vec![0; 1024 * 1024]).unwrap_err();
+
+    // What was reserved beforehand is used up; then an attestation is refused before it is made.
+    let refused = (0..10_000).find_map(|_| attest(&mut client).err()).expect("a full disk took everything");
+    assert_eq!(
+        (refused.code(), refused.status()),
+        (Some("agent.audit-full"), Some(Status::PsaErrorInsufficientStorage))
+    );
+    assert!(refused.next_step().contains("free space"), "{}", refused.next_step());
+    let attested = bench.control.attested.load(Ordering::SeqCst);
+    let recorded = || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let is_done = |line: &&str| line.contains("\tattest-key\t") && line.split('\t').nth(10) == Some("ok");
+        text.lines().filter(is_done).count()
+    };
+    assert!(attested > 1);
+    assert_eq!(recorded(), attested);
+    for _ in 0..5 {
+        assert_eq!(attest(&mut client).unwrap_err().code(), Some("agent.audit-full"));
+    }
+    assert_eq!(bench.control.attested.load(Ordering::SeqCst), attested);
+    // What is not recorded goes on.
+    signs(&mut client, "k");
+
+    std::fs::remove_file(&filler).unwrap();
+    attest(&mut client).unwrap();
+    assert_eq!(recorded(), attested + 1);
+    audit::verify(&log, None).unwrap();
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "service_clients/mechanisms.rs"]
+mod mechanisms;
 #[path = "service_clients/name_spaces.rs"]
 mod name_spaces;
 #[path = "support/service.rs"]
@@ -382,7 +384,10 @@ fn health_and_metrics_are_on_a_socket_of_their_own() {
     bench.assert_alive();
     assert!(bench.client().export_public_key("nothing").is_err());
     let health = get("/health");
-    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nprovider tpm: up\naudit: up\n"), "{health}");
+    assert!(
+        health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nprovider tpm: up\naudit: up\n"),
+        "{health}"
+    );
     let metrics = get("/metrics");
     for line in [
         "requests_total{operation=\"Ping\",status=\"0\"} 1\n",
@@ -416,7 +421,7 @@ fn the_record_says_who_did_what_with_which_key() {
     client.attest_platform("", &first, quote()).unwrap();
     client.destroy_key("k").unwrap();
     client.generate_key("k", p256()).unwrap();
-    client.attest_key("nobody's", "", &first, certify()).unwrap_err();
+    client.attest_key("unknown", "", &first, certify()).unwrap_err();
     client.activate_credential("", b"", b"").unwrap_err();
     client.install_certificates("", vec![]).unwrap();
     let own = rustix::process::geteuid().as_raw();
@@ -445,7 +450,7 @@ fn the_record_says_who_did_what_with_which_key() {
         ["attest-platform", "tpm", "", "-", machine, &first, "ok"],
         ["destroy", "tpm", "k", key, "-", "-", "ok"],
         ["generate", "tpm", "k", again, "-", "-", "ok"],
-        ["attest-key", "tpm", "nobody's", "-", machine, &first, "agent.key-unknown"],
+        ["attest-key", "tpm", "unknown", "-", machine, &first, "agent.key-unknown"],
         ["activate-credential", "tpm", "", "-", machine, "-", "agent.activation-refused"],
         ["install-certificates", "tpm", "", "-", machine, "-", "ok"],
         ["delete-client", "core", &own_text, "-", "-", "-", "ok"],

@@ -236,6 +236,7 @@ impl Call {
     /// The caller's key pair of that name, else one that is lent to it and that its grants let it have attested.
     pub(super) fn attestable_key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
         let key = self.usable_key_pair(name)?;
+        self.note(key.uid);
         if key.id.client != self.caller.client() {
             self.demand(Capability::Attest)?;
         }

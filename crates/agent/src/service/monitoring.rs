@@ -1,7 +1,7 @@
 //! Health and metrics on a socket of their own, over HTTP/1.1.
 //!
-//! `GET /health` is 200 if every provider's module answers, else 503; the body names each. `GET /metrics` is the Prometheus
-//! text format. A module is asked for one random octet, in its turn like any client's request.
+//! `GET /health` is 200 if every provider's module answers and what is recorded can be, else 503; the body has a line for each.
+//! `GET /metrics` is the Prometheus text format. A module is asked for one random octet, in its turn like any client's request.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use super::dispatch::Service;
 use super::listener::SocketFile;
-use crate::wire::{Opcode, ProviderId, Status};
+use crate::provider_identity::ProviderName;
+use crate::wire::{Opcode, Status};
 
 /// Longest request head that is read.
 const MAX_HEAD_OCTETS: usize = 4096;
@@ -52,7 +53,7 @@ impl Metrics {
         count.elapsed = count.elapsed.saturating_add(elapsed);
     }
 
-    fn text(&self, providers: &[(ProviderId, bool)]) -> String {
+    fn text(&self, state: &State) -> String {
         let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut requests = String::from(
             "# HELP vouchsafe_agent_requests_total Requests answered.\n# TYPE vouchsafe_agent_requests_total counter\n",
@@ -71,10 +72,20 @@ impl Metrics {
             "# HELP vouchsafe_agent_provider_up Whether the provider's module answers.\n\
              # TYPE vouchsafe_agent_provider_up gauge\n",
         );
-        for (provider, is_up) in providers {
-            let _ = writeln!(up, "vouchsafe_agent_provider_up{{provider=\"{}\"}} {}", provider.0, u8::from(*is_up));
+        for (provider, is_up) in &state.providers {
+            let _ = writeln!(up, "vouchsafe_agent_provider_up{{provider=\"{provider}\"}} {}", u8::from(*is_up));
         }
-        requests + &seconds + &up
+        let audit = format!(
+            "# HELP vouchsafe_agent_audit_entries_total Entries of the audit log since it was begun; fewer than before: some are gone.\n\
+             # TYPE vouchsafe_agent_audit_entries_total counter\n\
+             vouchsafe_agent_audit_entries_total {}\n\
+             # HELP vouchsafe_agent_audit_up Whether what is recorded can be.\n\
+             # TYPE vouchsafe_agent_audit_up gauge\n\
+             vouchsafe_agent_audit_up {}\n",
+            state.audit_entries,
+            u8::from(state.is_audit_up),
+        );
+        requests + &seconds + &up + &audit
     }
 }
 
@@ -147,33 +158,49 @@ fn request_target(head: &[u8]) -> Option<&str> {
     words.next()
 }
 
-fn health(providers: &[(ProviderId, bool)]) -> (&'static str, String) {
+/// What is told.
+struct State {
+    /// The providers by their names, and whether the module answers.
+    providers: Vec<(ProviderName, bool)>,
+    audit_entries: u64,
+    is_audit_up: bool,
+}
+
+fn health(state: &State) -> (&'static str, String) {
+    let word = |is_up: bool| if is_up { "up" } else { "down" };
     let mut text = String::new();
-    for (provider, is_up) in providers {
-        let _ = writeln!(text, "provider {}: {}", provider.0, if *is_up { "up" } else { "down" });
+    for (provider, is_up) in &state.providers {
+        let _ = writeln!(text, "provider {provider}: {}", word(*is_up));
     }
-    let all_up = providers.iter().all(|(_, is_up)| *is_up);
+    let _ = writeln!(text, "audit: {}", word(state.is_audit_up));
+    let all_up = state.is_audit_up && state.providers.iter().all(|(_, is_up)| *is_up);
     (if all_up { "200 OK" } else { "503 Service Unavailable" }, text)
 }
 
-/// Whether each provider's module answers.
-async fn probe(service: &Service) -> Vec<(ProviderId, bool)> {
+/// Asks each provider's module for a sign of life.
+async fn probe(service: &Service) -> State {
     let uid = rustix::process::geteuid().as_raw();
     let mut providers = Vec::new();
     for worker in &service.workers {
         let asked = worker.run(uid, |provider| Ok(provider.random(1)?));
         let is_up = matches!(timeout(PROBE_LIMIT, asked).await, Ok(Ok(_)));
-        providers.push((worker.identity.id, is_up));
+        providers.push((worker.identity.name.clone(), is_up));
     }
-    providers
+    let audit = &service.shared.audit;
+    State { providers, audit_entries: audit.position().0, is_audit_up: !audit.is_failing() }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Metrics, health, request_target};
-    use crate::wire::{Opcode, ProviderId, Status};
+    use super::{Metrics, State, health, request_target};
+    use crate::wire::{Opcode, Status};
+
+    fn state(is_hsm_up: bool, is_audit_up: bool) -> State {
+        let providers = vec![("tpm".parse().unwrap(), true), ("hsm-2".parse().unwrap(), is_hsm_up)];
+        State { providers, audit_entries: 7, is_audit_up }
+    }
 
     #[test]
     fn only_a_get_has_a_target() {
@@ -184,9 +211,16 @@ mod tests {
 
     #[test]
     fn one_module_that_is_down_is_told() {
-        assert_eq!(health(&[(ProviderId::TPM, true)]).0, "200 OK");
-        let (status, text) = health(&[(ProviderId::TPM, true), (ProviderId::PKCS11, false)]);
-        assert_eq!((status, text.as_str()), ("503 Service Unavailable", "provider 3: up\nprovider 2: down\n"));
+        assert_eq!(
+            health(&state(true, true)),
+            ("200 OK", "provider tpm: up\nprovider hsm-2: up\naudit: up\n".to_owned())
+        );
+        let (status, text) = health(&state(false, true));
+        assert_eq!(status, "503 Service Unavailable");
+        assert!(text.contains("provider tpm: up\nprovider hsm-2: down\n"), "{text}");
+        let (status, text) = health(&state(true, false));
+        assert_eq!(status, "503 Service Unavailable");
+        assert!(text.ends_with("audit: down\n"), "{text}");
     }
 
     #[test]
@@ -195,10 +229,13 @@ mod tests {
         for opcode in [0x7777, 0x8888, Opcode::Ping.number(), Opcode::Ping.number()] {
             metrics.count(opcode, Status::Success, Duration::from_millis(500));
         }
-        let text = metrics.text(&[(ProviderId::TPM, false)]);
+        let text = metrics.text(&state(false, true));
         assert!(text.contains("requests_total{operation=\"Ping\",status=\"0\"} 2\n"), "{text}");
         assert!(text.contains("request_seconds_total{operation=\"Ping\",status=\"0\"} 1\n"), "{text}");
         assert!(text.contains("requests_total{operation=\"unknown\",status=\"0\"} 2\n"), "{text}");
-        assert!(text.contains("provider_up{provider=\"3\"} 0\n"), "{text}");
+        assert!(text.contains("provider_up{provider=\"tpm\"} 1\n"), "{text}");
+        assert!(text.contains("provider_up{provider=\"hsm-2\"} 0\n"), "{text}");
+        assert!(text.contains("\nvouchsafe_agent_audit_entries_total 7\n"), "{text}");
+        assert!(text.contains("\nvouchsafe_agent_audit_up 1\n"), "{text}");
     }
 }

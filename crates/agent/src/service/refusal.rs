@@ -192,6 +192,7 @@ impl Refusal {
             Refusal::AuthenticationFalse { .. } => "agent.authentication-false",
             Refusal::AlgorithmNotPermitted => "agent.algorithm-not-permitted",
             Refusal::AdminOnly { .. } => "agent.admin-only",
+            Refusal::Audit(fault) if fault.is_full() => "agent.audit-full",
             Refusal::Audit(_) => "agent.audit",
             Refusal::BodyMalformed(_) => "agent.body-malformed",
             Refusal::Busy { .. } => "agent.busy",

@@ -38,6 +38,8 @@ pub struct Control {
     released: Condvar,
     /// Calls of `generate` that have begun.
     pub begun: AtomicUsize,
+    /// Keys and platforms that were attested.
+    pub attested: AtomicUsize,
     /// Times that the provider was opened.
     pub opened: AtomicUsize,
     /// Whether opening fails.
@@ -207,6 +209,7 @@ impl Attester for Numbers {
         _: &KeyMechanism,
         nonce: &[u8],
     ) -> Result<Attestation, Fault> {
+        self.control.attested.fetch_add(1, Ordering::SeqCst);
         let statement = match attesting_key {
             AttestingKeyChoice::Default => b"default".to_vec(),
             AttestingKeyChoice::Named(name) => name.as_bytes().to_vec(),
