@@ -46,13 +46,8 @@ fn an_entry_says_who_what_which_and_how_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(folder.path()).unwrap();
     let key = KeyUid::from_octets([0xA5; 16]);
-    let made = Event {
-        name: "generate",
-        durability: Durability::Now,
-        attesting_key: None,
-        nonce: Vec::new(),
-        ..event("web")
-    };
+    let made =
+        Event { name: "generate", durability: Durability::Now, attesting_key: None, nonce: Vec::new(), ..event("web") };
     log.record(&made, Outcome { key: Some(key), code: "ok" }).unwrap();
     log.record(&event("web"), Outcome { key: Some(key), code: "agent.grant-missing" }).unwrap();
     let text = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
