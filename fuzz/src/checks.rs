@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
+use vouchsafe_evidence::ceremony::{FILE_OCTETS, NamedKey, SignedTranscript, Transcript};
 use vouchsafe_evidence::cmw::{self, Cmw};
 use vouchsafe_evidence::formats::ListedFormat;
 use vouchsafe_evidence::formats::crypto4a_qasm;
@@ -24,6 +25,7 @@ use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::statement::{FormatId, Statement};
 use vouchsafe_evidence::tpm::{CreationData, TpmsAttest, TpmtPublic, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
+use vouchsafe_verifier::ceremony::{self, Witnesses};
 use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify};
 
 /// A TPMS_ATTEST that parses re-encodes to the same bytes.
@@ -44,6 +46,23 @@ pub fn bundle(data: &[u8]) {
             let _ = statement.parse();
         }
     }
+}
+
+/// A record of a ceremony that parses re-encodes to the same bytes, and nobody's signature makes it count here.
+pub fn ceremony(data: &[u8]) {
+    if let Ok(transcript) = Transcript::parse(data) {
+        assert_eq!(transcript.to_json().as_bytes(), data);
+        let _ = (transcript.last_digest(), transcript.next_planned(), ceremony::check_so_far(&transcript));
+    }
+    let Ok(file) = SignedTranscript::parse(data) else { return };
+    assert!(data.len() <= FILE_OCTETS);
+    assert_eq!(file.to_json().as_bytes(), data);
+    let at = Instant::from_rfc3339("2099-01-01T00:00:00Z").unwrap();
+    let _ = ceremony::check_transcript(file.transcript(), at);
+    // A witness whom nobody knows: this key signs nothing.
+    let key = vouchsafe_evidence::x509::SpkiView::from_rsa(&[0xC1; 256], &[1, 0, 1]).unwrap();
+    let stranger = Witnesses::new(vec![NamedKey { name: "nobody".to_owned(), key }], 1).unwrap();
+    assert!(ceremony::verify(data, &stranger, at).is_err());
 }
 
 /// A certificate that parses is exactly its bytes, and everything in it can be asked for.

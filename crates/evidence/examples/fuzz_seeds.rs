@@ -23,7 +23,8 @@ use vouchsafe_evidence::x509::{CertView, CrlView, CsrView};
 const SEED_OCTETS: usize = 64 * 1024;
 
 /// Folders of vectors, and the targets that read what is in them.
-const SEEDS_OF_FORMATS: [(&str, &str); 5] = [
+const SEEDS_OF_FORMATS: [(&str, &str); 6] = [
+    ("ceremony", "ceremony"),
     ("cmw", "cmw"),
     ("pkix-evidence", "pkix_evidence"),
     ("webauthn-tpm", "webauthn_tpm"),

@@ -39,6 +39,7 @@ fn parsers_hold_over_the_corpus() {
         for variant in variants {
             checks::attest(&variant);
             checks::bundle(&variant);
+            checks::ceremony(&variant);
             checks::certificate(&variant);
             checks::cmw(&variant);
             checks::creation(&variant);

@@ -21,6 +21,8 @@ pub enum Kind {
     Ek,
     /// The public area of an attestation key, at enrolment.
     Ak,
+    /// The file of a ceremony, which vouches for an attestation key.
+    Ceremony,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -100,6 +102,12 @@ pub struct Case {
     pub generate: Option<String>,
     /// A format forced upon bare evidence.
     pub format: Option<String>,
+    /// Files of the case: the public keys of the witnesses of a ceremony whom the caller knows, each by its name.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
+    /// How many witnesses of a ceremony the caller wants.
+    #[serde(default = "default_threshold")]
+    pub threshold: usize,
     /// Dotted paths into the report, with the values that must stand there.
     #[serde(default)]
     pub report: BTreeMap<String, toml::Value>,
@@ -123,6 +131,10 @@ fn default_policy() -> String {
 
 fn default_trust() -> String {
     "default".to_owned()
+}
+
+fn default_threshold() -> usize {
+    2
 }
 
 /// The folder of vectors.
@@ -184,6 +196,7 @@ impl Case {
                 || self.client_data.as_deref() == Some(name)
                 || self.advisories.as_deref() == Some(name)
                 || self.modules.iter().any(|file| file == name)
+                || self.witnesses.iter().any(|file| file == name)
                 || self.policy == name
         };
         fs::read_dir(&self.folder)

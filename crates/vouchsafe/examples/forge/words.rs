@@ -1,5 +1,6 @@
 //! The words of the language, by subject.
 
+mod ceremony;
 mod cmw;
 mod crypto4a_qasm;
 mod entrust_nshield;
@@ -27,6 +28,7 @@ use super::value::{Arguments, Value};
 pub fn call(scope: &Scope<'_>, word: &str, arguments: &mut Arguments) -> Result<Value> {
     let subjects = [
         flaws::call,
+        ceremony::call,
         octets::call,
         securosys_primus::call,
         entrust_nshield::call,
