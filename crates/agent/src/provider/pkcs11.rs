@@ -31,7 +31,7 @@ pub use inspect::{Inspection, TokenSummary, inspect};
 pub use token::TokenName;
 
 use self::attesting::AttestationKey;
-use self::library::Library;
+use self::library::User;
 use self::token::Token;
 use super::{
     Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, AttestingKeySource,
@@ -90,7 +90,7 @@ impl Pkcs11Provider {
     /// # Errors
     /// [`Fault::Token`]: no such library or token, a PIN that is not there or was refused.
     pub fn open(settings: Settings, store: Box<dyn StateStore>) -> Result<Self, Fault> {
-        let library = Library::load(&settings.module)?;
+        let library = User::of(&settings.module)?;
         let mut keys = Token::new(library.clone(), settings.token.clone(), settings.pin_file.clone());
         keys.with(store.as_ref(), |live| live.info())?;
         let attesting_token = settings
@@ -142,7 +142,7 @@ impl KeyProvider for Pkcs11Provider {
     }
 
     fn abandon(&mut self, uid: &KeyUid) -> Result<(), Fault> {
-        self.remove_objects(uid)
+        self.abandon_objects(uid)
     }
 }
 

@@ -43,6 +43,7 @@ struct KeyFacts {
     identifier: String,
     spki: Arc<SpkiView>,
     attributes: Attributes,
+    expiry: Option<i64>,
 }
 
 /// What is known of the token, each part if it says it.
@@ -70,7 +71,7 @@ const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
 }
 
 fn key_facts(live: &mut Live<'_>, blob: &Blob) -> Result<KeyFacts, Fault> {
-    const TYPES: [AttributeType; 10] = [
+    const TYPES: [AttributeType; 9] = [
         AttributeType::Extractable,
         AttributeType::Sensitive,
         AttributeType::NeverExtractable,
@@ -80,12 +81,27 @@ fn key_facts(live: &mut Live<'_>, blob: &Blob) -> Result<KeyFacts, Fault> {
         AttributeType::Decrypt,
         AttributeType::Unwrap,
         AttributeType::Derive,
-        AttributeType::EndDate,
     ];
     let resolved = keys::resolve_anew(live, blob)?;
     pairing::prove(live, blob, &resolved)?;
+    // Either half may have a date; the key is good for no longer than the earlier of them.
+    let dates = [end_date(live, resolved.private)?, end_date(live, resolved.public)?];
     let attributes = Attributes::read(live, resolved.private, &TYPES)?;
-    Ok(KeyFacts { identifier: blob.uid.to_string(), spki: resolved.spki, attributes })
+    let expiry = dates.into_iter().flatten().min();
+    Ok(KeyFacts { identifier: blob.uid.to_string(), spki: resolved.spki, attributes, expiry })
+}
+
+/// CKA_END_DATE of an object. Some tokens keep one that they cannot show: that is none.
+fn end_date(live: &Live<'_>, object: ObjectHandle) -> Result<Option<i64>, Fault> {
+    match Attributes::read(live, object, &[AttributeType::EndDate]) {
+        Ok(attributes) => Ok(attributes.iter().find_map(|attribute| match attribute {
+            Attribute::EndDate(date) => end_of(date),
+            _ => None,
+        })),
+        // A token that is lost fails at the next question too.
+        Err(Fault::Token(fault)) if fault.says_nothing() => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 impl KeyFacts {
@@ -106,7 +122,7 @@ impl KeyFacts {
         if let Some(value) = flag(5, AttributeType::Local) {
             claims = claims.local(value);
         }
-        if let Some(seconds) = self.expiry().filter(|_| asked.asks_for(key(6), true)) {
+        if let Some(seconds) = self.expiry.filter(|_| asked.asks_for(key(6), true)) {
             claims = claims.expiry(seconds);
         }
         match self.purposes() {
@@ -134,13 +150,6 @@ impl KeyFacts {
             purposes.push(Purpose::SignRecover);
         }
         Some(purposes)
-    }
-
-    fn expiry(&self) -> Option<i64> {
-        self.attributes.iter().find_map(|attribute| match attribute {
-            Attribute::EndDate(date) => end_of(date),
-            _ => None,
-        })
     }
 }
 
@@ -259,7 +268,8 @@ impl Validation {
                     is_cmvp = *authority == ValidationAuthorityType::NIST_CMVP;
                 }
                 Attribute::ValidationVersion(version) => {
-                    validation.version = Some(format!("FIPS {}-{}", 140, version.major()));
+                    validation.version =
+                        matches!(version.major(), 2 | 3).then(|| format!("FIPS 140-{}", version.major()));
                 }
                 Attribute::ValidationLevel(level) => {
                     validation.level = Some(**level).filter(|level| (1..=4).contains(level));

@@ -149,10 +149,8 @@ impl fmt::Display for ReturnValue {
 pub(super) enum Loss {
     /// Handles are no longer valid: a new session may help.
     Session,
-    /// The token went or came: the library has to look anew.
+    /// The token went or came, or the library says that nothing works and not why: it has to look anew.
     Token,
-    /// The library says nothing in particular: whether the token is still there has to be asked.
-    Unclear,
 }
 
 impl TokenFault {
@@ -172,12 +170,18 @@ impl TokenFault {
                 | RvError::TokenNotRecognized
                 | RvError::SlotIdInvalid
                 | RvError::CryptokiNotInitialized
-                | RvError::DeviceError => Some(Loss::Token),
-                RvError::GeneralError | RvError::FunctionFailed => Some(Loss::Unclear),
+                | RvError::DeviceError
+                | RvError::GeneralError
+                | RvError::FunctionFailed => Some(Loss::Token),
                 _ => None,
             },
             _ => None,
         }
+    }
+
+    /// Whether the library says that a function failed and nothing of why.
+    pub(super) fn says_nothing(&self) -> bool {
+        matches!(self, Self::Refused { code: ReturnValue(RvError::GeneralError | RvError::FunctionFailed), .. })
     }
 
     /// The kind of failure.
@@ -337,7 +341,7 @@ mod tests {
         let refused = |code| TokenFault::Refused { function: String::new(), code: ReturnValue(code) }.loss();
         assert_eq!(refused(RvError::SessionHandleInvalid), Some(Loss::Session));
         assert_eq!(refused(RvError::TokenNotPresent), Some(Loss::Token));
-        assert_eq!(refused(RvError::GeneralError), Some(Loss::Unclear));
+        assert_eq!(refused(RvError::GeneralError), Some(Loss::Token));
         for code in [RvError::PinIncorrect, RvError::PinLocked, RvError::DeviceMemory, RvError::MechanismInvalid] {
             assert_eq!(refused(code), None, "{code:?}");
         }

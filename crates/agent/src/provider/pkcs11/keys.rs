@@ -10,6 +10,7 @@ use super::Pkcs11Provider;
 use super::blob::Blob;
 use super::fault::TokenFault;
 use super::objects::{self, Resolved};
+use super::pairing;
 use super::scheme::{self, Templates};
 use super::token::Live;
 use crate::provider::{
@@ -56,7 +57,7 @@ fn made(
         return Err(Fault::Token(TokenFault::Library("C_GenerateKeyPair made another kind of key".to_owned())));
     }
     let blob = Blob::new(purpose, kind, *uid, &spki);
-    let resolved = Resolved { private, kind, spki: Arc::new(spki), proven: None };
+    let resolved = Resolved { private, public, kind, spki: Arc::new(spki), proven: None };
     live.remember(*uid, resolved.clone());
     Ok((blob, resolved))
 }
@@ -83,7 +84,7 @@ pub(super) fn resolve_anew(live: &mut Live<'_>, blob: &Blob) -> Result<Resolved,
         return Err(replaced());
     }
     let proven = known.filter(|known| known.private == private).and_then(|known| known.proven);
-    let resolved = Resolved { private, kind: blob.kind, spki: Arc::new(spki), proven };
+    let resolved = Resolved { private, public, kind: blob.kind, spki: Arc::new(spki), proven };
     live.remember(blob.uid, resolved.clone());
     Ok(resolved)
 }
@@ -111,7 +112,13 @@ pub(super) fn decrypt(
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
     match live.session.decrypt(&scheme::decrypting(scheme, label), key, ciphertext) {
         Ok(message) => Ok(Zeroizing::new(message)),
-        Err(Error::Pkcs11(code, _)) if is_about_ciphertext(live, code) => Err(Fault::CiphertextInvalid),
+        Err(Error::Pkcs11(
+            RvError::EncryptedDataInvalid
+            | RvError::EncryptedDataLenRange
+            | RvError::DataInvalid
+            | RvError::DataLenRange,
+            _,
+        )) => Err(Fault::CiphertextInvalid),
         Err(Error::Pkcs11(RvError::MechanismInvalid | RvError::MechanismParamInvalid | RvError::ArgumentsBad, _)) => {
             Err(Fault::Missing { what: "such scheme of decryption" })
         }
@@ -119,18 +126,20 @@ pub(super) fn decrypt(
     }
 }
 
-/// Whether an answer says that the message was not encrypted to the key so. Tokens have many words for that, some of them
-/// the same as for a broken token: one that answers otherwise is not broken. Which word it was is told to nobody.
-fn is_about_ciphertext(live: &Live<'_>, code: RvError) -> bool {
-    match code {
-        RvError::EncryptedDataInvalid
-        | RvError::EncryptedDataLenRange
-        | RvError::DataInvalid
-        | RvError::DataLenRange => true,
-        RvError::GeneralError | RvError::FunctionFailed => {
-            live.session.get_session_info().is_ok() && live.info().is_ok()
+/// As [`decrypt`], for a message of a client's. Many tokens say of a message that was not encrypted so what they say when they are
+/// broken: one that opens a message of ours a moment later is not. Which of the two it was is told to nobody.
+fn decrypt_for_client(
+    live: &Live<'_>,
+    key: &Resolved,
+    scheme: EncryptionScheme,
+    ciphertext: &[u8],
+    label: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    match decrypt(live, key.private, scheme, ciphertext, label) {
+        Err(Fault::Token(fault)) if fault.says_nothing() && pairing::decrypts(live, key).unwrap_or(false) => {
+            Err(Fault::CiphertextInvalid)
         }
-        _ => false,
+        other => other,
     }
 }
 
@@ -196,7 +205,7 @@ impl Pkcs11Provider {
         }
         self.keys.with(self.store.as_ref(), |live| {
             let resolved = resolve(live, &blob)?;
-            decrypt(live, resolved.private, scheme, ciphertext, label)
+            decrypt_for_client(live, &resolved, scheme, ciphertext, label)
         })
     }
 
@@ -215,6 +224,13 @@ impl Pkcs11Provider {
 
     pub(super) fn makes_kind(&mut self, kind: KeyKind) -> Result<bool, Fault> {
         self.keys.with(self.store.as_ref(), |live| scheme::makes(live.pkcs11, live.slot, kind))
+    }
+
+    pub(super) fn abandon_objects(&mut self, uid: &KeyUid) -> Result<(), Fault> {
+        self.keys.with(self.store.as_ref(), |live| {
+            objects::destroy_all(live, uid)?;
+            objects::destroy_blank(live)
+        })
     }
 
     pub(super) fn remove_objects(&mut self, uid: &KeyUid) -> Result<(), Fault> {

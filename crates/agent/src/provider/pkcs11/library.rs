@@ -5,7 +5,9 @@
 //! and everybody is told by a generation number.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,7 @@ pub(super) struct Library {
     path: PathBuf,
     state: RwLock<State>,
     restarts: Mutex<Restarts>,
+    users: AtomicUsize,
 }
 
 /// The library between two restarts.
@@ -38,6 +41,35 @@ pub(super) struct State {
     pub(super) pkcs11: Pkcs11,
     /// Which of the library's lives this is: handles of another one mean nothing.
     pub(super) generation: u64,
+}
+
+/// Who uses a library: a provider with all of its tokens.
+#[derive(Debug)]
+pub(super) struct User {
+    library: Arc<Library>,
+}
+
+impl User {
+    /// A user of the library in the file `path`.
+    pub(super) fn of(path: &Path) -> Result<Arc<Self>, Fault> {
+        let library = Library::load(path)?;
+        library.users.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self { library }))
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.library.users.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Deref for User {
+    type Target = Library;
+
+    fn deref(&self) -> &Library {
+        &self.library
+    }
 }
 
 #[derive(Debug)]
@@ -62,6 +94,7 @@ impl Library {
             path: path.to_owned(),
             state: RwLock::new(State { pkcs11, generation: 1 }),
             restarts: Mutex::new(Restarts { last: None, pause: PAUSE }),
+            users: AtomicUsize::new(0),
         });
         libraries.insert(canonical, Arc::clone(&library));
         Ok(library)
@@ -74,9 +107,8 @@ impl Library {
 
     /// Has the library look for tokens anew, unless that was done since `generation` or too short a time ago. Whether a
     /// library of another generation than `generation` is there now.
-    pub(super) fn restart(self: &Arc<Self>, generation: u64) -> bool {
-        // The registry holds one of them.
-        let is_shared = Arc::strong_count(self) > 2;
+    pub(super) fn restart(&self, generation: u64) -> bool {
+        let is_shared = self.users.load(Ordering::Relaxed) > 1;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.generation != generation {
             return true;

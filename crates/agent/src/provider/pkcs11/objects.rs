@@ -1,7 +1,8 @@
 //! Objects of a token: found by id, and read with bounds.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use vouchsafe_evidence::x509::build::DerWriter;
@@ -19,10 +20,14 @@ const SAME_ID: usize = 2;
 /// Objects with one id that are removed with the key.
 const OBJECTS_OF_A_KEY: usize = 16;
 
+/// How long an object without id and label is watched before it is removed.
+const BLANK_PAUSE: Duration = Duration::from_millis(250);
+
 /// A key that was found in the token: both of its objects, and that they belong to its blob.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
     pub(super) private: ObjectHandle,
+    pub(super) public: ObjectHandle,
     pub(super) kind: KeyKind,
     pub(super) spki: Arc<SpkiView>,
     /// When the private key was last seen to sign, or decrypt, for this public key.
@@ -60,6 +65,33 @@ pub(super) fn destroy_all(live: &mut Live<'_>, uid: &KeyUid) -> Result<usize, Fa
         }
     }
     Ok(destroyed)
+}
+
+/// Removes what a token that was cut short in the middle of making a key has left of it where it had not even its id yet: key
+/// objects with neither id nor label that are said to be of a session, in a process that makes no objects of sessions.
+pub(super) fn destroy_blank(live: &Live<'_>) -> Result<(), Fault> {
+    let first = blank(live)?;
+    if first.is_empty() {
+        return Ok(());
+    }
+    // Another program may be making it at this very moment.
+    thread::sleep(BLANK_PAUSE);
+    let still = blank(live)?;
+    for object in first.into_iter().filter(|object| still.contains(object)) {
+        live.session.destroy_object(object)?;
+    }
+    Ok(())
+}
+
+fn blank(live: &Live<'_>) -> Result<Vec<ObjectHandle>, Fault> {
+    let mut found = Vec::new();
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let template =
+            [Attribute::Class(class), Attribute::Token(false), Attribute::Id(Vec::new()), Attribute::Label(Vec::new())];
+        let objects = live.session.iter_objects(&template)?.take(OBJECTS_OF_A_KEY);
+        found.extend(objects.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(found)
 }
 
 /// Attributes of one object, those that the token shows.

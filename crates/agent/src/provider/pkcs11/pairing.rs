@@ -60,7 +60,8 @@ fn signs(live: &Live<'_>, resolved: &Resolved) -> Result<bool, Fault> {
     Ok(UnparsedPublicKey::new(algorithm, public).verify(&challenge, &signature).is_ok())
 }
 
-fn decrypts(live: &Live<'_>, resolved: &Resolved) -> Result<bool, Fault> {
+/// Whether the private key opens what was encrypted to the public key.
+pub(super) fn decrypts(live: &Live<'_>, resolved: &Resolved) -> Result<bool, Fault> {
     let challenge: [u8; CHALLENGE_OCTETS] = random()?;
     let unfit = |_| Fault::Missing { what: "proof for keys of this kind" };
     let public = PublicEncryptingKey::from_der(resolved.spki.as_der()).map_err(unfit)?;

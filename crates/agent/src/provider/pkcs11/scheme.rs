@@ -50,12 +50,10 @@ pub(super) fn templates(uid: &KeyUid, label: &str, kind: KeyKind, purpose: KeyPu
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(!decrypts),
+        Attribute::SignRecover(false),
         Attribute::Decrypt(decrypts),
         Attribute::Unwrap(false),
     ]);
-    if kind.is_rsa() {
-        private.push(Attribute::SignRecover(false));
-    }
     let mechanism = match curve(kind) {
         Some(curve) => {
             public.push(Attribute::EcParams(ec_parameters(curve)));

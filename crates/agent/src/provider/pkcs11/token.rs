@@ -12,7 +12,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use tracing::{info, warn};
 
 use super::fault::{Loss, TokenFault};
-use super::library::Library;
+use super::library::User;
 use super::objects::Resolved;
 use super::pin::PinFile;
 use crate::provider::{Fault, KeyUid, StateStore};
@@ -53,7 +53,7 @@ impl fmt::Display for TokenName {
 /// A token with its PIN. Its session is opened when it is needed.
 #[derive(Debug)]
 pub(super) struct Token {
-    library: Arc<Library>,
+    library: Arc<User>,
     name: TokenName,
     pin: PinFile,
     open: Option<Open>,
@@ -102,7 +102,7 @@ impl Live<'_> {
 }
 
 impl Token {
-    pub(super) fn new(library: Arc<Library>, name: TokenName, pin_file: PathBuf) -> Self {
+    pub(super) fn new(library: Arc<User>, name: TokenName, pin_file: PathBuf) -> Self {
         Self { library, name, pin: PinFile::new(pin_file), open: None }
     }
 
@@ -123,7 +123,8 @@ impl Token {
                 }
                 Err(fault) => fault,
             };
-            match self.loss(&fault) {
+            let Fault::Token(token_fault) = &fault else { return Err(fault) };
+            match token_fault.loss() {
                 Some(Loss::Session) if may_reopen => {
                     may_reopen = false;
                     warn!(%fault, token = %self.name, "the session is lost; opening another");
@@ -165,20 +166,6 @@ impl Token {
         let open = self.open.insert(open);
         let (session, keys) = (&open.session, &mut open.keys);
         operation(&mut Live { pkcs11: &state.pkcs11, slot: open.slot, session, keys })
-    }
-
-    /// What the fault says is lost. Where it says nothing in particular, the token is asked.
-    fn loss(&self, fault: &Fault) -> Option<Loss> {
-        let Fault::Token(fault) = fault else { return None };
-        match fault.loss() {
-            Some(Loss::Unclear) => {
-                let state = self.library.enter();
-                let open = self.open.as_ref().filter(|open| open.generation == state.generation)?;
-                let answers = open.session.get_session_info().is_ok() && state.pkcs11.get_token_info(open.slot).is_ok();
-                if answers { None } else { Some(Loss::Token) }
-            }
-            other => other,
-        }
     }
 
     fn close(&mut self) {
