@@ -16,7 +16,8 @@
 //! **Order.** Space for the entry is reserved before an operation is done, and its answer leaves after its entry was handed to the
 //! system. Where the one fails nothing is done; where the other fails, after all, the answer is withheld, the entry is kept in memory
 //! and written first of all once that works again, and until then nothing more is done. So nothing that is recorded is done for
-//! anyone without its entry.
+//! anyone without its entry. An agent that is killed between an operation and its entry leaves a key that nobody was told of, and
+//! no entry; using that key to attest is recorded again.
 //!
 //! **Durability.** An entry survives the agent's death at once. It survives the machine's at once if the operation changed what is
 //! stored ([`Durability::Now`]), else within a second ([`SYNC_INTERVAL`]).

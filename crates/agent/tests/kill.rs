@@ -9,7 +9,7 @@
 #[path = "support/service.rs"]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use support::{ecdsa, p256};
 use tempfile::TempDir;
+use vouchsafe_agent::audit;
 use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::Config;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
@@ -186,6 +187,23 @@ fn check(client: &mut Client, ledger: &mut Ledger) {
     }
 }
 
+/// Checks that the audit log is whole but for an entry that the kill cut short, which is removed, and that it has what was
+/// acknowledged.
+fn check_record(log: &Path, ledger: &Ledger) {
+    audit::verify(log, None).unwrap();
+    let text = std::fs::read_to_string(log).unwrap();
+    let done: BTreeSet<(&str, &str)> = text
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .filter(|entry| entry[10] == "ok")
+        .map(|entry| (entry[2], entry[6]))
+        .collect();
+    for (name, known) in ledger {
+        assert!(*known == Known::Either || done.contains(&("generate", name.as_str())), "{name} is not on record");
+        assert!(*known != Known::Destroyed || done.contains(&("destroy", name.as_str())), "{name} is not on record");
+    }
+}
+
 #[test]
 fn a_killed_agent_loses_nothing_that_it_acknowledged() {
     let rounds = if std::env::var_os("VOUCHSAFE_SLOW_TESTS").is_some() { 100 } else { 10 };
@@ -214,7 +232,9 @@ fn a_killed_agent_loses_nothing_that_it_acknowledged() {
         clients.into_iter().for_each(|client| fresh.extend(client.join().unwrap()));
         acknowledged += fresh.values().filter(|known| **known == Known::Made).count();
         let agent = device.spawn();
-        check(&mut device.connect(), &mut fresh);
+        let mut client = device.connect();
+        check_record(&device.folder.path().join("state").join(audit::FILE_NAME), &fresh);
+        check(&mut client, &mut fresh);
         agent.kill();
         all.extend(fresh);
         // Old keys make room, so that the limit of one user is never reached.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vouchsafe_agent::client::{Client, Endpoint};
-use vouchsafe_agent::config::Config;
+use vouchsafe_agent::config::{Config, DEFAULT_STATE_PATH};
 
 /// The agent itself, run by the tests below.
 #[test]
@@ -79,6 +79,40 @@ fn a_socket_of_another_path_is_refused() {
     let listener = UnixListener::bind(folder.path().join("other")).unwrap();
     let mut agent = agent(folder.path(), OwnedFd::from(listener).into());
     assert!(!agent.wait().unwrap().success());
+}
+
+/// A unit's settings, in their order.
+fn settings(unit: &str) -> Vec<(&str, &str)> {
+    unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect()
+}
+
+#[test]
+fn the_units_agree_with_the_configurations_defaults() {
+    let config = Config::with_defaults();
+    let socket = settings(include_str!("../../../packaging/systemd/vouchsafe-agent.socket"));
+    let service = settings(include_str!("../../../packaging/systemd/vouchsafe-agent.service"));
+    let of = |unit: &[(&'static str, &'static str)], name: &str| -> Vec<&'static str> {
+        unit.iter().filter(|(setting, _)| *setting == name).map(|(_, value)| *value).collect()
+    };
+    assert_eq!(of(&socket, "ListenStream"), [config.socket.path.to_str().unwrap()]);
+    assert_eq!(of(&socket, "SocketMode"), [format!("{:04o}", config.socket.mode)]);
+    let state = Path::new("/var/lib").join(of(&service, "StateDirectory")[0]);
+    assert_eq!(state, Path::new(DEFAULT_STATE_PATH));
+    assert_eq!(of(&service, "Type"), ["notify"]);
+    assert_eq!(of(&service, "StandardInput"), ["socket"]);
+    assert_eq!(of(&service, "DeviceAllow"), ["/dev/tpmrm0 rw"]);
+    assert_eq!(config.providers.len(), 1);
+    // The kernel's word on who connects is what keys belong to.
+    assert_eq!(of(&service, "PrivateUsers"), Vec::<&str>::new());
+    for hardened in
+        ["NoNewPrivileges", "PrivateNetwork", "MemoryDenyWriteExecute", "RestrictNamespaces", "PrivateMounts"]
+    {
+        assert_eq!(of(&service, hardened), ["yes"], "{hardened}");
+    }
+    for empty in ["CapabilityBoundingSet", "AmbientCapabilities"] {
+        assert_eq!(of(&service, empty), [""], "{empty}");
+    }
+    assert_eq!(of(&service, "LimitCORE"), ["0"]);
 }
 
 #[test]
