@@ -26,7 +26,7 @@ pub use directory::DirectoryFault;
 use directory::Lock;
 pub use error::StoreError;
 use key_row::{COLUMNS, KeyState, RawKey};
-pub use key_row::{KeyId, KeyRole, NewKey, StoredKey};
+pub use key_row::{KeyId, KeyRole, ListedKey, NewKey, StoredKey};
 pub use provider_state::ProviderState;
 
 /// Largest key blob stored, in octets.
@@ -135,7 +135,7 @@ impl Store {
             return Ok(Insertion::Unsettled(key_row::key_uid(uid)?));
         }
         let count: u32 = transaction
-            .prepare_cached("SELECT count(*) FROM keys WHERE owner = ?1")?
+            .prepare_cached("SELECT keys FROM owners WHERE owner = ?1")?
             .query_row([key.owner], |row| row.get(0))?;
         if count > limit {
             // Dropping the transaction takes the row back.
@@ -173,6 +173,30 @@ impl Store {
         ))?;
         let rows = statement.query_map([client.to_string()], RawKey::from_row)?;
         rows.map(|row| row.map_err(StoreError::from).and_then(RawKey::check)).collect()
+    }
+
+    /// Shows all keys of a client, by provider and name, one after the other: there may be many, and their blobs are large.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`], a fault of the database, or what `show` returns, which ends it.
+    pub fn list_keys<E: From<StoreError>>(
+        &self,
+        client: &ClientId,
+        mut show: impl FnMut(ListedKey) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT provider, name, purpose, attributes FROM keys
+                 WHERE client = ?1 AND state = 'ready' ORDER BY provider, name",
+            )
+            .map_err(StoreError::from)?;
+        let mut rows = statement.query([client.to_string()]).map_err(StoreError::from)?;
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            show(ListedKey::of_row(row)?)?;
+        }
+        Ok(())
     }
 
     /// The clients that have keys: users by uid, then the others by name.

@@ -93,15 +93,20 @@ pub(super) fn list_opcodes(service: &Service, provider_id: u32) -> Result<ListOp
 /// have no number to go by.
 pub(super) fn list_keys(store: &Store, numbers: &Numbers, client: &ClientId) -> Result<ListKeysResult, Refusal> {
     let mut result = ListKeysResult::default();
-    for key in store.keys(client)? {
+    store.list_keys(client, |key| {
         if key.role == KeyRole::Pair(KeyPurpose::Attest) {
-            continue;
+            return Ok(());
         }
-        let Some(id) = numbers.get(&key.id.provider) else { continue };
-        let attributes = Some(super::keys::attributes(&key)?);
-        let info = KeyInfo { provider_id: id.0.into(), attributes, name: key.id.name };
-        if id.is_assigned() { result.keys.push(info) } else { result.extension_keys.push(info) }
-    }
+        let Some(id) = numbers.get(&key.provider) else { return Ok(()) };
+        let attributes = Some(super::keys::attributes(&key.attributes)?);
+        let info = KeyInfo { provider_id: id.0.into(), attributes, name: key.name };
+        if id.is_assigned() {
+            result.keys.push(info)
+        } else {
+            result.extension_keys.push(info)
+        }
+        Ok::<(), Refusal>(())
+    })?;
     Ok(result)
 }
 

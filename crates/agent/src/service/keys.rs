@@ -172,8 +172,8 @@ pub(super) fn public_half(provider: &mut dyn Provider, key: &StoredKey) -> Resul
 }
 
 /// The attributes of a stored key.
-pub(super) fn attributes(key: &StoredKey) -> Result<KeyAttributes, Refusal> {
-    KeyAttributes::decode(key.attributes.as_slice())
+pub(super) fn attributes(stored: &[u8]) -> Result<KeyAttributes, Refusal> {
+    KeyAttributes::decode(stored)
         .map_err(|error| StoreError::Damaged { column: "attributes", found: error.to_string() }.into())
 }
 
@@ -182,7 +182,7 @@ pub(super) fn description(key: &StoredKey) -> Result<Description, Refusal> {
     if key.role == KeyRole::Pair(KeyPurpose::Attest) {
         return Err(Refusal::UsageNotPermitted { operation: "anything but attesting: it is an attesting key" });
     }
-    Description::of(&attributes(key)?)
+    Description::of(&attributes(&key.attributes)?)
 }
 
 /// A name is shown to people and stands in logs and certificates.

@@ -41,6 +41,27 @@ pub struct StoredKey {
     pub blob: KeyBlob,
 }
 
+/// What a listing says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// The provider that holds the key, by its name in the configuration.
+    pub provider: ProviderName,
+    /// The client's name for it.
+    pub name: String,
+    /// What kind of thing it is.
+    pub role: KeyRole,
+    /// The protobuf `KeyAttributes`; empty for an attesting key.
+    pub attributes: Vec<u8>,
+}
+
+impl ListedKey {
+    /// Of the columns provider, name, purpose and attributes.
+    pub(super) fn of_row(row: &Row<'_>) -> Result<ListedKey, StoreError> {
+        let role = KeyRole::of_name(row.get(2)?)?;
+        Ok(ListedKey { provider: provider(row.get(0)?)?, name: row.get(1)?, role, attributes: row.get(3)? })
+    }
+}
+
 /// A key that is about to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
@@ -76,6 +97,11 @@ pub enum KeyRole {
 impl KeyRole {
     const ALL: [Self; 4] =
         [Self::Pair(KeyPurpose::Sign), Self::Pair(KeyPurpose::Attest), Self::Pair(KeyPurpose::Decrypt), Self::Public];
+
+    fn of_name(name: String) -> Result<Self, StoreError> {
+        let role = Self::ALL.into_iter().find(|role| role.name() == name);
+        role.ok_or(StoreError::Damaged { column: "purpose", found: name })
+    }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -137,8 +163,7 @@ impl RawKey {
 
     pub(super) fn check(self) -> Result<StoredKey, StoreError> {
         let uid = key_uid(self.uid)?;
-        let role = KeyRole::ALL.into_iter().find(|role| role.name() == self.purpose);
-        let role = role.ok_or(StoreError::Damaged { column: "purpose", found: self.purpose })?;
+        let role = KeyRole::of_name(self.purpose)?;
         let id = KeyId { client: client(self.client)?, provider: provider(self.provider)?, name: self.name };
         Ok(StoredKey { id, uid, role, attributes: self.attributes, blob: KeyBlob::from_bytes(self.blob) })
     }

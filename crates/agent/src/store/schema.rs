@@ -12,7 +12,8 @@ const SUPPORTED: u32 = 2;
 /// How long another program's lock is waited for. A backup takes less; what takes longer must not hold up the clients.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Schema 2. The index of a state other than `ready` is empty but for what a crash has left.
+/// Schema 2. The index of a state other than `ready` is empty but for what a crash has left. How many keys count on an owner's
+/// quota is kept beside them, since counting them for each new key would take longer the more there are.
 const CREATE: &str = "
     CREATE TABLE keys (
         id INTEGER PRIMARY KEY,
@@ -28,8 +29,14 @@ const CREATE: &str = "
         created INTEGER NOT NULL,
         UNIQUE (client, provider, name)
     ) STRICT;
-    CREATE INDEX keys_owner ON keys (owner);
     CREATE INDEX keys_unsettled ON keys (provider) WHERE state <> 'ready';
+    CREATE TABLE owners (owner INTEGER PRIMARY KEY, keys INTEGER NOT NULL) STRICT;
+    CREATE TRIGGER key_added AFTER INSERT ON keys BEGIN
+        INSERT INTO owners (owner, keys) VALUES (new.owner, 1) ON CONFLICT (owner) DO UPDATE SET keys = keys + 1;
+    END;
+    CREATE TRIGGER key_removed AFTER DELETE ON keys BEGIN
+        UPDATE owners SET keys = keys - 1 WHERE owner = old.owner;
+    END;
     CREATE TABLE certificates (
         key INTEGER NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
         family TEXT NOT NULL,

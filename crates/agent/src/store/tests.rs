@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
-use super::{DirectoryFault, Insertion, KeyId, KeyRole, NewKey, Store, StoreError};
+use super::{DirectoryFault, Insertion, KeyId, KeyRole, ListedKey, NewKey, Store, StoreError};
 use crate::client_id::{ClientId, DirectName};
 use crate::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, KeyUid, StateStore};
 use crate::provider_identity::ProviderName;
@@ -111,6 +111,48 @@ fn a_user_has_no_more_keys_than_its_limit_whatever_its_clients_are_called() {
     assert_eq!(store.keys(&unix(1)).unwrap().len(), 1);
     assert_eq!(make(&store, &key(1, "a"), b"", 1).unwrap(), Insertion::NameTaken);
     assert_eq!(make(&store, &key(2, "b"), b"", 1).unwrap(), Insertion::Stored);
+}
+
+#[test]
+fn a_removed_key_no_longer_counts_and_a_refused_one_never_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let kept = key(1, "kept");
+    assert_eq!(make(&store, &kept, b"", 2).unwrap(), Insertion::Stored);
+    for _ in 0..3 {
+        let gone = key(1, "gone");
+        assert_eq!(make(&store, &gone, b"", 2).unwrap(), Insertion::Stored);
+        assert!(make(&store, &key(1, "refused"), b"", 2).is_err());
+        assert!(store.remove_key(&gone.uid).unwrap());
+    }
+    assert_eq!(make(&store, &key(1, "last"), b"", 2).unwrap(), Insertion::Stored);
+    assert!(make(&store, &key(1, "refused"), b"", 2).is_err());
+}
+
+#[test]
+fn listed_keys_are_those_that_are_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    for name in ["b", "a"] {
+        assert_eq!(make(&store, &key(1, name), b"", 9).unwrap(), Insertion::Stored);
+    }
+    assert_eq!(make(&store, &key(2, "other"), b"", 9).unwrap(), Insertion::Stored);
+    assert_eq!(store.reserve_key(&key(1, "making"), 9).unwrap(), Insertion::Stored);
+    let mut listed = Vec::new();
+    let show = |key: ListedKey| {
+        listed.push((key.name, key.role, key.attributes));
+        Ok::<(), StoreError>(())
+    };
+    store.list_keys(&unix(1), show).unwrap();
+    let expected = store.keys(&unix(1)).unwrap().into_iter().map(|key| (key.id.name, key.role, key.attributes));
+    assert_eq!(listed, expected.collect::<Vec<_>>());
+    assert_eq!(listed.len(), 2);
+    let mut shown = 0;
+    let ended = store.list_keys(&unix(1), |_| {
+        shown += 1;
+        Err(StoreError::KeyLimit { uid: 1, limit: 0 })
+    });
+    assert!(matches!(ended, Err(StoreError::KeyLimit { .. })) && shown == 1);
 }
 
 #[test]
