@@ -24,10 +24,12 @@
 //!
 //! **Size.** A file that has reached [`MAX_FILE_OCTETS`] is renamed `audit.log.` and its first sequence number, 20 digits, and the
 //! chain continues in a new one, whose first entry is `continues` and names the chain value before it. The agent removes none: an
-//! operator may move the oldest away.
+//! operator may move the oldest away. Of one user 60 refusals a minute are recorded one by one; those beyond are counted, and an entry
+//! `refusals-not-recorded` has their number in place of the key's name (the agent's death within that minute loses it).
 
 mod entry;
 mod file;
+mod refusals;
 mod sync;
 mod verify;
 
@@ -36,15 +38,16 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-pub use entry::{Durability, Event, Outcome};
+pub use entry::{Durability, Event, OK, Outcome};
 pub use verify::{Summary, VerifyFault, verify};
 
 use entry::{CHAIN_OCTETS, Chain, Entry, hex};
 use file::LogFile;
+use refusals::Refusals;
 use sync::Syncer;
 
 /// The file's name in the state directory.
@@ -132,6 +135,7 @@ struct Inner {
     file: LogFile,
     sequence: u64,
     chain: Chain,
+    refusals: Refusals,
     /// What happened and could not be written, oldest first.
     pending: VecDeque<Entry>,
     /// Whether the last try to write or to sync failed.
@@ -159,6 +163,7 @@ impl AuditLog {
             file,
             sequence,
             chain,
+            refusals: Refusals::default(),
             pending: VecDeque::new(),
             is_failing: false,
             is_dirty: false,
@@ -193,6 +198,11 @@ impl AuditLog {
     pub fn record(&self, event: &Event, outcome: Outcome) -> Result<(), AuditFault> {
         let file = {
             let mut inner = self.shared.lock();
+            let now = Instant::now();
+            inner.end_refusals(Some(now));
+            if !outcome.is_ok() && !inner.refusals.is_recorded(event.uid, now) {
+                return Ok(());
+            }
             if inner.pending.len() < MAX_PENDING {
                 inner.pending.push_back(Entry::now(event.clone(), outcome));
             } else {
@@ -253,6 +263,15 @@ impl Inner {
             self.file.handle().sync_data().map_err(|source| self.file.fault("sync", source))?;
         }
         self.file.reserve()
+    }
+
+    /// Has refusals recorded by their number that were not recorded one by one.
+    fn end_refusals(&mut self, now: Option<Instant>) {
+        for (uid, count) in self.refusals.end(now) {
+            if self.pending.len() < MAX_PENDING {
+                self.pending.push_back(Entry::refusals(uid, count));
+            }
+        }
     }
 
     /// Writes what waits, in its order.

@@ -64,6 +64,17 @@ pub struct Outcome {
     pub code: &'static str,
 }
 
+impl Outcome {
+    /// Whether it was done.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.code == OK
+    }
+}
+
+/// The code of what was done.
+pub const OK: &str = "ok";
+
 /// An entry before it has its place.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -94,9 +105,15 @@ impl Entry {
         Entry { seconds: unix_seconds(), fields, is_continuation: false }
     }
 
+    /// The entry for that many refusals of a user.
+    pub(super) fn refusals(uid: u32, count: u64) -> Entry {
+        let fields = format!("refusals-not-recorded\tunix:{uid}\t{uid}\t-\t{count}\t-\t-\t-\t{OK}");
+        Entry { seconds: unix_seconds(), fields, is_continuation: false }
+    }
+
     /// The first entry of a file that continues another, whose last chain value this is.
     pub(super) fn continues(chain: &Chain) -> Entry {
-        let fields = format!("{CONTINUES}\t-\t-\t-\t{}\t-\t-\t-\tok", hex(chain));
+        let fields = format!("{CONTINUES}\t-\t-\t-\t{}\t-\t-\t-\t{OK}", hex(chain));
         Entry { seconds: unix_seconds(), fields, is_continuation: true }
     }
 

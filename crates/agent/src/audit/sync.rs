@@ -45,6 +45,12 @@ fn run(shared: &Shared) {
             let waited = shared.changed.wait_timeout_while(inner, SYNC_INTERVAL, |inner| !inner.is_closed);
             let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
             inner.is_dirty = false;
+            if inner.is_closed {
+                inner.end_refusals(None);
+                if let Err(fault) = inner.write_pending() {
+                    tracing::error!(target: "audit", %fault, "the last entries of the audit log cannot be written");
+                }
+            }
             (inner.file.handle(), inner.is_closed)
         };
         if let Err(fault) = shared.sync(&file) {

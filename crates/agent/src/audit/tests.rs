@@ -22,12 +22,12 @@ fn event(subject: &str) -> Event {
     }
 }
 
-const OK: Outcome = Outcome { key: None, code: "ok" };
+const DONE: Outcome = Outcome { key: None, code: "ok" };
 
 fn write(log: &AuditLog, count: usize) {
     for number in 0..count {
         log.admit().unwrap();
-        log.record(&event(&format!("key-{number}")), OK).unwrap();
+        log.record(&event(&format!("key-{number}")), DONE).unwrap();
     }
 }
 
@@ -217,7 +217,7 @@ fn what_cannot_be_written_is_kept_and_nothing_more_is_admitted_meanwhile() {
     // A file that may be read alone stands for a disk that takes nothing more.
     let read_only = Arc::new(std::fs::File::open(&path).unwrap());
     let writable = std::mem::replace(&mut *log.shared.lock().file.file_mut(), read_only);
-    assert!(log.record(&event("lost?"), OK).is_err());
+    assert!(log.record(&event("lost?"), DONE).is_err());
     assert!(log.is_failing());
     for _ in 0..3 {
         assert!(log.admit().is_err());
@@ -232,14 +232,35 @@ fn what_cannot_be_written_is_kept_and_nothing_more_is_admitted_meanwhile() {
 }
 
 #[test]
+fn who_is_refused_all_day_does_not_fill_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let log = AuditLog::open(folder.path()).unwrap();
+    let refused = Outcome { key: None, code: "agent.grant-missing" };
+    for _ in 0..1000 {
+        log.admit().unwrap();
+        log.record(&event("web"), refused).unwrap();
+    }
+    // What is done is recorded whatever else was asked, and so are others' refusals.
+    log.record(&event("web"), DONE).unwrap();
+    log.record(&Event { uid: 1001, ..event("web") }, refused).unwrap();
+    drop(log);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let entries: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(entries.len(), 60 + 1 + 1 + 1);
+    assert_eq!(entries[62][2..7], ["refusals-not-recorded", "unix:1000", "1000", "-", "940"]);
+    assert_eq!(verify(&path, None).unwrap().entries, 63);
+}
+
+#[test]
 fn a_name_cannot_forge_an_entry() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(folder.path()).unwrap();
-    log.record(&event("a\tok\n2\tb"), OK).unwrap();
+    log.record(&event("a\tok\n2\tb"), DONE).unwrap();
     let wide = "\u{10FFFF}".repeat(100_000);
     let longest = Event { provider: wide.clone(), attesting_key: Some(wide.clone()), ..event(&wide) };
     log.record(&longest, Outcome { key: None, code: "agent.invalid" }).unwrap();
-    log.record(&event("after"), OK).unwrap();
+    log.record(&event("after"), DONE).unwrap();
     assert_eq!(verify(&folder.path().join(FILE_NAME), None).unwrap().entries, 3);
     drop(log);
     assert_eq!(AuditLog::open(folder.path()).unwrap().position().0, 3);

@@ -2,7 +2,7 @@
 
 use super::dispatch::Call;
 use super::refusal::Refusal;
-use crate::audit::{AuditLog, Durability, Event, Outcome};
+use crate::audit::{self, AuditLog, Durability, Event, Outcome};
 use crate::provider::KeyUid;
 use crate::wire::ProviderOperation;
 use crate::wire::message::{AttestKeyOperation, KeyMechanism, PrepareKeyAttestationOperation, PrepareMechanism};
@@ -115,16 +115,16 @@ fn durability(operation: &ProviderOperation) -> Durability {
 /// Records how something ended, and passes its answer on. A good answer that cannot be recorded is withheld: nothing is done for
 /// anyone unrecorded. A refusal gave nothing away and is passed on.
 pub(super) fn record<T>(
-    audit: &AuditLog,
+    log: &AuditLog,
     event: &Event,
     key: Option<KeyUid>,
     answer: Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let code = match &answer {
-        Ok(_) => "ok",
+        Ok(_) => audit::OK,
         Err(refusal) => refusal.code(),
     };
-    let recorded = audit.record(event, Outcome { key, code });
+    let recorded = log.record(event, Outcome { key, code });
     let answer = answer?;
     recorded?;
     Ok(answer)
