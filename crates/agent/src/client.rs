@@ -76,6 +76,28 @@ impl Client {
         Client { provider, ..self }
     }
 
+    /// The same connection, with the provider of that name in the service's configuration for operations on keys; without a
+    /// name with the service's default.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientFault::ProviderUnknown`] where there is none.
+    pub fn with_provider_named(mut self, name: Option<&str>) -> Result<Client, ClientFault> {
+        let is_asked = |provider: &ProviderInfo| match name {
+            Some(name) => provider.name == name,
+            None => provider.id != u32::from(ProviderId::CORE.0),
+        };
+        let providers = self.list_providers()?;
+        let id = providers.iter().find(|provider| is_asked(provider)).and_then(|found| u8::try_from(found.id).ok());
+        match id {
+            Some(id) => Ok(self.with_provider(ProviderId(id))),
+            None => Err(ClientFault::ProviderUnknown {
+                name: name.unwrap_or_default().to_owned(),
+                served: providers.into_iter().map(|provider| provider.name).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
     /// Asks whether the service is there; its wire protocol version.
     ///
     /// # Errors

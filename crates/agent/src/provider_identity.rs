@@ -15,6 +15,9 @@ const PARSEC_TPM_UUID: &str = "1e4954a4-ff21-46d3-ab0c-661eeb667e1d";
 /// The UUID that Parsec gave its PKCS#11 provider.
 const PARSEC_PKCS11_UUID: &str = "30e39502-eba6-4d60-a4af-c518b7f5e38f";
 
+/// What stands for the service itself where a provider is named.
+pub const CORE_NAME: &str = "core";
+
 /// What the UUIDs of further providers are made from, together with kind and name.
 const UUID_DOMAIN: &[u8] = b"vouchsafe provider";
 

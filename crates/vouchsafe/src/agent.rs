@@ -1,5 +1,7 @@
 //! `vouchsafe agent`: the service on the device.
 
+pub mod attesting_key;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -49,6 +51,7 @@ enum Command {
     /// What the agent recorded.
     #[command(subcommand)]
     Audit(AuditCommand),
+    AttestingKey(attesting_key::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +78,7 @@ Examples:
   vouchsafe agent
   vouchsafe agent check-config --config agent.toml
   vouchsafe agent audit verify
+  vouchsafe agent attesting-key list
   vouchsafe agent --tpm swtpm:unix:/tmp/tpm/tpm.sock --state /tmp/agent \\
       --socket /tmp/agent.sock
 
@@ -87,6 +91,7 @@ docs/running.md has a whole configuration.";
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.command {
         Some(Command::CheckConfig { config }) => return check(config.as_deref()),
+        Some(Command::AttestingKey(arguments)) => return attesting_key::run(arguments),
         Some(Command::Audit(AuditCommand::Verify { noted, file, config })) => {
             let file = match file {
                 Some(file) => file.clone(),
@@ -201,7 +206,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, check, verify_audit};
+    use super::{Answer, Config, Path, check, providers, verify_audit};
 
     #[test]
     fn an_audit_log_is_verified() {
@@ -226,5 +231,15 @@ mod tests {
         assert_eq!(checked("[providers.tpm]\naddress = \"device:/dev/null\"\n").unwrap(), Answer::Yes);
         assert_eq!(checked("[providers.tpm]\naddress = \"device:/dev/no-tpm\"\n").unwrap(), Answer::No);
         assert!(checked("stat = \"/var/lib/elsewhere\"\n").is_err());
+    }
+
+    #[test]
+    fn providers_are_shown_as_clients_see_them() {
+        let text = "[providers.tpm]\n[providers.second]\nkind = \"tpm\"\naddress = \"device:/dev/tpmrm1\"\n";
+        let config = Config::from_toml(text, Path::new("agent.toml")).unwrap();
+        let expected = "provider tpm (0x03, tpm, 1e4954a4-ff21-46d3-ab0c-661eeb667e1d): device:/dev/tpmrm0\n\
+                        provider second (0x80, tpm, ";
+        let shown = providers(&config);
+        assert!(shown.starts_with(expected) && shown.ends_with("): device:/dev/tpmrm1\n"), "{shown}");
     }
 }

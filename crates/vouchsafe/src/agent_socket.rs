@@ -13,6 +13,9 @@ pub struct AgentSocket {
     /// The agent's socket; defaults to PARSEC_SERVICE_ENDPOINT, else to /run/vouchsafe/agent.sock.
     #[arg(long, value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
+    /// The provider that holds the key, by its name in agent.toml; defaults to the first that the agent lists.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub provider: Option<String>,
 }
 
 impl AgentSocket {
@@ -25,7 +28,9 @@ impl AgentSocket {
             Some(path) => Endpoint::at(path),
             None => Endpoint::from_environment().map_err(|fault| failure("the agent cannot be asked", &fault))?,
         };
-        Client::connect(&endpoint).map_err(|fault| failure("the agent cannot be asked", &fault))
+        Client::connect(&endpoint)
+            .and_then(|client| client.with_provider_named(self.provider.as_deref()))
+            .map_err(|fault| failure("the agent cannot be asked", &fault))
     }
 }
 

@@ -56,6 +56,14 @@ pub enum ClientFault {
         /// What was answered.
         found: u32,
     },
+    /// The service has no such provider.
+    #[error("the agent serves no provider named {name:?}, only {served}")]
+    ProviderUnknown {
+        /// The name; empty for the default.
+        name: String,
+        /// Those that it serves.
+        served: String,
+    },
     /// The service refused.
     #[error("{opcode:?}: {}", Told { status: *status, detail: detail.as_ref() })]
     Refused {
@@ -81,7 +89,8 @@ impl ClientFault {
             | ClientFault::Empty
             | ClientFault::Endpoint { .. }
             | ClientFault::Header(_)
-            | ClientFault::OtherAnswer { .. } => None,
+            | ClientFault::OtherAnswer { .. }
+            | ClientFault::ProviderUnknown { .. } => None,
         }
     }
 
@@ -98,7 +107,8 @@ impl ClientFault {
             | ClientFault::Empty
             | ClientFault::Endpoint { .. }
             | ClientFault::Header(_)
-            | ClientFault::OtherAnswer { .. } => None,
+            | ClientFault::OtherAnswer { .. }
+            | ClientFault::ProviderUnknown { .. } => None,
         }
     }
 
@@ -116,6 +126,7 @@ impl ClientFault {
                 "use a client of the same version as the agent"
             }
             ClientFault::Endpoint { .. } => "write unix: and the absolute path of the agent's socket",
+            ClientFault::ProviderUnknown { .. } => "name one that the agent serves, or add it to agent.toml",
             ClientFault::Refused { detail: Some(detail), .. } if !detail.next_step.is_empty() => &detail.next_step,
             ClientFault::Refused { status, .. } => status.next_step(),
         }

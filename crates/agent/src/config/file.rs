@@ -237,7 +237,7 @@ impl Context<'_> {
         providers: &[ProviderConfig],
     ) -> Result<Vec<KeyReference>, ConfigFault> {
         const KEY: &str = "grants.keys";
-        if lends != !texts.is_empty() {
+        if lends == texts.is_empty() {
             let next_step = "write \"use\" in may and the keys in keys = [\"unix:0/NAME\"], or neither of both";
             return Err(self.refuse(KEY, format!("{} keys", texts.len()), next_step));
         }

@@ -10,7 +10,7 @@ use super::{CertifyX509Config, ConfigFault, ModuleConfig, ProviderConfig, TpmCon
 use crate::names;
 use crate::provider::pkcs11::{Settings as Pkcs11Settings, TokenName};
 use crate::provider::{KeyKind, KeyUsage};
-use crate::provider_identity::{ProviderKind, ProviderName};
+use crate::provider_identity::{CORE_NAME, ProviderKind, ProviderName};
 
 /// Most providers of one agent: each has a thread.
 const MAX_PROVIDERS: usize = 16;
@@ -78,8 +78,10 @@ impl Context<'_> {
 
     fn provider(&self, name: &str, table: toml::Value) -> Result<ProviderConfig, ConfigFault> {
         let place = format!("providers.{name}");
-        let name: ProviderName = name.parse().map_err(|_| {
-            let next_step = "name it by a letter of a-z, then at most 63 of a-z, 0-9, hyphen and underscore";
+        let parsed = name.parse::<ProviderName>().ok().filter(|parsed| parsed.as_str() != CORE_NAME);
+        let name = parsed.ok_or_else(|| {
+            let next_step =
+                "name it by a letter of a-z, then at most 63 of a-z, 0-9, hyphen and underscore, and not core";
             self.refuse(place.clone(), name, next_step)
         })?;
         let toml::Value::Table(mut table) = table else {

@@ -92,6 +92,7 @@ fn errors_name_file_key_and_next_step() {
         ("[providers.hsm]\naddress = 'x'", "providers.hsm.kind", "kind = \"tpm\""),
         ("[providers.hsm]\nkind = 'hsm'", "providers.hsm.kind", "kind = \"tpm\""),
         ("[providers.tpm]\nkind = 'pkcs11'", "providers.tpm.kind", "of these kinds"),
+        ("[providers.core]\nkind = 'tpm'", "providers.core", "not core"),
         ("[providers.HSM]\nkind = 'tpm'", "providers.HSM", "letter of a-z"),
         ("[providers]\ntpm = 'device:/dev/tpmrm0'", "providers.tpm", "write a table"),
         ("[providers.tpm]\nmodule = '/x.so'", "providers.tpm: ", "module"),

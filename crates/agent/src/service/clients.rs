@@ -11,12 +11,10 @@ use super::slot::Provider;
 use crate::audit::{Durability, Event};
 use crate::client_id::ClientId;
 use crate::grants::Capability;
+use crate::provider_identity::CORE_NAME;
 use crate::store::StoredKey;
 use crate::wire::Status;
 use crate::wire::message::{DeleteClientOperation, DeleteClientResult, ListClientsResult};
-
-/// What stands for the service itself where a provider is named.
-const CORE: &str = "core";
 
 /// ListClients: the clients that have keys.
 pub(super) async fn list(service: &Service, caller: &Caller) -> Result<ListClientsResult, Refusal> {
@@ -37,7 +35,7 @@ pub(super) async fn delete(
         name: "delete-client",
         client: caller.client(),
         uid: caller.peer().uid,
-        provider: CORE.to_owned(),
+        provider: CORE_NAME.to_owned(),
         subject: operation.client.clone(),
         attesting_key: None,
         nonce: Vec::new(),

@@ -6,7 +6,7 @@ use super::dispatch::Service;
 use super::refusal::Refusal;
 use crate::client_id::ClientId;
 use crate::provider::KeyPurpose;
-use crate::provider_identity::ProviderName;
+use crate::provider_identity::{CORE_NAME, ProviderName};
 use crate::store::{KeyRole, Store};
 use crate::wire::header::{AuthType, VERSION};
 use crate::wire::message::{
@@ -35,18 +35,18 @@ pub(super) fn list_providers(service: &Service) -> ListProvidersResult {
         } else {
             format!("{} ({})", kind.description(), identity.name)
         };
-        (id, provider_info(id, &identity.uuid, &description))
+        (id, provider_info(id, identity.name.as_str(), &identity.uuid, &description))
     });
     let (providers, extension_providers): (Vec<_>, Vec<_>) = hardware.partition(|(id, _)| id.is_assigned());
     let infos = |listed: Vec<(ProviderId, ProviderInfo)>| listed.into_iter().map(|(_, info)| info);
-    let core = provider_info(ProviderId::CORE, CORE_UUID, "Vouchsafe agent: discovery and listing");
+    let core = provider_info(ProviderId::CORE, CORE_NAME, CORE_UUID, "Vouchsafe agent: discovery and listing");
     ListProvidersResult {
         providers: infos(providers).chain([core]).collect(),
         extension_providers: infos(extension_providers).collect(),
     }
 }
 
-fn provider_info(id: ProviderId, uuid: &str, description: &str) -> ProviderInfo {
+fn provider_info(id: ProviderId, name: &str, uuid: &str, description: &str) -> ProviderInfo {
     let version = |part: &str| part.parse().unwrap_or_default();
     ProviderInfo {
         uuid: uuid.to_owned(),
@@ -56,6 +56,7 @@ fn provider_info(id: ProviderId, uuid: &str, description: &str) -> ProviderInfo 
         version_min: version(env!("CARGO_PKG_VERSION_MINOR")),
         version_rev: version(env!("CARGO_PKG_VERSION_PATCH")),
         id: id.0.into(),
+        name: name.to_owned(),
     }
 }
 

@@ -136,6 +136,15 @@ fn further_providers_are_listed_where_parsecs_clients_do_not_look() {
     assert_eq!((second.id, second.description.as_str()), (0x80, "Keys in a TPM 2.0 (second)"));
     assert!(listed.providers.iter().all(|provider| provider.uuid != second.uuid));
     assert_eq!(&second.uuid[14..15], "8");
+    for (name, expected) in [(Some("second"), 0x80), (Some("hsm"), 2), (None, 3)] {
+        let mut client = bench.client().with_provider_named(name).unwrap();
+        client.generate_key("named", p256()).unwrap();
+        let keys = client.list_keys().unwrap();
+        assert_eq!((keys.len(), keys[0].provider_id), (1, expected));
+        client.destroy_key("named").unwrap();
+    }
+    let fault = bench.client().with_provider_named(Some("third")).unwrap_err();
+    assert!(fault.to_string().ends_with("only tpm, hsm, core, second"), "{fault}");
     let mut client = bench.client();
     let opcodes = client.list_opcodes(SECOND).unwrap();
     assert_eq!(opcodes, client.list_opcodes(ProviderId::TPM).unwrap());

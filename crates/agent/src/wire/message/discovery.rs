@@ -57,6 +57,9 @@ pub struct ProviderInfo {
     /// The header's provider id.
     #[prost(uint32, tag = "7")]
     pub id: u32,
+    /// Its name in the service's configuration. Numbers follow from the order there; keys belong to the name.
+    #[prost(string, tag = "100")]
+    pub name: String,
 }
 
 /// ListAuthenticators.
