@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use vouchsafe_agent::wire::Status;
-use vouchsafe_agent::wire::message::{AttestingKeyInfo, TpmCertifyX509};
+use vouchsafe_agent::wire::message::{MechanismInfo, TpmCertifyX509};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::hex;
 
+use crate::agent::attesting_key;
 use crate::agent_socket::{AgentSocket, failure};
 use crate::attestation::{self, Choice, OwnKey};
 use crate::cli::Answer;
@@ -64,6 +65,12 @@ enum Operation {
     /// Show a key: what it is, and its public part in PEM.
     Show {
         /// Its name.
+        name: String,
+    },
+    /// List the mechanisms by which a key can be attested, or all that the module has.
+    Mechanisms {
+        /// The key's name; all mechanisms, if it is not given.
+        #[arg(default_value = "", hide_default_value = true)]
         name: String,
     },
     /// Have a key attested, and the platform if asked; the answer is an attestation bundle in PEM.
@@ -126,6 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Operation::Create { name, kind, .. } => return create(&arguments.agent, name, *kind),
         Operation::List { json } => list(&arguments.agent, *json)?,
         Operation::Show { name } => show(&arguments.agent, name)?,
+        Operation::Mechanisms { name } => mechanisms(&arguments.agent, name)?,
         Operation::Attest(attest_arguments) => attest(&arguments.agent, attest_arguments)?,
         Operation::Sign { name, file, out } => sign(&arguments.agent, name, file, out.as_deref())?,
         Operation::Delete { name } => delete(&arguments.agent, name)?,
@@ -160,23 +168,7 @@ fn create_attesting(agent: &AgentSocket, name: &str, kind: KeyKind, for_machine:
         .connect()?
         .create_attesting_key(name, kind.name(), for_machine)
         .map_err(|fault| failure(format!("the attesting key {name} was not made"), &fault))?;
-    console::out(&describe_attesting(&made))
-}
-
-/// An attesting key in one line: what it is, whose, and what it is certified for.
-fn describe_attesting(key: &AttestingKeyInfo) -> String {
-    let whose = match (key.is_own, key.is_default) {
-        (true, _) => "yours",
-        (false, true) => "the machine's default",
-        (false, false) => "the machine's",
-    };
-    let families = certified_for(key);
-    let certified = if families.is_empty() { "nothing yet".to_owned() } else { families.join(", ") };
-    format!("{}  {}  attesting key, {whose}, certified for {certified}\n", printable(&key.name), key.algorithm)
-}
-
-fn certified_for(key: &AttestingKeyInfo) -> Vec<&str> {
-    key.certificates.iter().map(|chain| chain.family.as_str()).collect()
+    console::out(&attesting_key::described(&made))
 }
 
 fn list(agent: &AgentSocket, as_json: bool) -> Result<(), Failure> {
@@ -187,31 +179,32 @@ fn list(agent: &AgentSocket, as_json: bool) -> Result<(), Failure> {
     let kind = |info| KeyKind::of(info).map_or("of another client", KeyKind::name);
     if as_json {
         let keys: Vec<_> = keys.iter().map(|info| json!({"name": printable(&info.name), "kind": kind(info)})).collect();
-        let attesting: Vec<_> = attesting
-            .iter()
-            .map(|key| {
-                json!({
-                    "name": printable(&key.name),
-                    "kind": key.algorithm,
-                    "default": key.is_default,
-                    "own": key.is_own,
-                    "certified_for": certified_for(key),
-                })
-            })
-            .collect();
+        let attesting: Vec<_> = attesting.iter().map(attesting_key::to_json).collect();
         return console::out(&format!("{:#}\n", json!({ "keys": keys, "attesting_keys": attesting })));
     }
     if keys.is_empty() {
         console::err("You have no keys.\nnext: vouchsafe key create NAME\n");
     }
     let mut lines: String = keys.iter().map(|info| format!("{}  {}\n", printable(&info.name), kind(info))).collect();
-    lines.extend(attesting.iter().map(describe_attesting));
+    lines.extend(attesting.iter().map(attesting_key::described));
     console::out(&lines)
 }
 
 fn show(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
     let key = OwnKey::find(&mut agent.connect()?, name)?;
     console::out(&format!("{}{}", describe(&key), pem::encode("PUBLIC KEY", key.spki.as_der())))
+}
+
+/// One line for each: its name, what it attests, how settled it is.
+fn mechanisms(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
+    let mut client = agent.connect()?;
+    let listed = if name.is_empty() { client.list_mechanisms() } else { client.list_mechanisms_of_key(name) };
+    let listed = listed.map_err(|fault| failure("the mechanisms cannot be listed", &fault))?;
+    let line = |row: &MechanismInfo| {
+        let [name, subject, stability] = [&row.name, &row.subject, &row.stability].map(|text| printable(text));
+        format!("{name}  attests a {subject}, version {}, {stability}\n", row.version)
+    };
+    console::out(&listed.iter().map(line).collect::<String>())
 }
 
 fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failure> {

@@ -35,8 +35,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use environment::{AuthoritySide, DeviceSide, openssl_accepts};
 use serde_json::json;
+use vouchsafe_agent::tpm::{AuthValue, Hierarchy, Object};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, SigningKey, signing_key, storage_root_key};
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::hex;
 
@@ -292,4 +294,112 @@ fn refusals_are_exit_1_and_say_what_to_do() {
     assert!(plain.is_usage_error(), "{plain:?}");
     let nobody = run(&device, &["key", "list", "--socket", "/no/such/socket"]);
     assert!(nobody.is_usage_error() && nobody.stderr.contains("next: "), "{nobody:?}");
+}
+
+/// The authorization of attesting keys that are made elsewhere.
+const AUTH: &[u8; 24] = b"24 octets, hard to guess";
+const RESIDENT: u32 = 0x8101_0100;
+
+/// Two attesting keys that the agent has not made: one in files, as tpm2_create leaves them, one at a handle.
+fn make_elsewhere(device: &DeviceSide) {
+    let mut tpm = device.swtpm.connect().unwrap();
+    let (root, public) = tpm.create_primary(Hierarchy::Owner, &storage_root_key(), &AuthValue::empty()).unwrap();
+    tpm.persist(&root, 0x8100_0001, &public).unwrap();
+    tpm.flush(&root).unwrap();
+    tpm.salt_sessions_to(0x8100_0001, public.clone());
+    let root = Object::persistent(0x8100_0001, &public, AuthValue::empty());
+    let template = |unique: &[u8]| signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), unique);
+    let auth = AuthValue::new(AUTH);
+    let made = tpm.create(&root, &template(&[]), &auth).unwrap();
+    let sized = |octets: &[u8]| [&u16::try_from(octets.len()).unwrap().to_be_bytes()[..], octets].concat();
+    fs::write(device.path("ak.pub"), sized(made.public.as_bytes())).unwrap();
+    fs::write(device.path("ak.priv"), sized(&made.private)).unwrap();
+    fs::write(device.path("auth"), [AUTH.as_slice(), b"\n"].concat()).unwrap();
+    fs::write(device.path("short"), "guess").unwrap();
+    let (resident, public) = tpm.create_primary(Hierarchy::Endorsement, &template(&[7; 32]), &auth).unwrap();
+    tpm.persist(&resident, RESIDENT, &public).unwrap();
+}
+
+#[test]
+fn attesting_keys_that_were_made_elsewhere_are_enrolled_by_name() {
+    let device = DeviceSide::start_after(make_elsewhere);
+    let authority = AuthoritySide::start(&[&device.swtpm]);
+    let run = |arguments: &[&str]| device.run(&authority, arguments);
+    let import = |more: &[&str]| run(&[&["agent", "attesting-key", "import"], more].concat());
+    let files = ["--public", "ak.pub", "--private", "ak.priv"];
+    for (more, code, told) in [
+        ([&["x"], &files[..], &["--auth-file", "short"]].concat(), 1, "fewer than 16 octets"),
+        (vec!["x", "--handle", "0x81010001", "--auth-file", "auth"], 1, "endorsement key"),
+        (vec!["x", "--handle", "0x81000001", "--auth-file", "auth"], 1, "storage key"),
+        (vec!["x", "--pem", "ak.pub", "--auth-file", "auth"], 1, "TSS2 PRIVATE KEY"),
+        (vec!["x", "--auth-file", "auth"], 2, "give --public and --private, or --pem, or --handle"),
+        (vec!["x", "--public", "ak.pub", "--auth-file", "auth"], 2, "--private"),
+    ] {
+        let refused = import(&more);
+        assert_eq!(refused.code, code, "{refused:?}");
+        assert!(refused.stderr.contains(told), "{told}: {refused:?}");
+    }
+    let imported = import(&[&["site"], &files[..], &["--auth-file", "auth"]].concat());
+    assert_eq!(imported.code, 0, "{imported:?}");
+    assert!(imported.stdout.contains("site  ecc-p256  attesting key, the machine's, made elsewhere"), "{imported:?}");
+    assert_eq!(import(&["resident", "--handle", "0x81010100", "--auth-file", "auth"]).code, 0);
+    assert_eq!(run(&["agent", "attesting-key", "create", "made", "--kind", "ecc-p384"]).code, 0);
+    assert_eq!(run(&["agent", "attesting-key", "create", "p1", "--pseudonym"]).code, 0);
+    let again = run(&["agent", "attesting-key", "create", "made"]);
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(again.stderr.contains("next: "), "{again:?}");
+    let listed = run(&["agent", "attesting-key", "list", "--json"]).json();
+    let facts: Vec<_> = listed["attesting_keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| {
+            let is = |name: &str| key[name].as_bool().unwrap();
+            (key["name"].as_str().unwrap().to_owned(), is("made_here"), is("pseudonym"), is("own"))
+        })
+        .collect();
+    let expected = [
+        ("default", true, false),
+        ("made", true, false),
+        ("p1", true, true),
+        ("resident", false, false),
+        ("site", false, false),
+    ];
+    assert_eq!(facts, expected.map(|(name, made_here, pseudonym)| (name.to_owned(), made_here, pseudonym, false)));
+
+    let trust = authority.trust();
+    let nonce = "5a".repeat(32);
+    assert_eq!(run(&["key", "create", "web"]).code, 0);
+    let mechanisms = run(&["key", "mechanisms", "web"]);
+    assert!(mechanisms.stdout.contains("tpm-certify-x509  attests a key, version 1, stable"), "{mechanisms:?}");
+    for name in ["site", "resident", "made"] {
+        let enrolled = run(&["enroll", "ak", "--device", "node-1", "--attesting-key", name, "--state", "enroll"]);
+        assert_eq!(enrolled.code, 0, "{name}: {enrolled:?}");
+        for mechanism in ["tpm-certify", "tpm-certify-x509"] {
+            let attested = run(&[
+                "key",
+                "attest",
+                "web",
+                "--attesting-key",
+                name,
+                "--mechanism",
+                mechanism,
+                "--platform",
+                "--nonce",
+                &nonce,
+                "--out",
+                "bundle.pem",
+            ]);
+            assert_eq!(attested.code, 0, "{name}: {attested:?}");
+            let verdict =
+                run(&["verify", "bundle.pem", "--trust", trust.to_str().unwrap(), "--nonce", &nonce, "--json"]);
+            assert_eq!(verdict.code, 0, "{name} {mechanism}: {verdict:?}");
+            // The quote says what firmware the TPM runs, signed.
+            let firmware = &verdict.json()["platform"]["claims"]["fw_version"];
+            assert_eq!(firmware["source"], "signed", "{firmware}");
+            assert!(firmware["value"].as_str().is_some_and(|version| !version.is_empty()), "{firmware}");
+        }
+    }
+    let told = run(&["agent", "attesting-key", "list"]).stdout;
+    assert!(told.contains("made elsewhere, certified for attest, certify-x509"), "{told}");
 }

@@ -101,9 +101,15 @@ pub struct DeviceSide {
 
 impl DeviceSide {
     pub fn start() -> Self {
+        Self::start_after(|_| {})
+    }
+
+    /// The same, after something was done with the TPM before the agent holds it.
+    pub fn start_after(prepare: impl FnOnce(&Self)) -> Self {
         let swtpm = Swtpm::start(&Options::default()).unwrap();
         let folder = TempDir::new().unwrap();
         let mut device = Self { folder, swtpm, process: None };
+        prepare(&device);
         fs::write(device.path("agent.toml"), "").unwrap();
         let child = command()
             .arg("agent")
