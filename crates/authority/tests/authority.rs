@@ -28,10 +28,16 @@ mod enrolment;
 mod faults;
 #[path = "authority/leaks.rs"]
 mod leaks;
+#[path = "authority/host.rs"]
+mod host;
+#[path = "authority/lifecycle.rs"]
+mod lifecycle;
 #[path = "authority/limits.rs"]
 mod limits;
 #[path = "authority/made.rs"]
 mod made;
+#[path = "authority/methods.rs"]
+mod methods;
 #[path = "authority/module.rs"]
 mod module;
 #[path = "authority/process.rs"]

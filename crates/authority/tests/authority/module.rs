@@ -45,6 +45,12 @@ impl SoftwareKey {
         (signature.as_ref()[..32].to_vec(), signature.as_ref()[32..].to_vec())
     }
 
+    /// r and s side by side.
+    pub fn sign_fixed(&self, message: &[u8]) -> Vec<u8> {
+        let (r, s) = self.r_and_s(message);
+        [r, s].concat()
+    }
+
     pub fn sign_der(&self, message: &[u8]) -> Vec<u8> {
         let (r, s) = self.r_and_s(message);
         build::ecdsa_signature(&r, &s)

@@ -192,3 +192,51 @@ fn what_is_pruned_is_what_is_old() {
     store.prune(0, i64::MAX).unwrap();
     assert!(is_there(1_000));
 }
+
+/// The tables of version 1.
+const VERSION_1: &str = "
+CREATE TABLE decisions (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, account TEXT NOT NULL,
+    outcome TEXT NOT NULL, commitment BLOB NOT NULL) STRICT;
+CREATE TABLE evidence (decision INTEGER PRIMARY KEY REFERENCES decisions (id), sealed BLOB NOT NULL) STRICT;
+CREATE TABLE spent_nonces (nonce BLOB PRIMARY KEY, spent_at INTEGER NOT NULL, request BLOB NOT NULL,
+    decision INTEGER NOT NULL REFERENCES decisions (id)) STRICT, WITHOUT ROWID;
+CREATE TABLE challenges (id BLOB PRIMARY KEY, account TEXT NOT NULL, device TEXT NOT NULL, expires INTEGER NOT NULL,
+    credential_digest BLOB NOT NULL, ek_digest BLOB NOT NULL, ek_certificate BLOB NOT NULL, is_virtual INTEGER NOT NULL,
+    ak_public BLOB NOT NULL, baseline BLOB) STRICT;
+CREATE TABLE devices (id INTEGER PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL UNIQUE,
+    ek_digest BLOB NOT NULL UNIQUE, ek_certificate BLOB NOT NULL, baseline BLOB, enrolled_at INTEGER NOT NULL) STRICT;
+CREATE TABLE attestation_keys (id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES devices (id),
+    name BLOB NOT NULL UNIQUE, spki_digest BLOB NOT NULL UNIQUE, public BLOB NOT NULL, activated_at INTEGER NOT NULL) STRICT;
+CREATE TABLE certificates (id INTEGER PRIMARY KEY, serial BLOB NOT NULL UNIQUE,
+    decision INTEGER NOT NULL REFERENCES decisions (id), not_after INTEGER NOT NULL, der BLOB NOT NULL) STRICT;
+CREATE INDEX certificates_of_decision ON certificates (decision);
+INSERT INTO decisions VALUES (1, 5, 'activation', 'alice', 'accepted', zeroblob(32));
+INSERT INTO devices VALUES (1, 'alice', 'device', X'1111111111111111111111111111111111111111111111111111111111111111',
+    X'01', X'02', 5);
+INSERT INTO attestation_keys VALUES (1, 1, X'0303', X'2222222222222222222222222222222222222222222222222222222222222222',
+    X'04', 5);
+INSERT INTO certificates VALUES (1, X'05', 1, 2000, X'06');
+PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_database_of_version_1_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    let store = Sqlite::open(&path).unwrap();
+    let device = store.device_of_key(&[0x22; 32]).unwrap().unwrap();
+    assert_eq!((device.name.as_str(), device.identity, device.baseline), ("device", [0x11; 32], Some(vec![2])));
+    let known = device.key.unwrap();
+    assert_eq!((known.proof.method, known.proof.environment), (Method::Manufacturer, Environment::Module));
+    let row = store.attesting_key(&[0x22; 32]).unwrap().unwrap();
+    assert_eq!(row.material, AkMaterial::Tpm { public: vec![4], name: vec![3, 3] });
+    // What was not recorded is taken for the lesser: possibly virtual, and no certificate that could be renewed.
+    assert_eq!((row.is_virtual, row.not_after), (true, 0));
+    assert_eq!(store.certificates(1).unwrap(), [vec![6]]);
+    // The same device enrolls as before, and a second start changes nothing.
+    let again = EnrolledKey { identity: [0x11; 32], ..key("device", 0x11, 7) };
+    store.enroll(again, decision(DecisionKind::Activation), vec![certificate(1)]).unwrap();
+    drop(store);
+    assert_eq!(Sqlite::open(&path).unwrap().attesting_keys().unwrap().len(), 2);
+}

@@ -183,7 +183,13 @@ impl Rule {
         self.rejection(match (claim, value) {
             (None, _) | (_, Value::Null) => format!("Nothing says {name}; it must {wanted}"),
             (Some(claim), value) => {
-                format!("{name} is {}, {}; it must {wanted}", shown(value), source_in_words(claim))
+                // What the word means for a relying party, which nobody guesses from it.
+                let why = if self.code == codes::POLICY_ENVIRONMENT {
+                    ", since software beside the module can have the key sign anything"
+                } else {
+                    ""
+                };
+                format!("{name} is {}, {}; it must {wanted}{why}", shown(value), source_in_words(claim))
             }
         })
     }
