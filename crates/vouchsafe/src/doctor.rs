@@ -194,7 +194,11 @@ mod tests {
         let agent = Agent::start(config.clone()).unwrap();
         let found = examine(&config);
         assert_eq!(found.problems, 1, "{}", found.lines);
-        for words in ["an agent answers", "tpm-certify, tpm-certify-x509, tpm-quote", "vouchsafe enroll"] {
+        for words in [
+            "an agent answers",
+            "by tpm-certify, tpm-certify-x509, tpm-activate-credential, tpm-quote",
+            "vouchsafe enroll",
+        ] {
             assert!(found.lines.contains(words), "{words}: {}", found.lines);
         }
         agent.stop();
