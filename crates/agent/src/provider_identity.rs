@@ -97,6 +97,17 @@ impl ProviderKind {
         }
     }
 
+    /// Whether modules of this kind open credentials that were made for them, as [`Attester::activate`] does.
+    ///
+    /// [`Attester::activate`]: crate::provider::Attester::activate
+    #[must_use]
+    pub const fn opens_credentials(self) -> bool {
+        match self {
+            ProviderKind::Tpm => true,
+            ProviderKind::Pkcs11 => false,
+        }
+    }
+
     /// The number that Parsec gave this kind.
     const fn parsec_id(self) -> ProviderId {
         match self {

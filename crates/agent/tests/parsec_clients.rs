@@ -176,7 +176,7 @@ fn discovers(tool: &Tool) {
     assert!(tool.says(&["list-authenticators"]).contains("Unix"));
     let opcodes = tool.says(&["list-opcodes"]);
     assert!(opcodes.contains("PsaSignMessage") && opcodes.contains("PsaGenerateKey"), "{opcodes}");
-    assert!(tool.provider == Provider::Pkcs11 || opcodes.contains("PrepareKeyAttestation"), "{opcodes}");
+    assert_eq!(opcodes.contains("PrepareKeyAttestation"), tool.provider == Provider::Tpm, "{opcodes}");
     tool.says(&["generate-random", "--nbytes", "10"]);
     // Without a number it asks the default provider.
     let chosen = says(&tool.served, &tool.program, &["create-ecc-key", "--key-name", "default"]);

@@ -80,11 +80,19 @@ pub(super) fn list_authenticators(service: &Service) -> ListAuthenticatorsResult
     ListAuthenticatorsResult { authenticators }
 }
 
+/// Operations of modules that open credentials, and of no others.
+const CREDENTIAL_OPERATIONS: [Opcode; 3] =
+    [Opcode::PrepareKeyAttestation, Opcode::ParsecAttestKey, Opcode::ActivateCredential];
+
 /// ListOpcodes.
 pub(super) fn list_opcodes(service: &Service, provider_id: u32) -> Result<ListOpcodesResult, Refusal> {
-    let id = u8::try_from(provider_id).map_err(|_| Refusal::Protocol(Status::ProviderDoesNotExist))?;
-    let route = service.route_of(ProviderId(id))?;
-    let served = Opcode::ALL.into_iter().filter(|opcode| opcode.route() == route);
+    let id = ProviderId(u8::try_from(provider_id).map_err(|_| Refusal::Protocol(Status::ProviderDoesNotExist))?);
+    let (route, opens_credentials) = match service.route_of(id)? {
+        Route::Core => (Route::Core, false),
+        Route::Provider => (Route::Provider, service.worker(id)?.identity.kind.opens_credentials()),
+    };
+    let is_served = |opcode: &Opcode| opens_credentials || !CREDENTIAL_OPERATIONS.contains(opcode);
+    let served = Opcode::ALL.into_iter().filter(|opcode| opcode.route() == route).filter(is_served);
     let (extension, parsecs): (Vec<Opcode>, Vec<Opcode>) = served.partition(|opcode| opcode.is_extension());
     let numbers = |opcodes: Vec<Opcode>| opcodes.into_iter().map(Opcode::number).collect();
     Ok(ListOpcodesResult { opcodes: numbers(parsecs), extension_opcodes: numbers(extension) })
