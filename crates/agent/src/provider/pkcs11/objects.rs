@@ -20,6 +20,8 @@ const SAME_ID: usize = 2;
 /// Objects with one id that are removed with the key.
 const OBJECTS_OF_A_KEY: usize = 16;
 
+/// Objects that are looked at for what a creation that was cut short has left.
+const OBJECTS: usize = 10_000;
 /// How long an object without id and label is watched before it is removed.
 const BLANK_PAUSE: Duration = Duration::from_millis(250);
 
@@ -83,15 +85,23 @@ pub(super) fn destroy_blank(live: &Live<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Looked for by hand: a template does not match attributes that the object does not have.
 fn blank(live: &Live<'_>) -> Result<Vec<ObjectHandle>, Fault> {
-    let mut found = Vec::new();
-    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        let template =
-            [Attribute::Class(class), Attribute::Token(false), Attribute::Id(Vec::new()), Attribute::Label(Vec::new())];
-        let objects = live.session.iter_objects(&template)?.take(OBJECTS_OF_A_KEY);
-        found.extend(objects.collect::<Result<Vec<_>, _>>()?);
-    }
-    Ok(found)
+    const TYPES: [AttributeType; 4] =
+        [AttributeType::Class, AttributeType::Token, AttributeType::Label, AttributeType::Id];
+    let objects: Vec<ObjectHandle> = live.session.iter_objects(&[])?.take(OBJECTS).collect::<Result<_, _>>()?;
+    let is_blank = |object: &ObjectHandle| {
+        // One that cannot be read is not known to be a key.
+        let Ok(Attributes(known)) = Attributes::read(live, *object, &TYPES) else { return false };
+        let is_key = |class| known.contains(&Attribute::Class(class));
+        (is_key(ObjectClass::PRIVATE_KEY) || is_key(ObjectClass::PUBLIC_KEY))
+            && known.iter().all(|attribute| match attribute {
+                Attribute::Token(is_kept) => !is_kept,
+                Attribute::Label(octets) | Attribute::Id(octets) => octets.is_empty(),
+                _ => true,
+            })
+    };
+    Ok(objects.into_iter().filter(is_blank).collect())
 }
 
 /// Attributes of one object, those that the token shows.
