@@ -104,6 +104,18 @@ fn a_full_disk_takes_no_new_keys_and_loses_none() {
 }
 
 #[test]
+fn what_does_not_reach_a_module_is_on_record() {
+    let control = Arc::new(support::Control::default());
+    control.absent.store(true, Ordering::SeqCst);
+    let bench = Bench::of(control, |_| {});
+    assert_eq!(attest(&mut bench.client()).unwrap_err().code(), Some("agent.connection"));
+    let log = bench.directory.path().join("state").join(audit::FILE_NAME);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let entry: Vec<&str> = text.trim_end().split('\t').collect();
+    assert_eq!((entry[0], entry[2], entry[6], entry[10]), ("1", "attest-key", "k", "agent.connection"));
+}
+
+#[test]
 fn nothing_is_attested_that_cannot_be_put_on_record() {
     let Some(disk) = SmallDisk::mount() else { return };
     let bench = Bench::of(Arc::default(), |config| config.state = disk.path().join("state"));

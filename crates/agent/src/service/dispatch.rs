@@ -1,5 +1,6 @@
 //! From a request to its response.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -148,13 +149,23 @@ impl Service {
             default_attesting_key: Arc::clone(&worker.default_attesting_key),
             noted: OnceLock::new(),
         };
-        let work = move |provider: &mut dyn Provider| {
-            let Some(event) = audited::event(&call, &operation) else { return perform(&call, provider, operation) };
-            call.shared.audit.admit()?;
-            let answer = perform(&call, provider, operation);
-            audited::record(&call.shared.audit, &event, call.noted.get().copied(), answer)
+        let Some(event) = audited::event(&call, &operation) else {
+            return worker.run(uid, move |provider| perform(&call, provider, operation)).await;
         };
-        worker.run(uid, work).await
+        let audit = self.shared.audit.clone();
+        let begun = Arc::new(AtomicBool::new(false));
+        let work = {
+            let (begun, event) = (Arc::clone(&begun), event.clone());
+            move |provider: &mut dyn Provider| {
+                begun.store(true, Ordering::SeqCst);
+                call.shared.audit.admit()?;
+                let answer = perform(&call, provider, operation);
+                audited::record(&call.shared.audit, &event, call.noted.get().copied(), answer)
+            }
+        };
+        let answer = worker.run(uid, work).await;
+        // What did not reach the module is on record as well.
+        if begun.load(Ordering::SeqCst) { answer } else { audited::record(&audit, &event, None, answer) }
     }
 
     /// The provider of that id.
