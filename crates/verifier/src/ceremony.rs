@@ -232,6 +232,18 @@ fn witness_of<'a>(witnesses: &'a [NamedKey], signature: &WitnessSignature) -> Op
     witnesses.iter().find(|witness| thumbprint(&witness.key) == Some(signature.key_id))
 }
 
+/// Checks one signature with the key of the witness who is said to have made it, before it is put into the file.
+///
+/// # Errors
+/// `ceremony.bad-signature` or `ceremony.witness-key`.
+pub fn check_witness(
+    file: &SignedTranscript,
+    signature: &WitnessSignature,
+    witness: &NamedKey,
+) -> Result<(), Rejection> {
+    check_signature(&mut SignatureBudget::with_limit(1), file, signature, witness)
+}
+
 fn check_signature(
     budget: &mut SignatureBudget,
     file: &SignedTranscript,

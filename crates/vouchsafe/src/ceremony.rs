@@ -1,11 +1,14 @@
 //! `vouchsafe ceremony`: a scripted key ceremony around a module, and the record that witnesses sign.
 
+#[cfg(feature = "agent")]
+mod device;
 mod folder;
 mod key_file;
 mod page;
 mod record;
 mod script;
 mod sign;
+mod signer;
 mod start;
 mod story;
 mod verify;
@@ -48,7 +51,7 @@ docs/ceremony.md has a script for a PKCS #11 token.";
 enum Operation {
     Start(start::Arguments),
     Record(Box<record::Arguments>),
-    Sign(sign::Arguments),
+    Sign(Box<sign::Arguments>),
     Finish(sign::FinishArguments),
     Verify(verify::Arguments),
 }

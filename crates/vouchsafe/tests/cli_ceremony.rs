@@ -9,6 +9,9 @@
     missing_docs
 )]
 
+#[cfg(feature = "agent")]
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/cli.rs"]
 mod support;
 
@@ -373,4 +376,87 @@ fn usage_errors_say_what_to_do() {
         assert!(run.is_usage_error(), "{run:?}");
         assert!(run.stderr.contains("next: "), "{run:?}");
     }
+}
+
+/// With an agent on a software TPM: it has the attesting key, and the TPM signs the proof.
+#[cfg(feature = "agent")]
+mod with_agent {
+    use super::{Room, is_refused};
+    use crate::environment::DeviceSide;
+
+    #[test]
+    fn the_attesting_key_of_a_tpm_proves_by_a_quote() {
+        let room = Room::new();
+        let device = DeviceSide::start();
+        let socket = device.socket();
+        let agent = ["--agent", "--socket", socket.to_str().unwrap()];
+        room.start();
+        room.steps(6);
+        is_usage(&room.record(&[&agent[..], &["--attesting-key", "nobody"]].concat()));
+        assert_eq!(room.record(&agent).code, 0);
+        // A signature over free octets is none of a key that can only attest.
+        is_refused(&room.record(&["--sign-with", "ak.key"]), "ceremony.bad-proof");
+        let proved = room.record(&agent);
+        assert_eq!(proved.code, 0, "{proved:?}");
+        assert_eq!(room.sign("Alice").code + room.sign("Bob").code, 0);
+        assert_eq!(room.run(&["finish", "w", "--out", "tpm.json"]).code, 0);
+        let json = room.verify("tpm.json", &["--json"]).json();
+        assert_eq!(json["attesting_key"]["family"], "tpm");
+        assert_eq!(json["attesting_key"]["proof"], "tpm-attest");
+        let keys = device.client().list_attesting_keys().unwrap();
+        let default = keys.iter().find(|info| info.is_default).unwrap();
+        let spki = vouchsafe_evidence::x509::SpkiView::parse(&default.public).unwrap();
+        assert_eq!(json["attesting_key"]["spki_sha256"], vouchsafe_verifier::hex::encode(&spki.sha256()));
+    }
+
+    fn is_usage(run: &crate::support::Run) {
+        assert!(run.code == 2 && run.stderr.contains("next: "), "{run:?}");
+    }
+}
+
+/// A witness whose key is on a token.
+#[cfg(feature = "agent")]
+#[test]
+fn a_witness_signs_with_a_key_on_a_token() {
+    use std::os::unix::fs::PermissionsExt;
+    let library = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
+    let library =
+        library.into_iter().find(|path| Path::new(path).exists()).expect("SoftHSM's library (package softhsm2)");
+    let room = Room::new();
+    fs::create_dir(room.path("tokens")).unwrap();
+    let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", room.path("tokens").display());
+    fs::write(room.path("softhsm2.conf"), conf).unwrap();
+    fs::write(room.path("pin"), "1234\n").unwrap();
+    fs::write(room.path("wrong-pin"), "4321\n").unwrap();
+    for file in ["pin", "wrong-pin"] {
+        fs::set_permissions(room.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let util = |arguments: &[&str]| {
+        let mut program = Command::new("softhsm2-util");
+        let output = program.args(arguments).env("SOFTHSM2_CONF", room.path("softhsm2.conf")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    util(&["--init-token", "--free", "--label", "cards", "--pin", "1234", "--so-pin", "12345678"]);
+    for (name, id) in [("Alice", "01"), ("ak", "02")] {
+        let key = room.path(&format!("{name}.key"));
+        util(&["--import", key.to_str().unwrap(), "--token", "cards", "--label", name, "--id", id, "--pin", "1234"]);
+    }
+    room.hold(&["Carol"]);
+    let sign = |label: &str, name: &str, pin: &str| -> Run {
+        let mut program = command();
+        program.current_dir(room.folder.path()).env("SOFTHSM2_CONF", room.path("softhsm2.conf"));
+        program.args(["ceremony", "sign", "w", "--yes", "--pkcs11-module", library, "--token", "cards"]);
+        program.args(["--key-label", label, "--as", name, "--pin-file", pin]);
+        program.output().unwrap().into()
+    };
+    is_refused(&sign("Alice", "Nobody", "pin"), "ceremony.unknown-witness");
+    is_refused(&sign("ak", "Alice", "pin"), "ceremony.bad-signature");
+    for (label, pin) in [("none", "pin"), ("Alice", "wrong-pin")] {
+        let run = sign(label, "Alice", pin);
+        assert!(run.code == 2 && run.stderr.contains("next: "), "{run:?}");
+    }
+    let run = sign("Alice", "Alice", "pin");
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
+    assert_eq!(room.verify("seven.json", &[]).code, 0);
 }

@@ -17,6 +17,7 @@ mod keys;
 mod library;
 mod objects;
 mod pairing;
+mod personal;
 mod pin;
 mod scheme;
 mod token;
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 
 pub use fault::{ReturnValue, TokenFault};
 pub use inspect::{Inspection, TokenSummary, inspect};
+pub use personal::PersonalKey;
 pub use token::TokenName;
 
 use self::attesting::AttestationKey;

@@ -51,7 +51,8 @@ Kinds of steps, and the options that answer them:
   key        --key FILE (public), --family
   prove      --signature FILE over WORK/proof.message, or --sign-with KEY,
              --evidence FILE or --attest FILE and --tpm-signature FILE over
-             WORK/proof.nonce";
+             WORK/proof.nonce
+  key and prove also by --agent, where the agent has the attesting key";
 
 /// Records.
 pub fn run(arguments: &Arguments) -> Result<(), Stop> {

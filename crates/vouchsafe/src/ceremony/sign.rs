@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use vouchsafe_evidence::ceremony::{JoseAlgorithm, NamedKey, SignedTranscript, WitnessSignature, thumbprint};
 use vouchsafe_evidence::text::printable;
-use vouchsafe_evidence::x509::SpkiView;
 use vouchsafe_verifier::ceremony::{self, Witnessed, Witnesses, codes};
 use vouchsafe_verifier::{Rejection, hex};
 
 use super::Stop;
 use super::folder::{Folder, RECORD};
-use super::key_file::PrivateKey;
+use super::signer::Signer;
 use super::{page, story, verify};
 use crate::console::{self, Tone, paint};
 use crate::failure::Failure;
@@ -28,12 +27,8 @@ const NAME_OCTETS: u64 = 1024;
 pub struct Arguments {
     /// The ceremony's folder, or a copy of the file ceremony.json in it
     target: PathBuf,
-    /// Your private key (PEM, PKCS #8)
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// A file with its passphrase, in place of asking for it
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    signer: Signer,
     /// Where the signed record goes, in place of where it came from
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -64,8 +59,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Stop> {
     let place = Place::of(&arguments.target);
     let file = place.read()?;
     check_finished(&place, &file)?;
-    let private = PrivateKey::read(&arguments.key, arguments.passphrase_file.as_deref())?;
-    let (witness, key_id) = witness(&file, &private.public()?)?;
+    let (witness, ready) = arguments.signer.open(&file)?;
+    let key_id = thumbprint(&witness.key).ok_or_else(|| Rejection::plain(codes::WITNESS_KEY))?;
     if file.signatures().iter().any(|signature| signature.key_id == key_id) {
         let message = format!("{} has signed this record already, and counts once.", witness.name);
         return Err(Rejection::new(codes::WITNESS_TWICE, message).into());
@@ -76,12 +71,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Stop> {
         confirm(&witness.name)?;
     }
     let algorithm = JoseAlgorithm::of_key(&witness.key).ok_or_else(|| Rejection::plain(codes::WITNESS_KEY))?;
-    let (algorithm, signature) = match private.sign(&file.signing_input(algorithm, &key_id))? {
-        (signed, signature) if signed == algorithm => (signed, signature),
-        _ => return Err(Rejection::plain(codes::WITNESS_KEY).into()),
-    };
+    let signature = ready.sign(algorithm, &file.signing_input(algorithm, &key_id))?;
+    let signature = WitnessSignature { algorithm, key_id, signature };
+    // A token's key could be another one than its label says: what does not verify is not put into the record.
+    ceremony::check_witness(&file, &signature, &witness)?;
     let name = printable(&witness.name);
-    let signed = file.with_signature(WitnessSignature { algorithm, key_id, signature });
+    let signed = file.with_signature(signature);
     let out = arguments.out.clone().unwrap_or_else(|| place.file.clone());
     files::write(&out, signed.to_json().as_bytes())?;
     let (have, want) = (signed.signatures().len(), signed.transcript().head.threshold);
@@ -167,16 +162,6 @@ fn check_finished(place: &Place, file: &SignedTranscript) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// The witness whose key this is.
-fn witness(file: &SignedTranscript, key: &SpkiView) -> Result<(NamedKey, [u8; 32]), Stop> {
-    let found = file.transcript().head.witnesses.iter().find(|witness| witness.key.same_key(key));
-    let unknown =
-        || Rejection::new(codes::UNKNOWN_WITNESS, "This key is of none of the witnesses whom the ceremony names.");
-    let witness = found.ok_or_else(unknown)?;
-    let key_id = thumbprint(&witness.key).ok_or_else(unknown)?;
-    Ok((witness.clone(), key_id))
 }
 
 /// The names of those whose keys are said to have signed.

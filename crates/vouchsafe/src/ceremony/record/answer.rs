@@ -15,6 +15,8 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::super::Stop;
+#[cfg(feature = "agent")]
+use super::super::device::Device;
 use super::super::folder::Folder;
 use super::super::key_file::{PrivateKey, jose_signature};
 use crate::console::{self, Tone, paint};
@@ -57,6 +59,9 @@ pub struct Given {
     family: Family,
     #[command(flatten)]
     proof: ProofFiles,
+    #[cfg(feature = "agent")]
+    #[command(flatten)]
+    device: Device,
 }
 
 /// The proof of `prove`.
@@ -108,14 +113,14 @@ pub fn take(
     Ok(Some(match &planned.task {
         Task::Ask => Record::Asked { typed: line("answer", given.answer.as_deref())? },
         Task::Attach => Record::Attached(attach(given, folder, transcript)?),
-        Task::Key => Record::Key { key: public_key(given)?, family: given.family.into() },
+        Task::Key => attesting_key(given)?,
         Task::Module => Record::Module(ModuleIdentity {
             vendor: line("vendor", given.vendor.as_deref())?,
             model: line("model", given.model.as_deref())?,
             serial: line("serial number", given.serial.as_deref())?,
             firmware: line("firmware version", given.firmware.as_deref())?,
         }),
-        Task::Prove => match prove(&given.proof, folder, transcript)? {
+        Task::Prove => match prove(given, folder, transcript)? {
             Some(proof) => Record::Proved(proof),
             None => return Ok(None),
         },
@@ -158,13 +163,19 @@ fn path(what: &str, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     given.map_or_else(|| line(what, None).map(PathBuf::from), |path| Ok(path.clone()))
 }
 
-fn public_key(given: &Given) -> Result<SpkiView, Failure> {
+fn attesting_key(given: &Given) -> Result<Record, Failure> {
+    #[cfg(feature = "agent")]
+    if given.device.is_asked() {
+        let (key, family) = given.device.key()?;
+        return Ok(Record::Key { key, family });
+    }
     let path = path("file of the public key", given.key.as_ref())?;
-    SpkiView::from_key_file(&files::read_small(&path)?).map_err(|error| {
+    let key = SpkiView::from_key_file(&files::read_small(&path)?).map_err(|error| {
         Failure::new(format!("{} holds no public key", path.display()))
             .because(error)
             .next("export the attesting key's public half (PEM or DER)")
-    })
+    })?;
+    Ok(Record::Key { key, family: given.family.into() })
 }
 
 fn attach(given: &Given, folder: &Folder, transcript: &Transcript) -> Result<Attachment, Failure> {
@@ -252,11 +263,16 @@ fn bounded(text: &str) -> String {
 }
 
 /// The proof; `None` after writing what has to be signed, if there is none yet.
-fn prove(given: &ProofFiles, folder: &Folder, transcript: &Transcript) -> Result<Option<Proof>, Stop> {
+fn prove(given: &Given, folder: &Folder, transcript: &Transcript) -> Result<Option<Proof>, Stop> {
     let Some((key, family)) = transcript.attesting_key() else {
         return Err(Failure::new("no attesting key is recorded").into());
     };
     let previous = transcript.last_digest();
+    #[cfg(feature = "agent")]
+    if given.device.is_asked() {
+        return Ok(Some(given.device.prove(key, family, &proof_nonce(&previous, key))?));
+    }
+    let given = &given.proof;
     let message = proof_message(&previous, key);
     if let Some(path) = &given.sign_with {
         let (algorithm, signature) = PrivateKey::read(path, None)?.sign(&message)?;
