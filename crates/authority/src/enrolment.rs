@@ -50,7 +50,7 @@ pub(crate) struct ChallengeReply {
 pub(crate) enum Question {
     /// By TPM2_ActivateCredential.
     Credential(CredentialBlob),
-    /// By a signature over [`AkPossession`] with these octets as its challenge.
+    /// By a proof about [`AkPossession`] with these octets as its challenge.
     Signature([u8; SIGNED_CHALLENGE_OCTETS]),
 }
 
@@ -283,19 +283,19 @@ fn is_met(challenge: &Challenge, key: &CheckedKey, answer: &ActivationRequest) -
         (Expected::Credential(digest), CheckedKey::Tpm(_), ActivationRequest::Credential(secret)) => {
             constant_time::verify_slices_are_equal(digest, &sha256(secret)).is_ok()
         }
-        (Expected::Signature(asked), CheckedKey::Host(ak), ActivationRequest::Signature(signature)) => {
+        (Expected::Signature(asked), CheckedKey::Host(ak), ActivationRequest::Possession(proof)) => {
             let possession = AkPossession {
                 purpose: PossessionPurpose::Enrolment,
                 device: &challenge.key.device,
                 key: ak.spki(),
                 challenge: asked,
             };
-            ak.verify_possession(&possession, signature).is_ok()
+            ak.verify_possession(&possession, proof).is_ok()
         }
         (
             Expected::Credential(_) | Expected::Signature(_),
             CheckedKey::Tpm(_) | CheckedKey::Host(_),
-            ActivationRequest::Credential(_) | ActivationRequest::Signature(_),
+            ActivationRequest::Credential(_) | ActivationRequest::Possession(_),
         ) => false,
     }
 }

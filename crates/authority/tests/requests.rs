@@ -17,11 +17,16 @@ use vouchsafe_authority::request::{
     HostSuccessor, NonceRequest, Offer, QuoteParts, RenewalRequest, Request, Voucher, Vouching,
 };
 use vouchsafe_authority::{Error, Operation};
+use vouchsafe_evidence::ak_possession::PossessionProof;
 
 const JSON: Head<'_> = Head { content_type: "application/json", query: "" };
 
 fn octets() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..40)
+}
+
+fn proof() -> impl Strategy<Value = PossessionProof> {
+    prop_oneof![octets().prop_map(PossessionProof::Signature), octets().prop_map(PossessionProof::Evidence)]
 }
 
 fn requests() -> impl Strategy<Value = (Operation, Request)> {
@@ -56,9 +61,9 @@ fn requests() -> impl Strategy<Value = (Operation, Request)> {
         .prop_map(|(device, nonce, offer)| ChallengeRequest { device, nonce, offer });
     let by_tpm = (octets(), octets(), prop::option::of(octets()))
         .prop_map(|(attest, signature, successor)| Vouching::Tpm { attest, signature, successor });
-    let successor = (octets(), octets()).prop_map(|(ak_spki, signature)| HostSuccessor { ak_spki, signature });
-    let by_host = (octets(), prop::option::of(successor))
-        .prop_map(|(signature, successor)| Vouching::Host { signature, successor });
+    let successor = (octets(), proof()).prop_map(|(ak_spki, proof)| HostSuccessor { ak_spki, proof });
+    let by_host =
+        (proof(), prop::option::of(successor)).prop_map(|(proof, successor)| Vouching::Host { proof, successor });
     let renewal = (any::<String>(), octets(), any::<[u8; 32]>(), prop_oneof![by_tpm, by_host])
         .prop_map(|(device, nonce, key, vouching)| RenewalRequest { device, nonce, key, vouching });
     let certificate = (octets(), octets(), any::<String>()).prop_map(|(csr, nonce, profile)| CertificateRequest {
@@ -78,8 +83,7 @@ fn requests() -> impl Strategy<Value = (Operation, Request)> {
         octets().prop_map(|secret| {
             (Operation::Activate, Request::Activate(ActivationRequest::Credential(secret.into())))
         }),
-        octets()
-            .prop_map(|signature| (Operation::Activate, Request::Activate(ActivationRequest::Signature(signature)))),
+        proof().prop_map(|proof| (Operation::Activate, Request::Activate(ActivationRequest::Possession(proof)))),
         renewal.prop_map(|request| (Operation::Renew, Request::Renew(request))),
         certificate.prop_map(|request| (Operation::Issue, Request::Issue(request))),
         appraisal.prop_map(|request| (Operation::Appraise, Request::Appraise(request))),

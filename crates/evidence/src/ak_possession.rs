@@ -3,6 +3,7 @@
 //! Such a key signs DER of PKIX Evidence besides. This begins with a text that no DER begins with, so that neither is ever
 //! read as the other; and it names device and key, so that a challenge passed on by somebody else enrolls nothing of theirs.
 
+use crate::tpm::HashAlg;
 use crate::x509::SpkiView;
 
 /// The first octets of what is signed, with the octet that ends them.
@@ -45,6 +46,12 @@ pub struct AkPossession<'a> {
 }
 
 impl AkPossession<'_> {
+    /// SHA-256 of [`AkPossession::to_bytes`], for statements with a place for a nonce.
+    #[must_use]
+    pub fn nonce(&self) -> Vec<u8> {
+        HashAlg::Sha256.digest(&[&self.to_bytes()])
+    }
+
     /// The octets that are signed: context, purpose (one octet), length of the device's name (four octets, big-endian), the
     /// name, SHA-256 of the key's SubjectPublicKeyInfo, the challenge.
     #[must_use]
@@ -60,6 +67,16 @@ impl AkPossession<'_> {
         ]
         .concat()
     }
+}
+
+/// How somebody shows that they hold the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PossessionProof {
+    /// A signature over [`AkPossession::to_bytes`].
+    Signature(Vec<u8>),
+    /// PKIX Evidence, signed with the key, whose nonce is [`AkPossession::nonce`]: what a service makes that lets its
+    /// attesting keys sign nothing else.
+    Evidence(Vec<u8>),
 }
 
 #[cfg(test)]

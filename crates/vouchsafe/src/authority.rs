@@ -1,5 +1,8 @@
 //! `vouchsafe authority`: the certification side.
 
+mod attesting_keys;
+mod inventory;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand, ValueEnum};
 use vouchsafe_authority::config::{ConfigError, DEFAULT_CONFIG_PATH};
-use vouchsafe_authority::{Authority, Config, SystemClock, init, trust};
+use vouchsafe_authority::{Administration, AdministrationError, Authority, Config, Error, SystemClock, init, trust};
 use vouchsafe_verifier::hex;
 
 use crate::cli::Answer;
@@ -44,6 +47,10 @@ enum Operation {
     Init(Installation),
     /// Serve until SIGTERM or SIGINT; the first line on standard output is the URL.
     Serve(Installation),
+    /// The attesting keys: list, show, revoke, replace, share.
+    AttestingKeys(attesting_keys::Arguments),
+    /// The list of modules: import, list, remove.
+    Inventory(inventory::Arguments),
     /// Make a token for an account: the account goes to standard output, the token to standard error.
     Token(Account),
 }
@@ -69,6 +76,7 @@ struct Account {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Right {
+    Administer,
     Appraise,
     Enroll,
     Issue,
@@ -77,6 +85,7 @@ enum Right {
 impl std::fmt::Display for Right {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Administer => "administer",
             Self::Appraise => "appraise",
             Self::Enroll => "enroll",
             Self::Issue => "issue",
@@ -90,6 +99,8 @@ impl std::fmt::Display for Right {
 /// [`Failure`] if it cannot be done.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.operation {
+        Operation::AttestingKeys(arguments) => return attesting_keys::run(arguments),
+        Operation::Inventory(arguments) => return inventory::run(arguments),
         Operation::Init(installation) => initialize(installation)?,
         Operation::Serve(installation) => serve(installation)?,
         Operation::Token(account) => token(account)?,
@@ -115,6 +126,25 @@ fn configuration(installation: &Installation) -> Result<Config, Failure> {
         Some(state) => config.with_state(state.clone()),
         None => config,
     })
+}
+
+/// The installation, to be administered; its server may run.
+fn administration(installation: &Installation) -> Result<Administration, Failure> {
+    Administration::open(&configuration(installation)?, Arc::new(SystemClock))
+        .map_err(|error| refused("the authority cannot be administered", &error))
+}
+
+/// What an administrator was refused, with every violation.
+fn refused(what: &str, error: &AdministrationError) -> Failure {
+    let why = match error {
+        AdministrationError::Refused(Error::Rejected(violations)) => violations
+            .iter()
+            .map(|violation| format!("{} [{}]", violation.message, violation.code))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        other => causes(other),
+    };
+    Failure::new(what).because(why)
 }
 
 /// An error with what caused it.

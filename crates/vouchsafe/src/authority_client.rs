@@ -91,9 +91,16 @@ impl Problem {
             "unauthenticated" => "check the token file: it holds the token alone, of an account of this authority",
             "not-permitted" => "ask the administrator for the right (`may` of the account)",
             "device-conflict" | "endorsement-key-conflict" | "attestation-key-conflict" => {
-                "choose the name under which this device was enrolled, or have that enrolment removed"
+                "choose the name under which this device was enrolled; a new module in its place takes an administrator's leave \
+                 (`vouchsafe authority attesting-keys replace`)"
             }
             "device-not-permitted" => "use a device name that the account may use",
+            "method-not-permitted" => {
+                "enroll by a method that the authority offers to the account (`enroll_methods`; docs/enrolment.md)"
+            }
+            "device-has-key" => {
+                "the account has an attesting key on this device: have it revoked (`vouchsafe authority attesting-keys revoke`)"
+            }
             "nonce-expired" | "nonce-spent" | "nonce-unknown" | "activation-failed" => "run the same command again",
             "baseline-conflict" => {
                 "the platform's PCR values are not those on record: enroll with --no-baseline to keep the record, or have it \

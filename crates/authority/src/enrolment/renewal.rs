@@ -3,7 +3,7 @@
 //! A renewal proves that the key is where it was. Everything else, the method and its proof, stays as it was recorded, and
 //! not for ever: after the configured time the key is enrolled anew.
 
-use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
+use vouchsafe_evidence::ak_possession::{AkPossession, PossessionProof, PossessionPurpose};
 use vouchsafe_verifier::Rejection;
 use vouchsafe_verifier::enrolment::{HostAk, verify_renewal};
 
@@ -52,10 +52,10 @@ impl Service {
                 parts.extend([attest.as_slice(), signature]);
                 parts.extend(successor.as_deref());
             }
-            Vouching::Host { signature, successor } => {
-                parts.push(signature);
-                if let Some(HostSuccessor { ak_spki, signature }) = successor {
-                    parts.extend([ak_spki.as_slice(), signature]);
+            Vouching::Host { proof, successor } => {
+                parts.push(proof_octets(proof));
+                if let Some(HostSuccessor { ak_spki, proof }) = successor {
+                    parts.extend([ak_spki.as_slice(), proof_octets(proof)]);
                 }
             }
         }
@@ -122,15 +122,15 @@ fn judge(row: &AttestingKeyRow, request: &RenewalRequest, nonce: &[u8]) -> Resul
             }
             Ok(next)
         }
-        (CheckedKey::Host(ak), Vouching::Host { signature, successor: None }) => {
-            possession(PossessionPurpose::Renewal, request, ak, ak, (nonce, signature)).map_err(refused)?;
+        (CheckedKey::Host(ak), Vouching::Host { proof, successor: None }) => {
+            possession(PossessionPurpose::Renewal, request, ak, ak, (nonce, proof)).map_err(refused)?;
             Ok(CheckedKey::Host(ak.clone()))
         }
-        (CheckedKey::Host(ak), Vouching::Host { signature, successor: Some(successor) }) => {
+        (CheckedKey::Host(ak), Vouching::Host { proof, successor: Some(successor) }) => {
             let next = CheckedKey::host(&successor.ak_spki)?;
             if let CheckedKey::Host(next) = &next {
-                possession(PossessionPurpose::Succession, request, ak, next, (nonce, signature)).map_err(refused)?;
-                possession(PossessionPurpose::Enrolment, request, next, next, (nonce, &successor.signature))
+                possession(PossessionPurpose::Succession, request, ak, next, (nonce, proof)).map_err(refused)?;
+                possession(PossessionPurpose::Enrolment, request, next, next, (nonce, &successor.proof))
                     .map_err(refused)?;
             }
             Ok(next)
@@ -141,14 +141,20 @@ fn judge(row: &AttestingKeyRow, request: &RenewalRequest, nonce: &[u8]) -> Resul
     }
 }
 
+fn proof_octets(proof: &PossessionProof) -> &[u8] {
+    match proof {
+        PossessionProof::Signature(octets) | PossessionProof::Evidence(octets) => octets,
+    }
+}
+
 /// Checks that `signer` signed for `key`.
 fn possession(
     purpose: PossessionPurpose,
     request: &RenewalRequest,
     signer: &HostAk,
     key: &HostAk,
-    (nonce, signature): (&[u8], &[u8]),
+    (nonce, proof): (&[u8], &PossessionProof),
 ) -> Result<(), Rejection> {
     let possession = AkPossession { purpose, device: &request.device, key: key.spki(), challenge: nonce };
-    signer.verify_possession(&possession, signature)
+    signer.verify_possession(&possession, proof)
 }

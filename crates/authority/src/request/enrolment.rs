@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use vouchsafe_evidence::ak_possession::PossessionProof;
 use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
 use vouchsafe_verifier::enrolment::Method;
 use zeroize::Zeroizing;
@@ -139,8 +140,8 @@ pub struct QuoteParts {
 pub enum ActivationRequest {
     /// What TPM2_ActivateCredential returned.
     Credential(Zeroizing<Vec<u8>>),
-    /// A signature with the attesting key over [`vouchsafe_evidence::ak_possession::AkPossession`].
-    Signature(Vec<u8>),
+    /// A proof by the attesting key about [`vouchsafe_evidence::ak_possession::AkPossession`].
+    Possession(PossessionProof),
 }
 
 impl fmt::Debug for ActivationRequest {
@@ -174,10 +175,10 @@ pub enum Vouching {
         /// TPMT_PUBLIC of the successor, if it is another key.
         successor: Option<Vec<u8>>,
     },
-    /// A signature over [`vouchsafe_evidence::ak_possession::AkPossession`].
+    /// A proof about [`vouchsafe_evidence::ak_possession::AkPossession`].
     Host {
-        /// With the old key.
-        signature: Vec<u8>,
+        /// By the old key.
+        proof: PossessionProof,
         /// The successor, if it is another key.
         successor: Option<HostSuccessor>,
     },
@@ -188,8 +189,8 @@ pub enum Vouching {
 pub struct HostSuccessor {
     /// SubjectPublicKeyInfo, DER.
     pub ak_spki: Vec<u8>,
-    /// A signature with it, as for an enrolment, over the nonce.
-    pub signature: Vec<u8>,
+    /// A proof by it, as for an enrolment, with the nonce as the challenge.
+    pub proof: PossessionProof,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, Serialize)]
@@ -347,7 +348,7 @@ impl From<&ChallengeRequest> for ChallengeBody {
     }
 }
 
-/// Either of the two.
+/// One of them.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ActivationBody {
@@ -355,18 +356,18 @@ pub(super) struct ActivationBody {
     secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<String>,
 }
 
 impl TryFrom<ActivationBody> for ActivationRequest {
     type Error = Error;
 
     fn try_from(body: ActivationBody) -> Result<Self, Error> {
-        match (body.secret.map(Zeroizing::new), body.signature) {
-            (Some(secret), None) => Ok(Self::Credential(Zeroizing::new(octets("secret", &secret)?))),
-            (None, Some(signature)) => Ok(Self::Signature(octets("signature", &signature)?)),
-            (Some(_), Some(_)) | (None, None) => {
-                Err(Error::Malformed { field: "secret, signature", expected: "one of the two" })
-            }
+        match (body.secret.map(Zeroizing::new), body.signature, body.evidence) {
+            (Some(secret), None, None) => Ok(Self::Credential(Zeroizing::new(octets("secret", &secret)?))),
+            (None, signature, evidence) => Ok(Self::Possession(possession(signature, evidence)?)),
+            (Some(_), ..) => Err(Error::Malformed { field: "secret, signature, evidence", expected: "one of them" }),
         }
     }
 }
@@ -374,11 +375,32 @@ impl TryFrom<ActivationBody> for ActivationRequest {
 impl From<&ActivationRequest> for ActivationBody {
     fn from(request: &ActivationRequest) -> Self {
         match request {
-            ActivationRequest::Credential(secret) => Self { secret: Some(STANDARD.encode(&**secret)), signature: None },
-            ActivationRequest::Signature(signature) => {
-                Self { secret: None, signature: Some(STANDARD.encode(signature)) }
+            ActivationRequest::Credential(secret) => {
+                Self { secret: Some(STANDARD.encode(&**secret)), signature: None, evidence: None }
+            }
+            ActivationRequest::Possession(proof) => {
+                let (signature, evidence) = possession_texts(proof);
+                Self { secret: None, signature, evidence }
             }
         }
+    }
+}
+
+/// A proof of possession in one of its two forms.
+fn possession(signature: Option<String>, evidence: Option<String>) -> Result<PossessionProof, Error> {
+    match (signature, evidence) {
+        (Some(signature), None) => Ok(PossessionProof::Signature(octets("signature", &signature)?)),
+        (None, Some(evidence)) => Ok(PossessionProof::Evidence(octets("evidence", &evidence)?)),
+        (Some(_), Some(_)) | (None, None) => {
+            Err(Error::Malformed { field: "signature, evidence", expected: "one of the two" })
+        }
+    }
+}
+
+fn possession_texts(proof: &PossessionProof) -> (Option<String>, Option<String>) {
+    match proof {
+        PossessionProof::Signature(signature) => (Some(STANDARD.encode(signature)), None),
+        PossessionProof::Evidence(evidence) => (None, Some(STANDARD.encode(evidence))),
     }
 }
 
@@ -388,45 +410,61 @@ pub(super) struct RenewalBody {
     device: String,
     nonce: String,
     key: String,
-    signature: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     attest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ak_public: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ak_spki: Option<String>,
+    successor: Option<SuccessorBody>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SuccessorBody {
+    ak_spki: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    successor_signature: Option<String>,
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<String>,
 }
 
 impl TryFrom<RenewalBody> for RenewalRequest {
     type Error = Error;
 
     fn try_from(body: RenewalBody) -> Result<Self, Error> {
-        const EXPECTED: &str = "with attest: signature, and ak_public of a successor; without: signature, and ak_spki with \
-                                successor_signature of a successor";
-        let misfit = Error::Malformed { field: "attest", expected: EXPECTED };
+        const KEY: &str = "ak: and SHA-256 of its public key in hexadecimal";
+        const EXPECTED: &str = "of a TPM's key: attest, signature, and ak_public of a successor; of another: signature or evidence, \
+                                and successor";
         let key = from_hex(body.key.strip_prefix("ak:").unwrap_or(&body.key)).and_then(|octets| octets.try_into().ok());
-        let key =
-            key.ok_or(Error::Malformed { field: "key", expected: "ak: and SHA-256 of its public key in hexadecimal" })?;
-        let signature = octets("signature", &body.signature)?;
-        let vouching = match (body.attest, body.ak_public, body.ak_spki, body.successor_signature) {
-            (Some(attest), successor, None, None) => Vouching::Tpm {
-                attest: octets("attest", &attest)?,
-                signature,
-                successor: successor.map(|text| octets("ak_public", &text)).transpose()?,
+        let key = key.ok_or(Error::Malformed { field: "key", expected: KEY })?;
+        let vouching = match (body.attest, body.ak_public, body.successor) {
+            (Some(attest), successor, None) => match (body.signature, body.evidence) {
+                (Some(signature), None) => Vouching::Tpm {
+                    attest: octets("attest", &attest)?,
+                    signature: octets("signature", &signature)?,
+                    successor: successor.map(|text| octets("ak_public", &text)).transpose()?,
+                },
+                (Some(_) | None, _) => return Err(Error::Malformed { field: "attest", expected: EXPECTED }),
             },
-            (None, None, None, None) => Vouching::Host { signature, successor: None },
-            (None, None, Some(spki), Some(other)) => Vouching::Host {
-                signature,
-                successor: Some(HostSuccessor {
-                    ak_spki: octets("ak_spki", &spki)?,
-                    signature: octets("successor_signature", &other)?,
-                }),
+            (None, None, successor) => Vouching::Host {
+                proof: possession(body.signature, body.evidence)?,
+                successor: successor.map(HostSuccessor::try_from).transpose()?,
             },
-            (Some(_) | None, ..) => return Err(misfit),
+            (Some(_) | None, ..) => return Err(Error::Malformed { field: "attest", expected: EXPECTED }),
         };
         Ok(Self { device: body.device, nonce: nonce(&body.nonce)?, key, vouching })
+    }
+}
+
+impl TryFrom<SuccessorBody> for HostSuccessor {
+    type Error = Error;
+
+    fn try_from(body: SuccessorBody) -> Result<Self, Error> {
+        Ok(Self { ak_spki: octets("ak_spki", &body.ak_spki)?, proof: possession(body.signature, body.evidence)? })
     }
 }
 
@@ -441,16 +479,18 @@ impl From<&RenewalRequest> for RenewalBody {
         match &request.vouching {
             Vouching::Tpm { attest, signature, successor } => Self {
                 attest: Some(STANDARD.encode(attest)),
-                signature: STANDARD.encode(signature),
+                signature: Some(STANDARD.encode(signature)),
                 ak_public: successor.as_ref().map(|public| STANDARD.encode(public)),
                 ..body
             },
-            Vouching::Host { signature, successor } => Self {
-                signature: STANDARD.encode(signature),
-                ak_spki: successor.as_ref().map(|successor| STANDARD.encode(&successor.ak_spki)),
-                successor_signature: successor.as_ref().map(|successor| STANDARD.encode(&successor.signature)),
-                ..body
-            },
+            Vouching::Host { proof, successor } => {
+                let (signature, evidence) = possession_texts(proof);
+                let successor = successor.as_ref().map(|successor| {
+                    let (signature, evidence) = possession_texts(&successor.proof);
+                    SuccessorBody { ak_spki: STANDARD.encode(&successor.ak_spki), signature, evidence }
+                });
+                Self { signature, evidence, successor, ..body }
+            }
         }
     }
 }

@@ -56,6 +56,15 @@ pub async fn answer(
     site.post(&path, Some(token), json!({"signature": b64(&signer.sign_der(&possession.to_bytes()))})).await
 }
 
+/// PKIX Evidence about nothing but its nonce.
+pub fn evidence_over(ak: &SoftwareKey, nonce: &[u8]) -> Vec<u8> {
+    let tbs =
+        TbsEvidence::new().transaction(|claims| claims.nonce(nonce)).platform(|claims| claims.vendor("Maker")).to_der();
+    let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
+    let signature = ak.sign_der(&tbs);
+    Evidence::new(tbs).signed_by_key(ak.spki().as_der(), &algorithm, &signature).to_der()
+}
+
 pub async fn enroll(site: &Site, token: &str, ak: &SoftwareKey, device: &str, fields: Value) -> Value {
     let challenge = challenge(site, token, ak, device, fields).await;
     assert_eq!(challenge.status, 201, "{}", String::from_utf8_lossy(&challenge.body));

@@ -186,8 +186,7 @@ async fn keys_that_a_host_drives_renew_and_succeed_by_signatures() {
         let nonce = site.enrolment_nonce(DAVE).await;
         let fields = json!({
             "signature": signed(by, &next, Succession, &nonce),
-            "ak_spki": b64(next.spki().as_der()),
-            "successor_signature": signed(holder, &next, Enrolment, &nonce),
+            "successor": {"ak_spki": b64(next.spki().as_der()), "signature": signed(holder, &next, Enrolment, &nonce)},
         });
         renew(&site, DAVE, &ak, &nonce, fields).await
     };

@@ -2,15 +2,16 @@
 
 use serde_json::{Value, json};
 use vouchsafe_authority::store::{Sqlite, Store};
+use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::Curve;
 use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, build};
 
-use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method};
+use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method, evidence_over};
 use crate::module::{EndorsementKey, Module, SoftwareKey, Vendor, pem, sign_certificate};
-use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex};
+use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex, unb64};
 
 fn policies(certificate: &CertView) -> Vec<Oid> {
     let extension = certificate.extension(oid::CERTIFICATE_POLICIES).unwrap().unwrap();
@@ -214,6 +215,27 @@ async fn who_does_not_hold_the_key_does_not_enroll_it() {
     let late = open().await;
     site.clock.advance(121);
     assert_eq!(answer(&site, DAVE, (&ak, &ak), "hsm", &late).await.problem(), "activation-failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_lets_its_attesting_key_sign_evidence_alone_answers_by_evidence() {
+    let site = Site::start_with(&every_method("")).await;
+    let (ak, thief) = (SoftwareKey::generate(), SoftwareKey::generate());
+    let attempt = async |signer: &SoftwareKey, device: &str| {
+        let opened = challenge(&site, DAVE, &ak, "hsm", json!({"method": "first-use"})).await.json();
+        let possession = AkPossession {
+            purpose: PossessionPurpose::Enrolment,
+            device,
+            key: &ak.spki(),
+            challenge: &unb64(&opened["challenge"]),
+        };
+        let path = format!("/v1/attestation-keys/{}/activation", opened["id"].as_str().unwrap());
+        let evidence = evidence_over(signer, &possession.nonce());
+        site.post(&path, Some(DAVE), json!({"evidence": b64(&evidence)})).await
+    };
+    assert_eq!(attempt(&thief, "hsm").await.problem(), "activation-failed");
+    assert_eq!(attempt(&ak, "other").await.problem(), "activation-failed");
+    assert_eq!(attempt(&ak, "hsm").await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,8 @@
 //! Such a key signs whatever it is given, so that nothing about it can be read from what it signs: its certificate says
 //! `host`, whatever method enrolled it.
 
-use vouchsafe_evidence::ak_possession::AkPossession;
+use vouchsafe_evidence::ak_possession::{AkPossession, PossessionProof};
+use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
 use vouchsafe_evidence::input::{Form, Submission};
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::tpm::HashAlg;
@@ -83,11 +84,30 @@ impl HostAk {
     ///
     /// # Errors
     /// `ak.possession`.
-    pub fn verify_possession(&self, possession: &AkPossession<'_>, signature: &[u8]) -> Result<(), Rejection> {
-        let message = possession.to_bytes();
-        verify_signature(&mut SignatureBudget::new(), &self.spki, self.algorithm, &message, signature).map_err(
-            |error| Rejection::new(codes::AK_POSSESSION, format!("{} ({error})", codes::AK_POSSESSION.meaning)),
-        )
+    pub fn verify_possession(&self, possession: &AkPossession<'_>, proof: &PossessionProof) -> Result<(), Rejection> {
+        let refused =
+            |why: &str| Rejection::new(codes::AK_POSSESSION, format!("{} ({why})", codes::AK_POSSESSION.meaning));
+        let mut budget = SignatureBudget::new();
+        match proof {
+            PossessionProof::Signature(signature) => {
+                let message = possession.to_bytes();
+                verify_signature(&mut budget, &self.spki, self.algorithm, &message, signature)
+                    .map_err(|error| refused(&error.to_string()))
+            }
+            PossessionProof::Evidence(evidence) => {
+                let view = EvidenceView::parse(evidence).map_err(|_| refused("the Evidence is malformed"))?;
+                let nonce = view.elements().transaction.as_ref().and_then(|transaction| transaction.nonce);
+                if nonce != Some(possession.nonce().as_slice()) {
+                    return Err(refused("the Evidence answers another challenge"));
+                }
+                let is_signed = view.signatures().iter().any(|block| {
+                    SignatureAlgorithm::from_der(block.algorithm).is_ok_and(|algorithm| {
+                        verify_signature(&mut budget, &self.spki, algorithm, view.tbs(), block.signature).is_ok()
+                    })
+                });
+                if is_signed { Ok(()) } else { Err(refused("no signature of the Evidence is by this key")) }
+            }
+        }
     }
 }
 
