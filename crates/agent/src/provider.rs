@@ -122,6 +122,10 @@ pub trait Attester: Send {
     /// [`Fault::BlobInvalid`] when `key` is not a blob of this provider.
     fn families(&mut self, key: &KeyBlob) -> Result<Vec<Family>, Fault>;
 
+    /// Whether the administrator's attesting key of that name (empty: the default) is a pseudonym. A name that there is not
+    /// is none.
+    fn is_pseudonym(&self, attesting_key: &str) -> bool;
+
     /// The administrator's attesting keys, the default first.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ fn a_key_and_the_platform_are_attested() {
     client.generate_key("k", p256()).unwrap();
     let mechanisms: Vec<String> =
         client.list_mechanisms().unwrap().into_iter().map(|mechanism| mechanism.name).collect();
-    assert_eq!(mechanisms, ["tpm-certify", "tpm-certify-x509", "tpm-quote"]);
+    assert_eq!(mechanisms, ["tpm-certify", "tpm-certify-x509", "tpm-activate-credential", "tpm-quote"]);
     let attesting = client.list_attesting_keys().unwrap();
     assert_eq!((attesting.len(), attesting[0].name.as_str()), (1, "default"));
     assert!(attesting[0].is_default && attesting[0].made_here && !attesting[0].is_own);

@@ -9,6 +9,8 @@
     missing_docs
 )]
 
+#[path = "support/conformance.rs"]
+mod conformance;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/provider.rs"]
@@ -78,6 +80,14 @@ fn every_kind_of_key_is_made_and_signs() {
     }
     let decrypting = provider.generate(&uid(), KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Decrypt });
     assert!(matches!(decrypting, Err(Fault::Missing { .. })));
+}
+
+#[test]
+fn keys_behave_as_those_of_every_provider() {
+    let swtpm = swtpm();
+    let mut provider = open(&swtpm, &MemoryStore::new());
+    conformance::keys(&mut provider, &KeyKind::ALL[..6]);
+    conformance::misuse(&mut provider);
 }
 
 #[test]

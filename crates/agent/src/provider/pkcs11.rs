@@ -158,6 +158,11 @@ impl Attester for Pkcs11Provider {
         Ok(if attests { vec![Family::PkixEvidence] } else { Vec::new() })
     }
 
+    fn is_pseudonym(&self, _: &str) -> bool {
+        // It makes none.
+        false
+    }
+
     fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
         self.list_attesting_keys()
     }

@@ -235,6 +235,10 @@ impl Attester for TpmProvider {
         attest::families_of(key)
     }
 
+    fn is_pseudonym(&self, attesting_key: &str) -> bool {
+        self.attesting_key(attesting_key).is_ok_and(AttestationKey::is_pseudonym)
+    }
+
     fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
         self.list_attesting_keys()
     }

@@ -29,13 +29,15 @@ pub(super) fn attest_key(
 ) -> Result<AttestationResult, Refusal> {
     let key = call.attestable_key_pair(operation.key_name)?;
     let mut named = operation.attesting_key;
+    if named.is_empty() && matches!(operation.mechanism, Some(message::KeyMechanism::TpmCertifyX509(_))) {
+        named.clone_from(&call.certify_x509.attesting_key);
+    }
+    let own = call.own_attesting_key(&named)?;
     let mechanism = match operation.mechanism {
         Some(message::KeyMechanism::TpmCertify(_)) => KeyMechanism::TpmCertify,
         Some(message::KeyMechanism::TpmCertifyX509(parameters)) => {
-            if named.is_empty() {
-                named.clone_from(&call.certify_x509.attesting_key);
-            }
-            let defaults = if is_pseudonym(call, provider, &named)? { &ANONYMOUS } else { &*call.certify_x509 };
+            let is_pseudonym = own.is_none() && provider.is_pseudonym(&named);
+            let defaults = if is_pseudonym { &ANONYMOUS } else { &*call.certify_x509 };
             KeyMechanism::TpmCertifyX509(certificate_template(parameters, defaults, (&key.id.name, purpose_of(&key)))?)
         }
         Some(message::KeyMechanism::PkixEvidence(parameters)) => {
@@ -44,7 +46,7 @@ pub(super) fn attest_key(
         }
         None => return Err(Refusal::NotSupported { what: "this mechanism" }),
     };
-    let attesting_key = choose(call, named, mechanism.family())?;
+    let attesting_key = choose(call, named, own, mechanism.family())?;
     match &attesting_key {
         Chosen::Own { .. } => {}
         machine => call.demand_attesting_key(Capability::Attest, machine.name_of_machines(call))?,
@@ -74,15 +76,6 @@ static ANONYMOUS: LazyLock<CertifyX509Config> = LazyLock::new(|| CertifyX509Conf
     ..CertifyX509Config::default()
 });
 
-/// Whether that is a pseudonym of the machine's, and not an attesting key of the caller's own.
-fn is_pseudonym(call: &Call, provider: &mut dyn Provider, name: &str) -> Result<bool, Refusal> {
-    if call.own_attesting_key(name)?.is_some() {
-        return Ok(false);
-    }
-    let is_meant = |key: &AttestingKey| if name.is_empty() { key.is_default } else { key.name == name };
-    Ok(provider.attesting_keys()?.into_iter().any(|key| is_meant(&key) && key.is_pseudonym))
-}
-
 /// Whether an attestation of a key speaks of the platform too, which needs the grant for that.
 fn reveals_platform(mechanism: &KeyMechanism) -> bool {
     match mechanism {
@@ -109,7 +102,8 @@ pub(super) fn attest_platform(
         }
         None => return Err(Refusal::NotSupported { what: "this mechanism" }),
     };
-    let attesting_key = choose(call, operation.attesting_key, mechanism.family())?;
+    let own = call.own_attesting_key(&operation.attesting_key)?;
+    let attesting_key = choose(call, operation.attesting_key, own, mechanism.family())?;
     call.demand_attesting_key(Capability::AttestPlatform, attesting_key.name_of_machines(call))?;
     let attestation = provider.attest_platform(attesting_key.as_choice(), &mechanism, &operation.nonce)?;
     info!(target: "audit", by = %call.caller, attesting_key = attesting_key.name(),
@@ -168,25 +162,15 @@ impl Chosen {
     }
 }
 
-/// The caller's own attesting key of that name, else the machine's.
-fn choose(call: &Call, name: String, family: Family) -> Result<Chosen, Refusal> {
-    if name.is_empty() {
-        return Ok(Chosen::Default);
-    }
-    match call.own_attesting_key(&name)? {
-        Some(key) => {
-            let certificates = call
-                .shared
-                .store
-                .certificates(&key.uid)?
-                .into_iter()
-                .find(|chain| chain.family == family)
-                .map(|chain| chain.certificates)
-                .unwrap_or_default();
-            Ok(Chosen::Own { name, key: key.blob, certificates })
-        }
-        None => Ok(Chosen::Named(name)),
-    }
+/// The caller's own attesting key, if it has one of that name, else the machine's.
+fn choose(call: &Call, name: String, own: Option<StoredKey>, family: Family) -> Result<Chosen, Refusal> {
+    let Some(key) = own else {
+        return Ok(if name.is_empty() { Chosen::Default } else { Chosen::Named(name) });
+    };
+    let certificates = call.shared.store.certificates(&key.uid)?;
+    let chain = certificates.into_iter().find(|chain| chain.family == family);
+    let certificates = chain.map(|chain| chain.certificates).unwrap_or_default();
+    Ok(Chosen::Own { name, key: key.blob, certificates })
 }
 
 /// An attestation as the wire has it.
@@ -325,6 +309,9 @@ impl Call {
 
     /// The caller's attesting key of that name, if it has one.
     pub(super) fn own_attesting_key(&self, name: &str) -> Result<Option<StoredKey>, Refusal> {
+        if name.is_empty() {
+            return Ok(None);
+        }
         let key = self.shared.store.key(&self.key_id(name.to_owned()))?;
         Ok(key.filter(|key| key.role == KeyRole::Pair(KeyPurpose::Attest)))
     }

@@ -174,6 +174,10 @@ impl Attester for Numbers {
         Ok(vec![Family::Attest])
     }
 
+    fn is_pseudonym(&self, _: &str) -> bool {
+        false
+    }
+
     fn attesting_keys(&mut self) -> Result<Vec<AttestingKey>, Fault> {
         Ok(vec![AttestingKey {
             name: "machine".to_owned(),

@@ -35,7 +35,7 @@ Examples:
   vouchsafe agent attesting-key create p1 --pseudonym
 
 A key that was made elsewhere, with tpm2-tools:
-  tpm2_create -C 0x81000001 -G ecc256:ecdsa-sha256 -p file:auth \\
+  tpm2_create -C 0x81000001 -G ecc256:ecdsa-sha256:null -p file:auth \\
       -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign' \\
       -u ak.pub -r ak.priv
   vouchsafe agent attesting-key import site --public ak.pub --private ak.priv \\

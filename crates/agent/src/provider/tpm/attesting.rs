@@ -52,9 +52,13 @@ impl AttestationKey {
         Ok(Self { name: name.to_owned(), kind, origin, object, public, spki })
     }
 
+    pub(super) fn is_pseudonym(&self) -> bool {
+        self.origin == Origin::Pseudonym
+    }
+
     pub(super) fn families(&self) -> Vec<Family> {
         let mut families = families(&self.public);
-        if self.origin == Origin::Pseudonym {
+        if self.is_pseudonym() {
             // TPMS_ATTEST has the clock and the counters of resets in it, by which a TPM is recognized.
             families.retain(|family| *family == Family::CertifyX509);
         }
@@ -254,7 +258,7 @@ impl TpmProvider {
             families: key.families(),
             certificates: installed,
             made_here: key.origin != Origin::Imported,
-            is_pseudonym: key.origin == Origin::Pseudonym,
+            is_pseudonym: key.is_pseudonym(),
         })
     }
 
