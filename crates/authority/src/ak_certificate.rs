@@ -23,7 +23,7 @@ use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 use vouchsafe_verifier::enrolment::{Environment, Family, HostAk, Method, QualifiedAk};
 
 use crate::ca::CertificationAuthority;
-use crate::certificate::{CertificateError, Content, Issued, sign};
+use crate::certificate::{CertificateError, Content, DAY_SECONDS, Issued, SignedContent, sign, sign_content};
 use crate::text::to_hex;
 
 /// Random octets in a subject.
@@ -81,6 +81,11 @@ pub(crate) enum Families<T> {
         /// For CertifyX509; absent where the key's attributes do not allow it.
         certify_x509: Option<T>,
     },
+    /// Of a TPM's key that is a pseudonym.
+    Pseudonym {
+        /// For CertifyX509, which tells no clock.
+        certify_x509: T,
+    },
     /// For PKIX Evidence.
     Host {
         /// For PKIX Evidence.
@@ -93,6 +98,7 @@ impl<T> Families<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let (first, second) = match self {
             Self::Tpm { attest, certify_x509 } => (attest, certify_x509.as_ref()),
+            Self::Pseudonym { certify_x509 } => (certify_x509, None),
             Self::Host { pkix_evidence } => (pkix_evidence, None),
         };
         std::iter::once(first).chain(second)
@@ -104,6 +110,7 @@ impl<T> Families<T> {
             Self::Tpm { attest, certify_x509 } => {
                 Families::Tpm { attest: each(attest), certify_x509: certify_x509.map(each) }
             }
+            Self::Pseudonym { certify_x509 } => Families::Pseudonym { certify_x509: each(certify_x509) },
             Self::Host { pkix_evidence } => Families::Host { pkix_evidence: each(pkix_evidence) },
         }
     }
@@ -136,6 +143,22 @@ pub(crate) fn issue(
             Ok(Families::Host { pkix_evidence: sign_one(&|_| end_entity_extensions(oid::KP_ATTESTATION_KEY))? })
         }
     }
+}
+
+/// Issues the certificate of a pseudonym: of the CertifyX509 family alone, without a name of its module, and of no time
+/// finer than a day. `day` is the first second of one.
+pub(crate) fn issue_pseudonym(
+    root: &CertificationAuthority,
+    key: &QualifiedAk,
+    day: i64,
+    validity_days: i64,
+) -> Result<Issued, CertificateError> {
+    let subject = random_subject()?;
+    let mut extensions = certify_x509_extensions(&subject, key.public());
+    let ak = AkSubject { key: AkKey::Tpm(key), module: None, method: Method::Manufacturer };
+    extensions.extend(common_extensions(&ak));
+    let not_after = day.saturating_add(validity_days.saturating_mul(DAY_SECONDS));
+    sign_content(&root.issuer(), SignedContent { subject, spki: key.spki(), not_before: day, not_after, extensions })
 }
 
 /// What the certificates of every family hold, as far as there is anything to say.

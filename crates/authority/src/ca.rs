@@ -21,6 +21,7 @@ use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsa
 use vouchsafe_evidence::x509::{CertView, NameView, build};
 
 use crate::certificate::{CertificateError, Content, Issued, IssuerView, SigningKey, sign};
+use crate::config::Role;
 
 /// Why the authorities could not be loaded.
 #[derive(Debug, Error)]
@@ -113,44 +114,80 @@ fn read(path: &Path) -> Result<Vec<u8>, HierarchyError> {
     std::fs::read(path).map_err(|error| HierarchyError::Io { path: path.to_owned(), error })
 }
 
-/// The authorities that sign while the server runs. The issuing root's key is not among them and may be
-/// kept elsewhere.
+/// The authorities that sign while the server runs: those of its role. The issuing root's key is not among them and may
+/// be kept elsewhere.
 #[derive(Debug)]
 pub(crate) struct Hierarchy {
-    issuing: CertificationAuthority,
-    issuing_root: CertView,
-    attestation: CertificationAuthority,
-    attestation_virtual: CertificationAuthority,
+    issuing: Option<Issuing>,
+    attestation: Option<Attestation>,
+}
+
+/// What certificates of devices' keys are signed with.
+#[derive(Debug)]
+struct Issuing {
+    ca: CertificationAuthority,
+    root: CertView,
+}
+
+/// What AK certificates are signed with.
+#[derive(Debug)]
+struct Attestation {
+    chips: CertificationAuthority,
+    software: CertificationAuthority,
 }
 
 impl Hierarchy {
-    pub(crate) fn load(folder: &Path) -> Result<Self, HierarchyError> {
-        let mut issuing = CertificationAuthority::load(folder, ISSUING_CA)?;
-        issuing.chain_below_root = vec![issuing.certificate.as_der().to_vec()];
-        Ok(Self {
-            issuing,
-            issuing_root: load_certificate(folder, ISSUING_ROOT)?,
-            attestation: CertificationAuthority::load(folder, ATTESTATION_ROOT)?,
-            attestation_virtual: CertificationAuthority::load(folder, ATTESTATION_ROOT_VIRTUAL)?,
-        })
+    pub(crate) fn load(folder: &Path, role: Role) -> Result<Self, HierarchyError> {
+        let issuing = if role.issues() { Some(Issuing::load(folder)?) } else { None };
+        let attestation = if role.enrolls() { Some(Attestation::load(folder)?) } else { None };
+        Ok(Self { issuing, attestation })
     }
 
-    pub(crate) const fn issuing(&self) -> &CertificationAuthority {
-        &self.issuing
+    /// The authority that signs certificates of devices' keys.
+    ///
+    /// # Errors
+    /// [`CertificateError::OtherRole`] where none are issued.
+    pub(crate) fn issuing(&self) -> Result<&CertificationAuthority, CertificateError> {
+        self.issuing.as_ref().map(|issuing| &issuing.ca).ok_or(CertificateError::OtherRole)
     }
 
-    pub(crate) const fn issuing_root(&self) -> &CertView {
-        &self.issuing_root
+    /// Its root.
+    ///
+    /// # Errors
+    /// As [`Hierarchy::issuing`].
+    pub(crate) fn issuing_root(&self) -> Result<&CertView, CertificateError> {
+        self.issuing.as_ref().map(|issuing| &issuing.root).ok_or(CertificateError::OtherRole)
     }
 
     /// The root for AK certificates of chips, or of modules whose endorsement root is marked as virtual.
-    pub(crate) const fn attestation_root(&self, is_virtual: bool) -> &CertificationAuthority {
-        if is_virtual { &self.attestation_virtual } else { &self.attestation }
+    ///
+    /// # Errors
+    /// [`CertificateError::OtherRole`] where no attesting key is enrolled.
+    pub(crate) fn attestation_root(&self, is_virtual: bool) -> Result<&CertificationAuthority, CertificateError> {
+        let roots = self.attestation.as_ref().ok_or(CertificateError::OtherRole)?;
+        Ok(if is_virtual { &roots.software } else { &roots.chips })
     }
 
-    /// The roots for AK certificates, of chips and of modules that are software.
-    pub(crate) const fn attestation_roots(&self) -> [&CertificationAuthority; 2] {
-        [&self.attestation, &self.attestation_virtual]
+    /// The roots for AK certificates, of chips and of modules that are software; none where no key is enrolled.
+    pub(crate) fn attestation_roots(&self) -> impl Iterator<Item = &CertificationAuthority> {
+        self.attestation.iter().flat_map(|roots| [&roots.chips, &roots.software])
+    }
+}
+
+impl Issuing {
+    fn load(folder: &Path) -> Result<Self, HierarchyError> {
+        let mut ca = CertificationAuthority::load(folder, ISSUING_CA)?;
+        ca.chain_below_root = vec![ca.certificate.as_der().to_vec()];
+        Ok(Self { ca, root: load_certificate(folder, ISSUING_ROOT)? })
+    }
+}
+
+impl Attestation {
+    fn load(folder: &Path) -> Result<Self, HierarchyError> {
+        Ok(Self {
+            chips: CertificationAuthority::load(folder, ATTESTATION_ROOT)?,
+            software: CertificationAuthority::load(folder, ATTESTATION_ROOT_VIRTUAL)?,
+        })
     }
 }
 

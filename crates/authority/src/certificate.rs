@@ -31,6 +31,9 @@ pub enum CertificateError {
     /// The cryptographic library refused an operation.
     #[error("{0} failed")]
     Operation(&'static str),
+    /// The key is that of the other role.
+    #[error("an authority of the other role has the key")]
+    OtherRole,
     /// The signing key is neither P-256 nor P-384 in PKCS#8.
     #[error("the signing key is not an ECDSA key on P-256 or P-384 in PKCS#8")]
     UnknownKey,

@@ -1,6 +1,7 @@
 //! The authority's configuration file, `/etc/vouchsafe/authority.toml`.
 
 mod enrolment;
+mod role;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,10 +12,12 @@ use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
 
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
+use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError, SubjectRule};
 
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
+pub use self::role::{Link, PseudonymConfig, Role, RoleError};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/authority.toml";
@@ -24,7 +27,7 @@ pub const DEFAULT_STATE_PATH: &str = "/var/lib/vouchsafe/authority";
 const ACCOUNTS_MAX: usize = 100_000;
 /// Octets of an account's or a device's name; a device's stands in certificates (RFC 5280, appendix A:
 /// ub-common-name).
-const NAME_OCTETS_MAX: usize = 64;
+pub(crate) const NAME_OCTETS_MAX: usize = 64;
 /// Hexadecimal digits of a SHA-256 digest.
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -73,6 +76,9 @@ pub enum ConfigError {
         #[source]
         error: ProfileError,
     },
+    /// Something that is not of the role.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// The file is not TOML of the expected form.
     #[error("not a valid configuration")]
     Syntax(#[from] toml::de::Error),
@@ -104,6 +110,8 @@ pub enum Capability {
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub(crate) role: Role,
+    pub(crate) pseudonyms: Option<PseudonymConfig>,
     pub(crate) listen: SocketAddr,
     pub(crate) state: PathBuf,
     pub(crate) trust: PathBuf,
@@ -172,6 +180,9 @@ pub enum Devices {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
+    #[serde(default)]
+    role: Role,
+    pseudonyms: Option<PseudonymFile>,
     #[serde(default = "default_listen")]
     listen: SocketAddr,
     state: Option<PathBuf>,
@@ -186,8 +197,7 @@ struct ConfigFile {
     ak_validity_days: i64,
     #[serde(default)]
     anonymous_appraisals: bool,
-    #[serde(default)]
-    enrolment: EnrolmentFile,
+    enrolment: Option<EnrolmentFile>,
     ceremony: Option<CeremonyFile>,
     #[serde(default)]
     limits: LimitsFile,
@@ -259,7 +269,13 @@ impl Config {
         let file: ConfigFile = toml::from_str(text)?;
         let state = file.state.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
         let ak_validity_days = in_range("ak_validity_days", file.ak_validity_days, 1, 825)?;
+        let (has_profiles, has_enrolment) =
+            (!file.profiles.is_empty(), file.enrolment.is_some() || file.ceremony.is_some());
+        let (profiles, accounts) = (check_profiles(file.profiles)?, check_accounts(file.accounts)?);
+        let others = role::Others { profiles: &profiles, has_profiles, has_enrolment, accounts: &accounts };
         Ok(Self {
+            role: file.role,
+            pseudonyms: role::check(file.role, file.pseudonyms, &others)?,
             listen: file.listen,
             trust: file.trust.unwrap_or_else(|| state.join("trust")),
             state,
@@ -273,11 +289,11 @@ impl Config {
             )?,
             ak_validity_days: u32::try_from(ak_validity_days).unwrap_or(1),
             anonymous_appraisals: file.anonymous_appraisals,
-            enrolment: file.enrolment.check(file.ceremony)?,
+            enrolment: file.enrolment.unwrap_or_default().check(file.ceremony)?,
             limits: file.limits.check()?,
             tls: file.tls.check()?,
-            profiles: check_profiles(file.profiles)?,
-            accounts: check_accounts(file.accounts)?,
+            profiles,
+            accounts,
         })
     }
 
@@ -290,6 +306,12 @@ impl Config {
         }
         self.state = state;
         self
+    }
+
+    /// Which half of the authority this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
     }
 
     /// The state folder.
@@ -380,7 +402,7 @@ impl AccountFile {
     }
 }
 
-fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
     crate::text::from_hex(text)?.try_into().ok()
 }
 

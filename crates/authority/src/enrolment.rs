@@ -7,6 +7,7 @@
 //! 4. Device, module and attesting key are bound in the transaction that records the certificates.
 
 mod proof;
+pub(crate) mod pseudonym;
 mod renewal;
 
 use aws_lc_rs::{constant_time, rand};
@@ -118,6 +119,9 @@ impl Service {
     pub(crate) fn open_challenge(&self, caller: &Caller, request: &ChallengeRequest) -> Result<ChallengeReply, Error> {
         let account = caller.account()?;
         self.check_device_name(account, &request.device)?;
+        if let Some(pseudonyms) = &self.pseudonyms {
+            return self.open_pseudonym_challenge(pseudonyms, account, request);
+        }
         self.check_method(account, request.offer.method())?;
         let nonce = self.mint.recognize(&request.nonce, Purpose::AttestationKey, account.name())?;
         if self.store.spent(nonce.octets())?.is_some() {
@@ -237,6 +241,9 @@ impl Service {
     ) -> Result<ActivationReply, Error> {
         let account = caller.account()?;
         let id = from_hex(id).and_then(|octets| octets.try_into().ok()).ok_or(Error::ActivationFailed)?;
+        if let Some(pseudonyms) = &self.pseudonyms {
+            return self.activate_pseudonym(pseudonyms, account, &id, answer);
+        }
         // Gone from here on, whether the answer is right or not.
         let challenge = self.store.take_challenge(&id, account.name())?.ok_or(Error::ActivationFailed)?;
         let key = CheckedKey::from_material(&challenge.key.material)?;
@@ -263,7 +270,7 @@ impl Service {
         key: &CheckedKey,
         enrolled: &EnrolledKey,
     ) -> Result<(ActivationReply, Vec<CertificateRecord>), Error> {
-        let root = self.hierarchy.attestation_root(enrolled.is_virtual);
+        let root = self.hierarchy.attestation_root(enrolled.is_virtual)?;
         let module = match enrolled.ek_certificate.as_slice() {
             [] => None,
             certificate => ak_certificate::module_name(certificate)?,

@@ -72,6 +72,7 @@ pub mod own_codes {
         DEVICE_NOT_ENROLLED = "authority.device-not-enrolled", "The evidence was not made by an attestation key that is enrolled here.";
         DEVICE_NOT_PERMITTED = "authority.device-not-permitted", "The account may no longer use the device's name.";
         DEVICE_UNNAMED = "authority.device-unnamed", "The evidence names no device to take the subject from.";
+        ENDORSEMENT_KEY_WITHDRAWN = "authority.endorsement-key-withdrawn", "The module of this endorsement key gets no more pseudonyms.";
         EVIDENCE_NOT_KEY_ONLY = "authority.evidence-not-key-only", "The profile publishes the key statement, and the Evidence tells of more than the one key.";
         FORMAT_NOT_PERMITTED = "authority.format-not-permitted", "The key statement is of a format that the profile does not name.";
         INVENTORY_ROW = "authority.inventory-row", "A row of the inventory is malformed or contradicts another, or a device that is enrolled.";
@@ -84,6 +85,8 @@ pub mod own_codes {
         NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";
         OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
         OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";
+        PSEUDONYM_ENROLMENT = "authority.pseudonym-enrolment", "A pseudonym is enrolled by its TPM's endorsement certificate alone, without a quote.";
+        PSEUDONYM_X509SIGN = "authority.pseudonym-x509sign", "The key of a pseudonym attests by TPM2_CertifyX509 alone, for which it needs x509sign.";
         STATEMENT_NAMES_MODULE = "authority.statement-names-module", "The profile publishes the key statement, and the certificate of its attesting key names the module.";
         STATEMENT_NOT_ALONE = "authority.statement-not-alone", "The profile publishes the key statement, and there is not exactly one that holds by itself.";
         SUBJECT_EMPTY = "authority.subject-empty", "The profile takes the request's subject, which is empty.";

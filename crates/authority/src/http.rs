@@ -165,7 +165,7 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<
         workers: Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?,
     });
     let mut router = Router::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| config.role.performs(route.operation)) {
         let server = Arc::clone(&server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
         let methods: MethodRouter = match route.operation {

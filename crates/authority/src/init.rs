@@ -25,7 +25,7 @@ use crate::ca::{
 };
 use crate::certificate::{CertificateError, Content, IssuerView, SigningKey, sign};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::secret::{SECRET_OCTETS, StateSecret};
 
 /// Days of validity of a root.
@@ -40,6 +40,8 @@ const DATABASE_FILE: &str = "authority.sqlite";
 const ATTESTED_FORMATS: [&str; 4] = ["pkix-evidence", "tpm-certify", "tpm-certify-x509", "tpm-quote"];
 /// The format of endorsement certificates.
 const EK_FORMAT: &str = "tpm-ek";
+/// The format of statements that pseudonyms sign.
+const PSEUDONYM_FORMAT: &str = "tpm-certify-x509";
 /// Columns of PEM text.
 const PEM_COLUMNS: usize = 64;
 
@@ -90,10 +92,13 @@ pub enum InitError {
 pub struct Initialized {
     /// The root of the server's TLS certificate, PEM; clients are given this file.
     pub tls_root: PathBuf,
-    /// The root of the certificates that are issued, PEM.
-    pub issuing_root: PathBuf,
-    /// The folder for vendor roots of endorsement certificates.
-    pub ek_trust: PathBuf,
+    /// The root of the certificates that are issued, PEM; none with role = "enrolment".
+    pub issuing_root: Option<PathBuf>,
+    /// The root of AK certificates of chips, PEM; with role = "enrolment" that of pseudonyms, and none with role =
+    /// "issuing".
+    pub attestation_root: Option<PathBuf>,
+    /// The folder for vendor roots of endorsement certificates; none with role = "issuing".
+    pub ek_trust: Option<PathBuf>,
 }
 
 /// Creates secret, authorities and trust files in the configured folders.
@@ -114,15 +119,16 @@ pub fn init(config: &Config, clock: &dyn Clock) -> Result<Initialized, InitError
         fs::remove_dir_all(&unfinished).map_err(at(&unfinished))?;
     }
     create_folder(&unfinished)?;
-    create_authorities(&unfinished, clock.now_unix_seconds())?;
-    create_trust(&unfinished, config.trust())?;
+    create_authorities(&unfinished, config.role(), clock.now_unix_seconds())?;
+    create_trust(&unfinished, config)?;
     create_secret(&state.join(SECRET_FILE))?;
     fs::rename(&unfinished, &folder).map_err(at(&folder))?;
     sync(state)?;
     Ok(Initialized {
         tls_root: folder.join(format!("{TLS_ROOT}.crt")),
-        issuing_root: folder.join(format!("{ISSUING_ROOT}.crt")),
-        ek_trust: config.trust().join(EK_FORMAT),
+        issuing_root: config.role().issues().then(|| folder.join(format!("{ISSUING_ROOT}.crt"))),
+        attestation_root: config.role().enrolls().then(|| folder.join(format!("{ATTESTATION_ROOT}.crt"))),
+        ek_trust: config.role().enrolls().then(|| config.trust().join(EK_FORMAT)),
     })
 }
 
@@ -160,12 +166,22 @@ fn create_secret(path: &Path) -> Result<(), InitError> {
     write_file(path, &*secret, 0o600)
 }
 
-fn create_authorities(folder: &Path, now: i64) -> Result<(), InitError> {
-    let issuing_root = root(folder, ISSUING_ROOT, "Vouchsafe Issuing Root", now)?;
-    root(folder, ATTESTATION_ROOT, "Vouchsafe Attestation Root", now)?;
-    root(folder, ATTESTATION_ROOT_VIRTUAL, "Vouchsafe Attestation Root (virtual modules)", now)?;
+fn create_authorities(folder: &Path, role: Role, now: i64) -> Result<(), InitError> {
     root(folder, TLS_ROOT, "Vouchsafe TLS Root", now)?;
+    let attestation = match role {
+        Role::Both => Some("Vouchsafe Attestation Root"),
+        Role::Enrolment => Some("Vouchsafe Pseudonym Root"),
+        Role::Issuing => None,
+    };
+    if let Some(name) = attestation {
+        root(folder, ATTESTATION_ROOT, name, now)?;
+        root(folder, ATTESTATION_ROOT_VIRTUAL, &format!("{name} (virtual modules)"), now)?;
+    }
+    if role.issues() { create_issuing(folder, now) } else { Ok(()) }
+}
 
+fn create_issuing(folder: &Path, now: i64) -> Result<(), InitError> {
+    let issuing_root = root(folder, ISSUING_ROOT, "Vouchsafe Issuing Root", now)?;
     let (key, pkcs8) = SigningKey::generate()?;
     let root_name = named("Vouchsafe Issuing Root")?;
     let issuer = IssuerView { name: &root_name, key: &issuing_root, not_after: i64::MAX };
@@ -195,9 +211,15 @@ fn write_authority(folder: &Path, name: &str, certificate: &[u8], pkcs8: &[u8]) 
     write_file(&folder.join(format!("{name}.key")), pem("PRIVATE KEY", pkcs8).as_bytes(), 0o600)
 }
 
-/// The attestation roots are trust anchors like any other: files that an administrator sees and can remove.
-fn create_trust(ca: &Path, trust: &Path) -> Result<(), InitError> {
-    create_folder(&trust.join(EK_FORMAT))?;
+/// The attestation roots are trust anchors like any other: files that an administrator sees and can remove. An issuing
+/// authority has none of its own: the administrator puts the pseudonym root into the one folder there is.
+fn create_trust(ca: &Path, config: &Config) -> Result<(), InitError> {
+    let trust = config.trust();
+    match config.role() {
+        Role::Both => create_folder(&trust.join(EK_FORMAT))?,
+        Role::Enrolment => return create_folder(&trust.join(EK_FORMAT)),
+        Role::Issuing => return create_folder(&trust.join(PSEUDONYM_FORMAT)),
+    }
     for format in ATTESTED_FORMATS {
         let folder = trust.join(format);
         create_folder(&folder)?;

@@ -10,7 +10,7 @@ use vouchsafe_verifier::CertifiableKey;
 use crate::appraisal::{Appraised, key_digest};
 use crate::ca::CertificationAuthority;
 use crate::certificate::{CertificateError, Content, Issued, sign};
-use crate::config::Account;
+use crate::config::{Account, NAME_OCTETS_MAX};
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{NONCE_OCTETS, Nonce, Purpose as NoncePurpose};
@@ -161,7 +161,7 @@ impl Service {
             let refusal: Refusal = serde_json::from_slice(&self.recorded_report(spent.decision)?)?;
             return Err(Error::Rejected(refusal.reasons));
         }
-        certificates.extend(self.hierarchy.issuing().chain_below_root());
+        certificates.extend(self.hierarchy.issuing()?.chain_below_root());
         Ok(IssuedChain { certificates })
     }
 
@@ -215,11 +215,11 @@ impl Service {
         serde_json::to_writer(&mut report, key.verdict())?;
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
-        let issuer = Issuer { ca: self.hierarchy.issuing(), now: self.now() };
+        let issuer = Issuer { ca: self.hierarchy.issuing()?, now: self.now() };
         let issued = issuer.issue(key, profile, &subject, published.extensions)?;
         let certificates =
             std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
-        let chain = self.hierarchy.issuing().chain_below_root();
+        let chain = self.hierarchy.issuing()?.chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
         Ok(Judged { decision, certificates, answer: Ok(chain) })
     }
@@ -294,11 +294,12 @@ fn records_against(account: &Account, profile: &Profile, appraised: &Appraised) 
     }
 }
 
-/// The recorded name of the device; for one that is not enrolled, the identifier of the verdict.
+/// The recorded name of the device; for one that is not enrolled, the identifier of the verdict, as far as it fits.
 fn device_name(appraised: &Appraised) -> Option<String> {
     match &appraised.device {
         Some(device) => Some(device.name.clone()),
-        None => appraised.verdict.device().map(|device| device.id.clone()),
+        // RFC 5280, appendix A (ub-common-name): an identifier by a digest has three characters more than a name may.
+        None => appraised.verdict.device().map(|device| device.id.chars().take(NAME_OCTETS_MAX).collect()),
     }
 }
 

@@ -90,7 +90,7 @@ impl Administration {
         Ok(Self {
             store: Sqlite::open(&database_file(config))?,
             recorder: Recorder::new(&secret)?,
-            hierarchy: Hierarchy::load(&ca_folder(config))?,
+            hierarchy: Hierarchy::load(&ca_folder(config), config.role)?,
             clock,
             expiry_warning_days: config.enrolment.expiry_warning_days,
         })

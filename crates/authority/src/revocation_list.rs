@@ -48,7 +48,7 @@ impl ListName {
         }
     }
 
-    const fn authority(self, hierarchy: &Hierarchy) -> &CertificationAuthority {
+    fn authority(self, hierarchy: &Hierarchy) -> Result<&CertificationAuthority, CertificateError> {
         match self {
             Self::Attestation => hierarchy.attestation_root(false),
             Self::AttestationVirtual => hierarchy.attestation_root(true),
@@ -65,6 +65,7 @@ impl Service {
     /// The revocation list of this name, DER.
     pub(crate) fn revocation_list(&self, name: &str) -> Result<Vec<u8>, Error> {
         let list = ListName::ALL.into_iter().find(|list| list.label() == name).ok_or(Error::NotFound)?;
+        list.authority(&self.hierarchy).map_err(|_| Error::NotFound)?;
         let now = self.now();
         let mut kept = self.revocation_lists.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.get(&list) {
@@ -85,7 +86,7 @@ pub(crate) fn make(
     revoked: &[Revoked],
     now: i64,
 ) -> Result<Vec<u8>, CertificateError> {
-    let authority = list.authority(hierarchy);
+    let authority = list.authority(hierarchy)?;
     let mut entries = Vec::new();
     for revoked in revoked {
         let certificate = CertView::parse(&revoked.der)?;

@@ -12,6 +12,7 @@ use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 use crate::ca::{Hierarchy, HierarchyError};
 use crate::clock::Clock;
 use crate::config::{CeremonyConfig, Config, WitnessesError};
+use crate::enrolment::pseudonym::{EscrowError, Pseudonyms};
 use crate::http::{Listener, StopHandle, router};
 use crate::init::{InitError, ca_folder, database_file, read_secret};
 use crate::lifecycle::expiring;
@@ -74,6 +75,9 @@ pub enum StartError {
         #[source]
         error: std::io::Error,
     },
+    /// The key to which links are escrowed cannot be used.
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
     /// The keys for records cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -135,8 +139,9 @@ impl Authority {
         let parts = (
             Mint::new(&secret, config.nonce_lifetime_seconds),
             Recorder::new(&secret)?,
-            Hierarchy::load(&ca_folder(&config))?,
+            Hierarchy::load(&ca_folder(&config), config.role)?,
             config.enrolment.ceremony.as_ref().map(CeremonyConfig::load).transpose()?,
+            config.pseudonyms.as_ref().map(Pseudonyms::new).transpose()?,
         );
         let tls = tls::server_config(&config, clock.now_unix_seconds())?;
         let policy = policy(config.policy())?;

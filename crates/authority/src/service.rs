@@ -7,7 +7,8 @@ use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
 
 use crate::ca::Hierarchy;
 use crate::clock::Clock;
-use crate::config::{Account, Capability, Config};
+use crate::config::{Account, Capability, Config, Role};
+use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
 use crate::nonce::{Mint, NONCE_OCTETS, Purpose};
 use crate::profile::Profile;
@@ -60,6 +61,9 @@ pub(crate) struct Service {
     pub(crate) ak_validity_days: i64,
     pub(crate) enrolment: Enrolment,
     pub(crate) revocation_lists: RevocationLists,
+    role: Role,
+    /// What pseudonyms are signed by, where that is the role.
+    pub(crate) pseudonyms: Option<Pseudonyms>,
 }
 
 /// By which methods attesting keys are enrolled, and for how long.
@@ -86,12 +90,12 @@ impl Service {
     pub(crate) fn new(
         config: &Config,
         store: Arc<dyn Store>,
-        parts: (Mint, Recorder, Hierarchy, Option<Witnesses>),
+        parts: (Mint, Recorder, Hierarchy, Option<Witnesses>, Option<Pseudonyms>),
         trust: Arc<Trust>,
         policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (mint, recorder, hierarchy, witnesses) = parts;
+        let (mint, recorder, hierarchy, witnesses, pseudonyms) = parts;
         let enrolment = Enrolment {
             first_use: config.enrolment.first_use,
             renewal_days: config.enrolment.renewal_days,
@@ -112,6 +116,8 @@ impl Service {
             ak_validity_days: i64::from(config.ak_validity_days),
             enrolment,
             revocation_lists: RevocationLists::default(),
+            role: config.role,
+            pseudonyms,
         }
     }
 
@@ -142,6 +148,13 @@ impl Service {
             }
             NonceRequest::Appraisal => (Purpose::Appraisal, Capability::Appraise),
         };
+        let is_served = match request {
+            NonceRequest::AttestationKey => self.role.enrolls(),
+            NonceRequest::Certificate { .. } | NonceRequest::Appraisal => self.role.issues(),
+        };
+        if !is_served {
+            return Err(Error::NotPermitted(capability));
+        }
         match (caller, request) {
             (Caller::Account(account), NonceRequest::Certificate { profile }) if account.may(capability) => {
                 self.permitted_profile(account, profile)?;

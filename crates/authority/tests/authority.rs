@@ -42,6 +42,8 @@ mod methods;
 mod module;
 #[path = "authority/process.rs"]
 mod process;
+#[path = "authority/pseudonyms.rs"]
+mod pseudonyms;
 #[path = "authority/published.rs"]
 mod published;
 #[path = "authority/server.rs"]

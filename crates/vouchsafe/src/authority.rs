@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand, ValueEnum};
 use vouchsafe_authority::config::{ConfigError, DEFAULT_CONFIG_PATH};
-use vouchsafe_authority::{Administration, AdministrationError, Authority, Config, Error, SystemClock, init, trust};
+use vouchsafe_authority::{
+    Administration, AdministrationError, Authority, Config, Error, Role, SystemClock, init, trust,
+};
 use vouchsafe_verifier::hex;
 
 use crate::cli::Answer;
@@ -169,19 +171,37 @@ fn initialize(installation: &Installation) -> Result<(), Failure> {
             .because(causes(&error))
             .next("an authority that exists is never overwritten; choose another --state for another one")
     })?;
-    console::out(&format!(
+    let mut text = format!(
         "The authority lives in {}.\n\n\
-         Give clients the root of its TLS certificate:\n  {}\n\
-         Verify certificates that it issues with:\n  {}\n\
-         Put the roots of TPM makers into (it trusts none yet):\n  {}\n\
-         The root NAME.pem of software or virtual TPMs needs a file NAME.toml beside it:\n  virtual = true\n\n\
-         next: vouchsafe authority serve --config {}{}\n",
+         Give clients the root of its TLS certificate:\n  {}\n",
         config.state().display(),
         made.tls_root.display(),
-        made.issuing_root.display(),
-        made.ek_trust.display(),
-        installation.config.display(),
-        installation.state.as_ref().map(|state| format!(" --state {}", state.display())).unwrap_or_default(),
+    );
+    if let Some(root) = &made.issuing_root {
+        text += &format!("Verify certificates that it issues with:\n  {}\n", root.display());
+    }
+    match (config.role(), &made.attestation_root) {
+        (Role::Enrolment, Some(root)) => {
+            text += "Give the issuing authority the root of the pseudonyms, for its folder trust/tpm-certify-x509:\n";
+            text += &format!("  {}\n", root.display());
+        }
+        (Role::Issuing, _) => {
+            text += "Put the root of the enrolment authority's pseudonyms into (it trusts none yet):\n";
+            text += &format!("  {}\n", config.trust().join("tpm-certify-x509").display());
+        }
+        (Role::Both | Role::Enrolment, _) => {}
+    }
+    if let Some(folder) = &made.ek_trust {
+        text += &format!(
+            "Put the roots of TPM makers into (it trusts none yet):\n  {}\n\
+             The root NAME.pem of software or virtual TPMs needs a file NAME.toml beside it:\n  virtual = true\n",
+            folder.display()
+        );
+    }
+    let state = installation.state.as_ref().map(|state| format!(" --state {}", state.display())).unwrap_or_default();
+    console::out(&format!(
+        "{text}\nnext: vouchsafe authority serve --config {}{state}\n",
+        installation.config.display()
     ))
 }
 

@@ -196,6 +196,9 @@ fn activation(reply: ActivationReply) -> Result<Response, Error> {
         Families::Tpm { attest, certify_x509 } => {
             FamilyChains { attest: Some(attest), certify_x509, pkix_evidence: None }
         }
+        Families::Pseudonym { certify_x509 } => {
+            FamilyChains { attest: None, certify_x509: Some(certify_x509), pkix_evidence: None }
+        }
         Families::Host { pkix_evidence } => {
             FamilyChains { attest: None, certify_x509: None, pkix_evidence: Some(pkix_evidence) }
         }
@@ -226,10 +229,12 @@ struct TrustAnswer {
 /// The certificates of the authority: what is issued chains to the last of `issuing`.
 fn trust(service: &Service) -> Result<Response, Error> {
     let hierarchy = &service.hierarchy;
-    let mut issuing = texts(&hierarchy.issuing().chain_below_root());
-    issuing.push(STANDARD.encode(hierarchy.issuing_root().as_der()));
-    let attestation = [false, true].map(|is_virtual| hierarchy.attestation_root(is_virtual).certificate().as_der());
-    let attestation = attestation.map(|der| STANDARD.encode(der)).to_vec();
+    let mut issuing = Vec::new();
+    if let (Ok(ca), Ok(root)) = (hierarchy.issuing(), hierarchy.issuing_root()) {
+        issuing = texts(&ca.chain_below_root());
+        issuing.push(STANDARD.encode(root.as_der()));
+    }
+    let attestation = hierarchy.attestation_roots().map(|root| STANDARD.encode(root.certificate().as_der())).collect();
     json(StatusCode::OK, &TrustAnswer { issuing, attestation })
 }
 

@@ -96,7 +96,7 @@ impl Service {
         if !names_module(issuer) {
             return Ok((with_issuers(issuer, offered)?, None));
         }
-        let own = self.hierarchy.attestation_roots().into_iter().find(|root| signed_by(issuer, root.certificate()));
+        let own = self.hierarchy.attestation_roots().find(|root| signed_by(issuer, root.certificate()));
         let Some(root) = own else { return Err(refused(own_codes::STATEMENT_NAMES_MODULE)) };
         let (certificate, record) = without_module(root, issuer)?;
         Ok((vec![certificate], Some(record)))

@@ -168,7 +168,7 @@ fn an_interrupted_installation_is_made_anew() {
     std::fs::create_dir_all(dir.path().join("s/ca.unfinished/leftover")).unwrap();
     std::fs::write(dir.path().join("s/secret"), b"half").unwrap();
     let made = init(&config, &vouchsafe_authority::SystemClock).unwrap();
-    assert!(made.tls_root.exists() && made.issuing_root.exists() && made.ek_trust.is_dir());
+    assert!(made.tls_root.exists() && made.issuing_root.unwrap().exists() && made.ek_trust.unwrap().is_dir());
     assert_eq!(std::fs::read(dir.path().join("s/secret")).unwrap().len(), 32);
     assert!(!dir.path().join("s/ca.unfinished").exists());
 }

@@ -150,7 +150,6 @@ impl Site {
 
     /// An installation that nobody serves yet.
     pub fn install(dir: tempfile::TempDir, settings: &str) -> Self {
-        let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
         let accounts = format!(
             "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
              [[accounts]]\nname = 'bob'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
@@ -159,15 +158,28 @@ impl Site {
             digest_hex(BOB),
             digest_hex(CAROL)
         );
+        Self::install_for(dir, settings, &accounts)
+    }
+
+    /// An installation with other accounts.
+    pub fn install_for(dir: tempfile::TempDir, settings: &str, accounts: &str) -> Self {
+        let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
         let config = format!(
             "listen = '127.0.0.1:0'\nstate = '{}'\n{settings}\n[tls]\nself_signed = true\n{accounts}",
             dir.path().join("state").display()
         );
         let initialized = init(&Config::from_toml(&config).unwrap(), &*clock).unwrap();
         let vendor = Vendor::new("Vendor", clock.now());
-        fs::write(initialized.ek_trust.join("vendor.pem"), vendor.root_pem()).unwrap();
+        if let Some(folder) = initialized.ek_trust {
+            fs::write(folder.join("vendor.pem"), vendor.root_pem()).unwrap();
+        }
         let connector = connector(&initialized.tls_root, &clock);
         Self { dir, clock, vendor, running: None, served: None, config, connector }
+    }
+
+    /// Another configuration from the next start on.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&str) -> String) {
+        self.config = change(&self.config);
     }
 
     pub fn config(&self) -> Config {
