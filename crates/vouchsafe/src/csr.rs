@@ -9,6 +9,7 @@ use vouchsafe_agent::wire::message::TpmCertifyX509;
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::x509::build::{self, CsrTemplate};
 use vouchsafe_evidence::{oid, pem};
+use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
 use crate::agent_socket::AgentSocket;
 use crate::attestation::{self, Choice, OwnKey};
@@ -19,7 +20,7 @@ use crate::files;
 /// Make a certification request for a key, with the attestation of the key and perhaps of the platform.
 ///
 /// The request carries one AttestationBundle (draft-ietf-lamps-csr-attestation) and is signed by the key itself, in its
-/// TPM. Without --nonce it is good evidence of any age.
+/// module. Without --nonce it is good evidence of any age.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -93,10 +94,11 @@ impl Wanted {
     }
 }
 
-/// The request, DER, signed by the key in its TPM.
+/// The request, DER, signed by the key in its module and checked: a private key that is not that of the public key in the
+/// request, as in a token where somebody replaced one of the two, makes none.
 ///
 /// # Errors
-/// [`Failure`] if the agent refuses to sign.
+/// [`Failure`] if the agent refuses to sign, or if what it signs does not verify.
 pub fn request(
     client: &mut Client,
     key: &OwnKey,
@@ -107,5 +109,48 @@ pub fn request(
     attributes.push(build::attestation_attribute(bundle));
     let info = CsrTemplate { subject: wanted.subject.clone(), spki: key.spki.clone(), attributes }.info_der();
     let signature = key.sign(client, &info)?;
-    Ok(build::assemble(&info, &key.kind.signature_algorithm(), &signature))
+    let algorithm = key.kind.signature_algorithm();
+    check_pair(key, &algorithm, &info, &signature)?;
+    Ok(build::assemble(&info, &algorithm, &signature))
+}
+
+/// Whether the public key that goes into the request verifies what the private key signed.
+fn check_pair(key: &OwnKey, algorithm: &[u8], signed: &[u8], signature: &[u8]) -> Result<(), Failure> {
+    let apart = |why: String| {
+        Failure::new(format!("the private and the public half of {} are not one key", key.name))
+            .because(why)
+            .next("find out who changed the module's keys, delete this one and make another")
+    };
+    let algorithm = SignatureAlgorithm::from_der(algorithm).map_err(|error| apart(error.to_string()))?;
+    let mut budget = SignatureBudget::with_limit(1);
+    verify_signature(&mut budget, &key.spki, algorithm, signed, signature).map_err(|error| apart(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key_kind::KeyKind;
+    use p256::ecdsa::signature::Signer;
+    use p256::ecdsa::{DerSignature, SigningKey};
+    use vouchsafe_evidence::x509::{NamedCurve, SpkiView};
+
+    fn spki(key: &SigningKey) -> SpkiView {
+        let point = key.verifying_key().to_sec1_point(false);
+        let (x, y) = point.as_bytes()[1..].split_at(32);
+        SpkiView::from_ec(NamedCurve::P256, x, y).unwrap()
+    }
+
+    #[test]
+    fn a_signature_of_another_private_key_makes_no_request() {
+        let [one, other] = [3, 4].map(|octet| SigningKey::from_slice(&[octet; 32]).unwrap());
+        let own = OwnKey { name: "web".to_owned(), kind: KeyKind::EccP256, spki: spki(&one) };
+        let algorithm = own.kind.signature_algorithm();
+        let signature = |key: &SigningKey| -> DerSignature { key.sign(b"info") };
+        assert!(check_pair(&own, &algorithm, b"info", signature(&one).as_bytes()).is_ok());
+        for (signed, by) in [(&b"info"[..], &other), (b"other", &one)] {
+            let failure = check_pair(&own, &algorithm, signed, signature(by).as_bytes()).unwrap_err();
+            assert!(format!("{failure:?}").contains("web are not one key"), "{failure:?}");
+        }
+        assert!(check_pair(&own, &algorithm, b"info", &[]).is_err());
+    }
 }

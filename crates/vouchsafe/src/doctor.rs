@@ -1,11 +1,13 @@
 //! `vouchsafe doctor`: what stands between this machine and attested keys.
 
+mod token;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
-use vouchsafe_agent::config::Config;
+use vouchsafe_agent::config::{Config, ModuleConfig};
 use vouchsafe_agent::grants::Accounts;
 use vouchsafe_agent::tpm::{Address, Property, Tpm};
 use vouchsafe_evidence::text::printable;
@@ -18,8 +20,8 @@ use crate::failure::Failure;
 
 /// Find what stands between this machine and attested keys, and say what to do.
 ///
-/// Looks at the configuration, the state folder, the socket and the TPM. Nothing is changed. A TPM that an agent holds is asked
-/// about through the agent.
+/// Looks at the configuration, the state folder, the socket, the TPM, and the libraries and tokens of PKCS#11 modules. Nothing is
+/// changed and no PIN is tried. A TPM that an agent holds is asked about through the agent.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -70,6 +72,12 @@ fn examine(config: &Config) -> Findings {
         findings.bad(finding.message, finding.next_step);
     }
     state(&mut findings, &config.state);
+    for provider in &config.providers {
+        match &provider.module {
+            ModuleConfig::Pkcs11(settings) => token::examine(&mut findings, provider.name.as_str(), settings),
+            ModuleConfig::Tpm(_) => {}
+        }
+    }
     let endpoint = Endpoint::at(&config.socket.path);
     match Client::connect(&endpoint) {
         Ok(client) => {
@@ -109,8 +117,8 @@ fn served(findings: &mut Findings, mut client: Client) -> Result<(), ClientFault
     client.ping()?;
     findings.good("an agent answers");
     let mechanisms: Vec<String> = client.list_mechanisms()?.into_iter().map(|mechanism| mechanism.name).collect();
-    findings.good(format!("its TPM attests by {}", printable(&mechanisms.join(", "))));
-    if !mechanisms.iter().any(|name| name == "tpm-certify-x509") {
+    findings.good(format!("its first module attests by {}", printable(&mechanisms.join(", "))));
+    if mechanisms.iter().any(|name| name == "tpm-certify") && !mechanisms.iter().any(|name| name == "tpm-certify-x509") {
         findings.good("the TPM does not make certificates; tpm-certify does not need it to");
     }
     let keys = client.list_attesting_keys()?;
