@@ -242,6 +242,44 @@ fn a_ceremony_of_two_witnesses_verifies_and_no_octet_of_it_can_change() {
     is_refused(&room.verify("seven.json", &["--at", "2020-01-01T00:00:00Z"]), "ceremony.future");
 }
 
+/// Another reader, which knows the page of ceremonies and nothing of this project's code.
+#[test]
+fn another_reader_agrees() {
+    let room = Room::new();
+    room.hold(&["Carol", "Alice"]);
+    assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
+    let read = |file: &str| {
+        let mut program = Command::new("python3");
+        program
+            .current_dir(room.folder.path())
+            .arg(support::repository("crates/vouchsafe/tests/support/verify_ceremony.py"));
+        program.args([file, "2", "keys/Alice.pem", "keys/Carol.pem"]).output().expect("python3 is needed")
+    };
+    let output = read("seven.json");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "Carol, Alice\n");
+    let text = fs::read_to_string(room.path("seven.json")).unwrap();
+    fs::write(room.path("blank.json"), text.replacen(',', ", ", 1)).unwrap();
+    assert!(!read("blank.json").status.success());
+}
+
+#[test]
+fn the_script_of_the_page_can_be_followed() {
+    let room = Room::new();
+    let page = fs::read_to_string(support::repository("docs/ceremony.md")).unwrap();
+    let script = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a script");
+    fs::rename(room.path("keys/Alice.pem"), room.path("keys/alice.pem")).unwrap();
+    fs::rename(room.path("keys/Bob.pem"), room.path("keys/bob.pem")).unwrap();
+    fs::write(room.path("script.toml"), script).unwrap();
+    room.start();
+    assert_eq!(room.record(&["--answer", "done"]).code, 0);
+    // Two at once would lose what one of them records.
+    let folder = fs::File::open(room.path("w")).unwrap();
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let run = room.record(&["--answer", "4711"]);
+    assert!(run.code == 2 && run.stderr.contains("somebody else"), "{run:?}");
+}
+
 #[test]
 fn a_witness_counts_once_and_only_where_they_are_known() {
     let room = Room::new();

@@ -1,10 +1,12 @@
 //! The folder in which a ceremony goes on.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use clap::Args;
-use vouchsafe_evidence::ceremony::{DIGEST_OCTETS, SignedTranscript, Time, Transcript};
+use rustix::fs::{FlockOperation, flock};
+use vouchsafe_evidence::ceremony::{DIGEST_OCTETS, FILE_OCTETS, SignedTranscript, Time, Transcript};
 use vouchsafe_verifier::{Instant, ceremony};
 
 use super::Stop;
@@ -93,6 +95,25 @@ impl Folder {
         self.path.display().to_string()
     }
 
+    /// Keeps others from recording or signing in this folder until it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure`] if somebody else does, or there is no such folder.
+    pub fn lock(&self) -> Result<File, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(format!("{} holds no ceremony", self.path.display()))
+                .because(error)
+                .next("`vouchsafe ceremony start SCRIPT --work DIR` begins one")
+        };
+        let folder = File::open(&self.path).map_err(failed)?;
+        flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            Failure::new(format!("somebody else records or signs in {}", self.path.display()))
+                .because(error)
+                .next("wait until they are done: what is recorded at once would be lost")
+        })?;
+        Ok(folder)
+    }
+
     /// Whether the last step is done.
     pub fn has_ended(&self) -> bool {
         self.file(RECORD).exists()
@@ -109,7 +130,7 @@ impl Folder {
                 .next("`vouchsafe ceremony start SCRIPT --work DIR` begins one")
                 .into());
         }
-        let transcript = Transcript::parse(&files::read_small(&path)?).map_err(ceremony::unreadable)?;
+        let transcript = Transcript::parse(&read_record(&path)?).map_err(ceremony::unreadable)?;
         ceremony::check_so_far(&transcript)?;
         Ok(transcript)
     }
@@ -130,6 +151,14 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// The octets of a record, one more than is read where there are more.
+///
+/// # Errors
+/// [`Failure`] if they cannot be read.
+pub fn read_record(path: &Path) -> Result<Vec<u8>, Failure> {
+    files::Opened::open(path)?.read(u64::try_from(FILE_OCTETS).unwrap_or(u64::MAX))
 }
 
 /// The time now, as a record has it.

@@ -57,6 +57,7 @@ Kinds of steps, and the options that answer them:
 /// Records.
 pub fn run(arguments: &Arguments) -> Result<(), Stop> {
     let folder = Folder::open(&arguments.work);
+    let _lock = folder.lock()?;
     loop {
         let mut transcript = folder.draft()?;
         let Some(planned) = transcript.next_planned().cloned() else {

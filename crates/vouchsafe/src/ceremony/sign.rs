@@ -10,7 +10,7 @@ use vouchsafe_verifier::ceremony::{self, Witnessed, Witnesses, codes};
 use vouchsafe_verifier::{Rejection, hex};
 
 use super::Stop;
-use super::folder::{Folder, RECORD};
+use super::folder::{Folder, RECORD, read_record};
 use super::signer::Signer;
 use super::{page, story, verify};
 use crate::console::{self, Tone, paint};
@@ -57,6 +57,7 @@ pub struct FinishArguments {
 /// Signs.
 pub fn run(arguments: &Arguments) -> Result<(), Stop> {
     let place = Place::of(&arguments.target);
+    let _lock = place.folder.as_ref().map(Folder::lock).transpose()?;
     let file = place.read()?;
     check_finished(&place, &file)?;
     let (witness, ready) = arguments.signer.open(&file)?;
@@ -94,7 +95,7 @@ pub fn finish(arguments: &FinishArguments) -> Result<(), Stop> {
     let mut file = place.read()?;
     check_finished(&place, &file)?;
     for path in &arguments.more {
-        let other = ceremony::read(&files::read_small(path)?)?;
+        let other = ceremony::read(&read_record(path)?)?;
         if other.transcript() != file.transcript() {
             return Err(Failure::new(format!("{} is the record of another ceremony", path.display()))
                 .next("name copies of this ceremony's record alone")
@@ -147,7 +148,7 @@ impl Place {
     fn read(&self) -> Result<SignedTranscript, Stop> {
         match &self.folder {
             Some(folder) if !folder.has_ended() => Ok(SignedTranscript::unsigned(folder.draft()?)),
-            Some(_) | None => Ok(ceremony::read(&files::read_small(&self.file)?)?),
+            Some(_) | None => Ok(ceremony::read(&read_record(&self.file)?)?),
         }
     }
 }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;
-use vouchsafe_evidence::ceremony::{FILE_OCTETS, Proof, Record, SignedTranscript, Step, Transcript, thumbprint};
+use vouchsafe_evidence::ceremony::{Proof, Record, SignedTranscript, Step, Transcript, thumbprint};
 use vouchsafe_verifier::ceremony::{self, Witnessed, Witnesses, codes};
 use vouchsafe_verifier::{Instant, Rejection, hex};
 
+use super::folder::read_record;
 use super::record::attachment;
 use super::{Stop, refusal, sign, story, witnesses};
 use crate::cli::Answer;
 use crate::console::{self, Tone, paint};
 use crate::failure::Failure;
-use crate::{files, verify as clock};
+use crate::verify as clock;
 
 /// Verify the file of a ceremony, and show what happened
 ///
@@ -68,8 +69,7 @@ fn judge(arguments: &Arguments) -> Result<(Witnessed, SignedTranscript, Vec<Stri
         None => clock::now()?,
     };
     let known = Witnesses::new(witnesses::read(&arguments.witnesses)?, arguments.threshold)?;
-    let limit = u64::try_from(FILE_OCTETS).unwrap_or(u64::MAX);
-    let bytes = files::Opened::open(&arguments.file)?.read(limit)?;
+    let bytes = read_record(&arguments.file)?;
     let witnessed = ceremony::verify(&bytes, &known, at)?;
     let missing = match &arguments.attachments {
         Some(folder) => check_attachments(witnessed.transcript(), folder)?,

@@ -187,6 +187,10 @@ fn attach(given: &Given, folder: &Folder, transcript: &Transcript) -> Result<Att
     }
     let copy = folder.attachments().join(&name);
     let failed = |error: std::io::Error| Failure::new(format!("{name} cannot be attached")).because(error);
+    if copy.canonicalize().is_ok_and(|copy| path.canonicalize().is_ok_and(|path| path == copy)) {
+        return Err(Failure::new(format!("{name} is the copy that an attachment would become"))
+            .next("attach the file itself, from where it came"));
+    }
     std::fs::copy(&path, &copy).map_err(failed)?;
     // The digest is that of the copy, which stays.
     attachment(&copy, &name)
