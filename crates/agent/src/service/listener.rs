@@ -148,7 +148,11 @@ fn group(config: &SocketConfig, accounts: &Accounts) -> Result<Option<u32>, Sock
 }
 
 fn publish(draft: &Path, path: &Path, config: &SocketConfig, group: Option<u32>) -> Result<SocketFile, SocketFault> {
-    if let Err(source) = chown(draft, None, group) {
+    let present = std::fs::symlink_metadata(draft).map_err(io_fault("look at", draft))?.gid();
+    // Where it has the group already it is left alone: a sandbox may forbid even that.
+    if let Some(group) = group.filter(|group| *group != present)
+        && let Err(source) = chown(draft, None, Some(group))
+    {
         match config.group {
             AdminGroup::Named(_) => return Err(io_fault("set the group of", draft)(source)),
             AdminGroup::Default => tracing::info!(%source, "the socket keeps the agent's own group"),
