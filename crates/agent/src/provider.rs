@@ -12,10 +12,10 @@ mod mechanism;
 pub mod pkcs11;
 mod state;
 pub mod tpm;
+mod unfit;
 
 pub use attesting_key::{
     AttestingKey, AttestingKeyChoice, AttestingKeySource, AttestingKeySpec, Endorsement, Family, FamilyCertificates,
-    Unfit,
 };
 pub use fault::{Fault, FaultClass, Template};
 pub use key::{EncryptionScheme, Hash, KeyBlob, KeyKind, KeyPurpose, KeySpec, KeyUid, PublicKey, SignatureScheme};
@@ -25,6 +25,7 @@ pub use mechanism::{
     REQUESTED_CLAIMS, RequestFault, RequestForm, Stability, SubjectName, TABLE as MECHANISMS,
 };
 pub use state::{MemoryStore, StateStore, StoreFault};
+pub use unfit::Unfit;
 
 pub use vouchsafe_evidence::statement::FormatId;
 

@@ -29,6 +29,7 @@ mod notify;
 mod peer;
 mod public_key;
 mod queue;
+mod quote_request;
 mod refusal;
 mod settlement;
 mod signatures;

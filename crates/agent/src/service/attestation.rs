@@ -7,12 +7,13 @@ use tracing::info;
 use super::certificate_template::certificate_template;
 use super::dispatch::Call;
 use super::evidence_request::evidence_request;
+use super::quote_request::quote_request;
 use super::refusal::Refusal;
 use super::slot::Provider;
 use crate::config::{CertifyX509Config, key_kind_name};
 use crate::grants::Capability;
 use crate::provider::{
-    Attestation, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, Hash, KeyBlob, KeyMechanism, KeyPurpose,
+    Attestation, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, KeyBlob, KeyMechanism, KeyPurpose,
     Mechanism, MechanismName, PlatformMechanism, Stability,
 };
 use crate::store::{KeyRole, StoredKey};
@@ -92,10 +93,7 @@ pub(super) fn attest_platform(
 ) -> Result<AttestationResult, Refusal> {
     call.demand(Capability::AttestPlatform)?;
     let mechanism = match operation.mechanism {
-        Some(message::PlatformMechanism::TpmQuote(parameters)) => PlatformMechanism::TpmQuote {
-            bank: bank(&parameters.bank)?,
-            indices: parameters.indices.into_iter().map(pcr_index).collect::<Result<_, _>>()?,
-        },
+        Some(message::PlatformMechanism::TpmQuote(parameters)) => quote_request(parameters)?,
         Some(message::PlatformMechanism::PkixEvidence(parameters)) => {
             call.demand_enabled(MechanismName::PkixEvidence)?;
             PlatformMechanism::PkixEvidence(evidence_request(&parameters, &operation.nonce, None)?)
@@ -109,22 +107,6 @@ pub(super) fn attest_platform(
     info!(target: "audit", by = %call.caller, attesting_key = attesting_key.name(),
         format = attestation.format.id(), "platform attested");
     Ok(result(attestation))
-}
-
-fn bank(name: &str) -> Result<Hash, Refusal> {
-    match name {
-        "" | "sha256" => Ok(Hash::Sha256),
-        "sha384" => Ok(Hash::Sha384),
-        "sha512" => Ok(Hash::Sha512),
-        _ => Err(Refusal::Invalid { field: "bank", found: name.to_owned(), expected: "sha256, sha384 or sha512" }),
-    }
-}
-
-fn pcr_index(index: u32) -> Result<u8, Refusal> {
-    match u8::try_from(index) {
-        Ok(index @ 0..=23) => Ok(index),
-        Ok(24..) | Err(_) => Err(Refusal::Invalid { field: "indices", found: index.to_string(), expected: "0 to 23" }),
-    }
 }
 
 /// The key that attests a request.
