@@ -8,10 +8,16 @@ use vouchsafe_evidence::oid::{self, Oid};
 /// In which certificates an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In those for TPMS_ATTEST and those for TPM2_CertifyX509.
-    Both,
+    /// In all of them.
+    All,
+    /// In those of keys of TPMs: for TPMS_ATTEST and for TPM2_CertifyX509.
+    Tpm,
+    /// In those for TPMS_ATTEST and for PKIX Evidence, which are of end entities.
+    EndEntity,
     /// In those for TPMS_ATTEST alone.
     Attest,
+    /// In those for PKIX Evidence alone, of keys that host software drives.
+    PkixEvidence,
     /// In those under which TPM2_CertifyX509 makes certificates, alone.
     CertifyX509,
 }
@@ -32,7 +38,7 @@ pub struct Item {
 }
 
 const fn field(name: &'static str, content: &'static str, reason: &'static str) -> Item {
-    Item { name, extension: None, place: Place::Both, content, reason }
+    Item { name, extension: None, place: Place::All, content, reason }
 }
 
 const fn extension(
@@ -62,17 +68,24 @@ pub const CONTENT: &[Item] = &[
     extension(
         "basicConstraints",
         (oid::BASIC_CONSTRAINTS, true),
-        Place::Attest,
+        Place::EndEntity,
         "cA FALSE",
         "The key signs attestations, never certificates",
     ),
-    extension("keyUsage", (oid::KEY_USAGE, true), Place::Attest, "digitalSignature", "As before"),
+    extension("keyUsage", (oid::KEY_USAGE, true), Place::EndEntity, "digitalSignature", "As before"),
     extension(
         "extKeyUsage",
         (oid::EXTENDED_KEY_USAGE, false),
         Place::Attest,
         "2.23.133.8.3 (tcg-kp-AIKCertificate) alone",
         "One certificate, one family of statements: a restricted key signs whatever does not begin as TPM structures do",
+    ),
+    extension(
+        "extKeyUsage",
+        (oid::EXTENDED_KEY_USAGE, false),
+        Place::PkixEvidence,
+        "1.3.6.1.5.5.7.3.999 (id-kp-attestationKey) alone",
+        "As before",
     ),
     extension(
         "basicConstraints",
@@ -106,39 +119,70 @@ pub const CONTENT: &[Item] = &[
     extension(
         "certificatePolicies",
         (oid::CERTIFICATE_POLICIES, false),
-        Place::Both,
+        Place::All,
         "1.3.6.1.4.1.32473.1.10.N (bootstrap method) and .1.11.1 or .2 (environment)",
         "Policy asks how the key was tied to its module, and whether software beside the module can use it",
     ),
     extension(
         "AK Name",
         (oid::AK_NAME, false),
-        Place::Both,
+        Place::Tpm,
         "1.3.6.1.4.1.32473.1.5: nameAlg and digest of the public area",
         "Pins every attribute; the serial number of a TPM-made certificate is recomputed with it",
     ),
     extension(
         "subjectAltName",
         (oid::SUBJECT_ALT_NAME, false),
-        Place::Both,
-        "TPM manufacturer, model and version, copied from the EK certificate; left out in pseudonyms",
+        Place::Tpm,
+        "TPM manufacturer, model and version, copied from the EK certificate; left out without one and in pseudonyms",
         "Lists of certified modules and advisories are looked up by them",
     ),
     extension(
         "subjectKeyIdentifier",
         (oid::SUBJECT_KEY_IDENTIFIER, false),
-        Place::Both,
+        Place::All,
         "The first 160 bits of SHA-256 over the key",
         "Paths",
     ),
     extension(
         "authorityKeyIdentifier",
         (oid::AUTHORITY_KEY_IDENTIFIER, false),
-        Place::Both,
+        Place::All,
         "That of the attestation root",
         "Paths",
     ),
 ];
+
+/// A family of certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateFamily {
+    /// For TPMS_ATTEST.
+    Attest,
+    /// For TPM2_CertifyX509.
+    CertifyX509,
+    /// For PKIX Evidence.
+    PkixEvidence,
+}
+
+impl CertificateFamily {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::Attest, Self::CertifyX509, Self::PkixEvidence];
+}
+
+impl Place {
+    /// Whether certificates of this family are among them.
+    #[must_use]
+    pub const fn includes(self, family: CertificateFamily) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tpm => matches!(family, CertificateFamily::Attest | CertificateFamily::CertifyX509),
+            Self::EndEntity => matches!(family, CertificateFamily::Attest | CertificateFamily::PkixEvidence),
+            Self::Attest => matches!(family, CertificateFamily::Attest),
+            Self::PkixEvidence => matches!(family, CertificateFamily::PkixEvidence),
+            Self::CertifyX509 => matches!(family, CertificateFamily::CertifyX509),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -146,8 +190,8 @@ mod tests {
 
     #[test]
     fn no_extension_stands_twice_in_one_family() {
-        for family in [Place::Attest, Place::CertifyX509] {
-            let of_family = CONTENT.iter().filter(|item| item.place == family || item.place == Place::Both);
+        for family in CertificateFamily::ALL {
+            let of_family = CONTENT.iter().filter(|item| item.place.includes(family));
             let mut oids: Vec<String> =
                 of_family.filter_map(|item| item.extension).map(|(oid, _)| oid.to_string()).collect();
             let all = oids.len();

@@ -9,6 +9,8 @@ use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, build};
 
+use vouchsafe_verifier::ak_certificate::{CONTENT, CertificateFamily};
+
 use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method, evidence_over};
 use crate::module::{EndorsementKey, Module, SoftwareKey, Vendor, pem, sign_certificate};
 use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex, unb64};
@@ -64,6 +66,69 @@ async fn tpm_challenge(site: &Site, module: &Module, device: &str, method: &str)
 fn unendorsed(ek: EndorsementKey) -> Module {
     // A vendor that nobody trusts.
     Module::with(&Vendor::new("Nobody", NOW), NOW, ek, AK_ATTRIBUTES)
+}
+
+/// What the published list allows in certificates of a family, in the order of the certificate; `left_out` aside.
+fn listed(family: CertificateFamily, left_out: &[Oid]) -> Vec<(Oid, bool)> {
+    let mut found: Vec<(Oid, bool)> = CONTENT
+        .iter()
+        .filter(|item| item.place.includes(family))
+        .filter_map(|item| item.extension)
+        .filter(|(oid, _)| !left_out.contains(oid))
+        .collect();
+    found.sort();
+    found
+}
+
+fn held(certificate: &CertView) -> Vec<(Oid, bool)> {
+    let mut found: Vec<(Oid, bool)> =
+        certificate.extensions().map(|extension| (extension.oid(), extension.is_critical())).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_issues_what_the_published_list_says_and_nothing_else() {
+    use CertificateFamily::{Attest, CertifyX509, PkixEvidence};
+    let witnesses = Witnesses::new(&["alma", "bert"]);
+    let site = Site::start_with(&every_method(&witnesses.settings(2))).await;
+    let maker = Vendor::new("Yubico PIV Root CA", NOW);
+    trust_yubico(&site, &maker, "");
+    let modules: Vec<Module> = (0..3).map(|_| unendorsed(EndorsementKey::ecc(Curve::P256))).collect();
+    let list = format!(
+        "device,account,ek_sha256,vendor,serial\nt-2,dave,{},,\nh-2,dave,,Maker,99\n",
+        hex(&modules[1].ek.spki().sha256())
+    );
+    assert_eq!(import(&site, "", &list).await.status, 200);
+    let certified = Module::new(&site.vendor, NOW);
+    let mut of_tpms = vec![(oid::BOOTSTRAP_MANUFACTURER, site.enroll(DAVE, &certified, "t-1").await)];
+    for (device, method, module, policy) in [
+        ("t-2", "inventory", &modules[1], oid::BOOTSTRAP_INVENTORY),
+        ("t-4", "first-use", &modules[2], oid::BOOTSTRAP_FIRST_USE),
+    ] {
+        let opened = tpm_challenge(&site, module, device, method).await.json();
+        of_tpms.push((policy, site.answer(DAVE, module, &opened).await.json()));
+    }
+    for (policy, answer) in of_tpms {
+        let without: &[Oid] = if policy == oid::BOOTSTRAP_MANUFACTURER { &[] } else { &[oid::SUBJECT_ALT_NAME] };
+        for (name, family) in [("attest", Attest), ("certify_x509", CertifyX509)] {
+            let certificate = leaf(&answer, name);
+            assert_eq!(policies(&certificate), [policy, oid::ENVIRONMENT_MODULE]);
+            assert_eq!(held(&certificate), listed(family, without));
+        }
+    }
+    let keys: Vec<SoftwareKey> = (0..4).map(|_| SoftwareKey::generate()).collect();
+    let fields = [
+        (oid::BOOTSTRAP_MANUFACTURER, YubiKey::attesting(&maker, &keys[0], 7).fields()),
+        (oid::BOOTSTRAP_INVENTORY, json!({"method": "inventory", "vendor": "Maker", "serial": "99"})),
+        (oid::BOOTSTRAP_CEREMONY, json!({"method": "ceremony", "transcript": b64(&witnesses.ceremony(&keys[2], 2))})),
+        (oid::BOOTSTRAP_FIRST_USE, json!({"method": "first-use"})),
+    ];
+    for (index, ((policy, fields), key)) in fields.into_iter().zip(&keys).enumerate() {
+        let certificate = leaf(&enroll(&site, DAVE, key, &format!("h-{}", index + 1), fields).await, "pkix_evidence");
+        assert_eq!(policies(&certificate), [policy, oid::ENVIRONMENT_HOST]);
+        assert_eq!(held(&certificate), listed(PkixEvidence, &[]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

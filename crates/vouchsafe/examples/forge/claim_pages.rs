@@ -88,8 +88,11 @@ fn ak_certificates() -> Result<String> {
          else. {WRITTEN}\n"
     );
     for (place, heading) in [
-        (Place::Both, "Both families"),
+        (Place::All, "Every family"),
+        (Place::Tpm, "Of keys of TPMs"),
+        (Place::EndEntity, "For TPMS_ATTEST and for PKIX Evidence"),
         (Place::Attest, "For TPMS_ATTEST (TPM2_Certify, TPM2_Quote)"),
+        (Place::PkixEvidence, "For PKIX Evidence, of keys that host software drives"),
         (Place::CertifyX509, "For TPM2_CertifyX509"),
     ] {
         write!(page, "\n## {heading}\n\n| item | content | reason |\n|---|---|---|\n")?;
