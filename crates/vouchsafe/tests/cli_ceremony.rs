@@ -17,6 +17,8 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+#[cfg(feature = "agent")]
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -419,8 +421,13 @@ fn usage_errors_say_what_to_do() {
 /// With an agent on a software TPM: it has the attesting key, and the TPM signs the proof.
 #[cfg(feature = "agent")]
 mod with_agent {
-    use super::{Room, is_refused};
+    use std::fs;
+
+    use vouchsafe_agent::client::{Client, Endpoint};
+
+    use super::{Room, Tokens, is_refused};
     use crate::environment::DeviceSide;
+    use crate::support::command;
 
     #[test]
     fn the_attesting_key_of_a_tpm_proves_by_a_quote() {
@@ -447,8 +454,109 @@ mod with_agent {
         assert_eq!(json["attesting_key"]["spki_sha256"], vouchsafe_verifier::hex::encode(&spki.sha256()));
     }
 
+    #[test]
+    fn the_attesting_key_of_a_token_proves_by_evidence() {
+        let room = Room::new();
+        let tokens = Tokens::new(&room);
+        let config = format!(
+            "[mechanisms]\nenable = ['pkix-evidence']\n[providers.pkcs11]\nmodule = '{}'\ntoken = 'cards'\npin_file = '{}'\n",
+            Tokens::library(),
+            room.path("pin").display()
+        );
+        fs::write(room.path("agent.toml"), config).unwrap();
+        let socket = room.path("agent.sock");
+        let mut program = command();
+        tokens.environment(program.current_dir(room.folder.path()));
+        program.args(["agent", "--config", "agent.toml", "--state", "state", "--socket", socket.to_str().unwrap()]);
+        let mut agent = program.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let outcome = std::panic::catch_unwind(|| hold(&room, &tokens.serial(), socket.to_str().unwrap()));
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        outcome.unwrap();
+    }
+
+    fn hold(room: &Room, serial: &str, socket: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let endpoint = Endpoint::at(socket.as_ref());
+        let ready = || {
+            let client = Client::connect(&endpoint).and_then(|client| client.with_provider_named(None));
+            client.is_ok_and(|mut client| client.list_attesting_keys().is_ok())
+        };
+        while !ready() {
+            assert!(std::time::Instant::now() < deadline, "the agent did not start");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let agent = ["--agent", "--socket", socket];
+        for (folder, recorded) in [("other", "0007"), ("w", serial)] {
+            let record = |more: &[&str]| room.run(&[&["record", folder, "--machine-id", "machine-a"], more].concat());
+            room.run(&["start", "script.toml", "--work", folder, "--machine-id", "machine-a"]);
+            for options in
+                [&["--answer", "x"][..], &["--answer", "x"], &[], &["--answer", "x"], &["--file", "seal.jpg"]]
+            {
+                assert_eq!(record(options).code, 0);
+            }
+            let module = ["--vendor", "SoftHSM", "--model", "2", "--serial", recorded, "--firmware", "2.6"];
+            assert_eq!(record(&module).code, 0);
+            let key = record(&agent);
+            assert_eq!(key.code, 0, "{key:?}");
+            let proved = record(&agent);
+            if folder == "other" {
+                is_refused(&proved, "ceremony.module-differs");
+            } else {
+                assert_eq!(proved.code, 0, "{proved:?}");
+            }
+        }
+        assert_eq!(room.sign("Alice").code + room.sign("Bob").code, 0);
+        assert_eq!(room.run(&["finish", "w", "--out", "token.json"]).code, 0);
+        let json = room.verify("token.json", &["--json"]).json();
+        assert_eq!(json["attesting_key"]["family"], "pkix-evidence");
+        assert_eq!(json["attesting_key"]["proof"], "evidence");
+    }
+
     fn is_usage(run: &crate::support::Run) {
         assert!(run.code == 2 && run.stderr.contains("next: "), "{run:?}");
+    }
+}
+
+/// A token of SoftHSM called `cards`, in the room.
+#[cfg(feature = "agent")]
+struct Tokens {
+    conf: PathBuf,
+}
+
+#[cfg(feature = "agent")]
+impl Tokens {
+    fn new(room: &Room) -> Self {
+        let tokens = Self { conf: room.path("softhsm2.conf") };
+        fs::create_dir(room.path("tokens")).unwrap();
+        let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", room.path("tokens").display());
+        fs::write(&tokens.conf, conf).unwrap();
+        fs::write(room.path("pin"), "1234\n").unwrap();
+        fs::set_permissions(room.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+        tokens.util(&["--init-token", "--free", "--label", "cards", "--pin", "1234", "--so-pin", "12345678"]);
+        tokens
+    }
+
+    fn library() -> &'static str {
+        let known = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
+        known.into_iter().find(|path| Path::new(path).exists()).expect("SoftHSM's library (package softhsm2)")
+    }
+
+    fn environment<'a>(&self, program: &'a mut Command) -> &'a mut Command {
+        program.env("SOFTHSM2_CONF", &self.conf)
+    }
+
+    fn util(&self, arguments: &[&str]) -> String {
+        let output = self.environment(Command::new("softhsm2-util").args(arguments)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The serial number of the token, as its tool shows it.
+    fn serial(&self) -> String {
+        let slots = self.util(&["--show-slots"]);
+        let line = slots.lines().find(|line| line.contains("Serial number:")).unwrap();
+        line.split(':').nth(1).unwrap().trim().to_owned()
     }
 }
 
@@ -456,34 +564,30 @@ mod with_agent {
 #[cfg(feature = "agent")]
 #[test]
 fn a_witness_signs_with_a_key_on_a_token() {
-    use std::os::unix::fs::PermissionsExt;
-    let library = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
-    let library =
-        library.into_iter().find(|path| Path::new(path).exists()).expect("SoftHSM's library (package softhsm2)");
     let room = Room::new();
-    fs::create_dir(room.path("tokens")).unwrap();
-    let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", room.path("tokens").display());
-    fs::write(room.path("softhsm2.conf"), conf).unwrap();
-    fs::write(room.path("pin"), "1234\n").unwrap();
+    let tokens = Tokens::new(&room);
     fs::write(room.path("wrong-pin"), "4321\n").unwrap();
-    for file in ["pin", "wrong-pin"] {
-        fs::set_permissions(room.path(file), fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let util = |arguments: &[&str]| {
-        let mut program = Command::new("softhsm2-util");
-        let output = program.args(arguments).env("SOFTHSM2_CONF", room.path("softhsm2.conf")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    util(&["--init-token", "--free", "--label", "cards", "--pin", "1234", "--so-pin", "12345678"]);
+    fs::set_permissions(room.path("wrong-pin"), fs::Permissions::from_mode(0o600)).unwrap();
     for (name, id) in [("Alice", "01"), ("ak", "02")] {
         let key = room.path(&format!("{name}.key"));
-        util(&["--import", key.to_str().unwrap(), "--token", "cards", "--label", name, "--id", id, "--pin", "1234"]);
+        tokens.util(&[
+            "--import",
+            key.to_str().unwrap(),
+            "--token",
+            "cards",
+            "--label",
+            name,
+            "--id",
+            id,
+            "--pin",
+            "1234",
+        ]);
     }
     room.hold(&["Carol"]);
     let sign = |label: &str, name: &str, pin: &str| -> Run {
         let mut program = command();
-        program.current_dir(room.folder.path()).env("SOFTHSM2_CONF", room.path("softhsm2.conf"));
-        program.args(["ceremony", "sign", "w", "--yes", "--pkcs11-module", library, "--token", "cards"]);
+        tokens.environment(program.current_dir(room.folder.path()));
+        program.args(["ceremony", "sign", "w", "--yes", "--pkcs11-module", Tokens::library(), "--token", "cards"]);
         program.args(["--key-label", label, "--as", name, "--pin-file", pin]);
         program.output().unwrap().into()
     };
