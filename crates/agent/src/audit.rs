@@ -36,6 +36,7 @@ mod verify;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -217,8 +218,10 @@ impl AuditLog {
             match event.durability {
                 Durability::Now => Some(inner.file.handle()),
                 Durability::Soon => {
-                    inner.is_dirty = true;
-                    self.shared.changed.notify_one();
+                    // Woken once for all that comes within the interval.
+                    if !mem::replace(&mut inner.is_dirty, true) {
+                        self.shared.changed.notify_one();
+                    }
                     None
                 }
             }
