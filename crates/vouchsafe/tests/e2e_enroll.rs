@@ -314,7 +314,7 @@ fn make_elsewhere(device: &DeviceSide) {
     let sized = |octets: &[u8]| [&u16::try_from(octets.len()).unwrap().to_be_bytes()[..], octets].concat();
     fs::write(device.path("ak.pub"), sized(made.public.as_bytes())).unwrap();
     fs::write(device.path("ak.priv"), sized(&made.private)).unwrap();
-    fs::write(device.path("auth"), [AUTH.as_slice(), b"\n"].concat()).unwrap();
+    fs::write(device.path("auth"), AUTH).unwrap();
     fs::write(device.path("short"), "guess").unwrap();
     let (resident, public) = tpm.create_primary(Hierarchy::Endorsement, &template(&[7; 32]), &auth).unwrap();
     tpm.persist(&resident, RESIDENT, &public).unwrap();
@@ -402,4 +402,81 @@ fn attesting_keys_that_were_made_elsewhere_are_enrolled_by_name() {
     }
     let told = run(&["agent", "attesting-key", "list"]).stdout;
     assert!(told.contains("made elsewhere, certified for attest, certify-x509"), "{told}");
+}
+
+/// A program of tpm2-tools, on the device's TPM.
+fn tpm2(device: &DeviceSide, program: &str, arguments: &[&str]) {
+    // Its driver looks for the control socket beside the other.
+    let socket = device.path("tpm");
+    if !socket.exists() {
+        std::os::unix::fs::symlink(device.swtpm.socket(), &socket).unwrap();
+        let control = device.swtpm.socket().with_file_name("ctrl.sock");
+        std::os::unix::fs::symlink(control, device.path("tpm.ctrl")).unwrap();
+    }
+    let made = std::process::Command::new(format!("tpm2_{program}"))
+        .args(arguments)
+        .env("TPM2TOOLS_TCTI", format!("swtpm:path={}", socket.display()))
+        .current_dir(device.folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "tpm2_{program} {arguments:?}: {made:?}");
+}
+
+/// The other implementation: what tpm2-tools make, in each form that they write, is taken over and attests.
+#[test]
+fn attesting_keys_that_tpm2_tools_made_are_taken_over() {
+    const ATTRIBUTES: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign";
+    let device = DeviceSide::start_after(|device| {
+        make_elsewhere(device);
+        // There is no resource manager here that would make room.
+        tpm2(device, "flushcontext", &["-t"]);
+        let create = |algorithm: &str, name: &str| {
+            let (public, private) = (format!("{name}.pub"), format!("{name}.priv"));
+            let files = ["-u", &public, "-r", &private, "-p", "file:auth", "-a", ATTRIBUTES];
+            tpm2(device, "create", &[&["-C", "0x81000001", "-G", algorithm], &files[..]].concat());
+        };
+        create("ecc256:ecdsa-sha256:null", "a");
+        create("rsa2048:rsassa-sha256:null", "b");
+        tpm2(device, "encodeobject", &["-C", "0x81000001", "-u", "b.pub", "-r", "b.priv", "-p", "-o", "b.pem"]);
+        let primary = ["-C", "e", "-G", "ecc384:ecdsa-sha384:null", "-p", "file:auth", "-a", ATTRIBUTES, "-c", "c.ctx"];
+        tpm2(device, "createprimary", &primary);
+        tpm2(device, "evictcontrol", &["-C", "o", "-c", "c.ctx", "0x81010200"]);
+        tpm2(device, "flushcontext", &["-t"]);
+        tpm2(
+            device,
+            "create",
+            &[
+                "-C",
+                "0x81000001",
+                "-G",
+                "ecc256:ecdsa-sha256:null",
+                "-a",
+                ATTRIBUTES,
+                "-u",
+                "open.pub",
+                "-r",
+                "open.priv",
+            ],
+        );
+    });
+    let authority = AuthoritySide::start(&[&device.swtpm]);
+    let run = |arguments: &[&str]| device.run(&authority, arguments);
+    let import = |more: &[&str]| run(&[&["agent", "attesting-key", "import"], more, &["--auth-file", "auth"]].concat());
+    assert_eq!(run(&["key", "create", "web"]).code, 0);
+    for (name, how, told) in [
+        ("a", &["--public", "a.pub", "--private", "a.priv"][..], "a  ecc-p256"),
+        ("b", &["--pem", "b.pem"], "b  rsa-2048"),
+        ("c", &["--handle", "0x81010200"], "c  ecc-p384"),
+    ] {
+        let imported = import(&[&[name], how].concat());
+        assert_eq!(imported.code, 0, "{imported:?}");
+        assert!(imported.stdout.contains(told), "{imported:?}");
+        let enrolled = run(&["enroll", "ak", "--device", "node-1", "--attesting-key", name, "--state", "enroll"]);
+        assert_eq!(enrolled.code, 0, "{enrolled:?}");
+        let attested = run(&["key", "attest", "web", "--attesting-key", name, "--out", "bundle.pem"]);
+        assert_eq!(attested.code, 0, "{attested:?}");
+    }
+    let open = import(&["open", "--public", "open.pub", "--private", "open.priv"]);
+    assert_eq!(open.code, 1, "{open:?}");
+    assert!(open.stderr.contains("the authorization that was given is not the key's"), "{open:?}");
 }

@@ -1,6 +1,6 @@
 //! `vouchsafe agent attesting-key`: the machine's attesting keys.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -90,7 +90,7 @@ struct ImportArguments {
     /// In place of files: the persistent handle that it has in the TPM, such as 0x81010100.
     #[arg(long, value_name = "HANDLE", value_parser = handle)]
     handle: Option<u32>,
-    /// A file with its authorization, 16 octets at least, taken as it is but for a line break at the end.
+    /// A file with its authorization, 16 octets at least, all of them as they are: what tpm2-tools take as file:FILE.
     #[arg(long, value_name = "FILE")]
     auth_file: PathBuf,
 }
@@ -212,22 +212,14 @@ impl ImportArguments {
             object,
             parent_handle: self.parent.unwrap_or_default(),
             handle: self.handle.unwrap_or_default(),
-            auth: authorization(&self.auth_file)?,
+            auth: files::read_small(&self.auth_file)?,
         })
     }
 }
 
-fn authorization(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut octets = files::read_small(path)?;
-    if octets.last() == Some(&b'\n') {
-        octets.pop();
-    }
-    Ok(octets)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{authorization, handle};
+    use super::handle;
 
     #[test]
     fn handles_are_hexadecimal_or_decimal() {
@@ -236,16 +228,5 @@ mod tests {
         for wrong in ["", "0", "0x0", "81010100x", "0x181010100", "-1"] {
             assert!(handle(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn one_line_break_at_the_end_is_no_part_of_an_authorization() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("auth");
-        for (written, read) in [("secret", "secret"), ("secret\n", "secret"), ("secret\n\n", "secret\n"), ("", "")] {
-            std::fs::write(&file, written).unwrap();
-            assert_eq!(authorization(&file).unwrap(), read.as_bytes());
-        }
-        assert!(authorization(&folder.path().join("none")).is_err());
     }
 }
