@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use vouchsafe_agent::provider::{ClaimSelection, REQUESTED_CLAIMS, RequestForm};
 use vouchsafe_agent::wire::header::HEADER_OCTETS;
 use vouchsafe_agent::wire::{Opcode, Operation, Request};
 
@@ -16,5 +17,13 @@ pub fn front_door(data: &[u8]) {
     for opcode in Opcode::ALL {
         let first = Operation::decode(opcode, data);
         assert_eq!(first, Operation::decode(opcode, data));
+    }
+    // A request for Evidence in the draft's form is octets within octets: nobody has looked at them before.
+    if let Ok(form) = RequestForm::parse(data) {
+        match form.request.claims {
+            ClaimSelection::Default => panic!("a request in the draft's form asks for something"),
+            ClaimSelection::Only(claims) => assert!(claims.len() <= REQUESTED_CLAIMS),
+        }
+        assert!(form.nonce.is_none_or(|nonce| (16..=64).contains(&nonce.len())));
     }
 }

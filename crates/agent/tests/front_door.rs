@@ -12,10 +12,10 @@ use prost::Message;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader};
 use vouchsafe_agent::wire::message::{
     AsymmetricDecryptOperation, AsymmetricEncryption, AsymmetricEncryptionVariant, AttestKeyOperation,
-    AttestPlatformOperation, EccPublicKey, FamilyChain, ImportKeyOperation, InstallCertificatesOperation,
-    KeyAttributes, KeyMechanism, KeyType, KeyTypeVariant, ParsecActivateCredential, ParsecAttestKeyOperation,
-    ParsecAttestKeyParameters, ParsecMechanism, PlatformMechanism, RsaOaep, SignHashOperation, TpmCertifyX509,
-    TpmQuote, hash,
+    AttestPlatformOperation, EccPublicKey, FamilyChain, ImportAttestingKeyOperation, ImportKeyOperation,
+    InstallCertificatesOperation, KeyAttributes, KeyMechanism, KeyType, KeyTypeVariant, ListMechanismsOperation,
+    ParsecActivateCredential, ParsecAttestKeyOperation, ParsecAttestKeyParameters, ParsecMechanism, PkixEvidence,
+    PlatformMechanism, RsaOaep, SignHashOperation, TpmCertifyX509, TpmQuote, hash,
 };
 use vouchsafe_agent::wire::{
     CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Request, RequestFault, Status,
@@ -43,6 +43,27 @@ fn bodies() -> Vec<(Opcode, Vec<u8>)> {
         nonce: vec![1; 16],
         mechanism: Some(KeyMechanism::TpmCertifyX509(x509)),
         ..AttestKeyOperation::default()
+    };
+    let evidence = PkixEvidence {
+        claims: vec!["1.3.6.1.5.5.999.1.2.1".to_owned(); 2],
+        with_platform: true,
+        request: vec![0x30, 0x05, 2, 1, 1, 0x30, 0],
+    };
+    let attest_by_evidence = AttestKeyOperation {
+        mechanism: Some(KeyMechanism::PkixEvidence(evidence.clone())),
+        ..AttestKeyOperation::default()
+    };
+    let platform_evidence = AttestPlatformOperation {
+        mechanism: Some(PlatformMechanism::PkixEvidence(evidence)),
+        ..AttestPlatformOperation::default()
+    };
+    let list = ListMechanismsOperation { key_name: "k".to_owned() };
+    let import_attesting = ImportAttestingKeyOperation {
+        name: "site".to_owned(),
+        object: vec![0x30, 0],
+        parent_handle: 0x8100_0001,
+        auth: vec![9; 16],
+        ..ImportAttestingKeyOperation::default()
     };
     let quote = TpmQuote { bank: "sha256".to_owned(), indices: vec![0, 7, 23] };
     let attest_platform = AttestPlatformOperation {
@@ -76,6 +97,10 @@ fn bodies() -> Vec<(Opcode, Vec<u8>)> {
     bodies.extend([
         (Opcode::AttestKey, attest_key.encode_to_vec()),
         (Opcode::AttestPlatform, attest_platform.encode_to_vec()),
+        (Opcode::AttestKey, attest_by_evidence.encode_to_vec()),
+        (Opcode::AttestPlatform, platform_evidence.encode_to_vec()),
+        (Opcode::ListMechanisms, list.encode_to_vec()),
+        (Opcode::ImportAttestingKey, import_attesting.encode_to_vec()),
         (Opcode::InstallCertificates, install.encode_to_vec()),
         (Opcode::PsaSignHash, sign.encode_to_vec()),
         (Opcode::PsaImportKey, import.encode_to_vec()),
