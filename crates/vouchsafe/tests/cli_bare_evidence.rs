@@ -4,6 +4,9 @@
 
 #[path = "support/cli.rs"]
 mod support;
+#[cfg(feature = "agent")]
+#[path = "cli_bare_evidence/token.rs"]
+mod token;
 
 use support::{Run, repository, vouchsafe};
 

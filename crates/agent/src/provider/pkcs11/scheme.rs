@@ -1,8 +1,9 @@
 //! Words of the provider in words of PKCS #11: templates of keys, mechanisms of signing and decrypting.
 
 use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::slot::Slot;
 use cryptoki::types::Ulong;
@@ -89,13 +90,22 @@ const fn needed(kind: KeyKind) -> (MechanismType, MechanismType) {
 /// Whether the token in that slot makes keys of this kind, and signs with them.
 pub(super) fn makes(pkcs11: &Pkcs11, slot: Slot, kind: KeyKind) -> Result<bool, Fault> {
     let (generating, signing) = needed(kind);
-    let listed = pkcs11.get_mechanism_list(slot)?;
-    if !listed.contains(&generating) || !listed.contains(&signing) {
+    let (Some(made), Some(signs)) = (mechanism(pkcs11, slot, generating)?, mechanism(pkcs11, slot, signing)?) else {
         return Ok(false);
-    }
-    let sizes = pkcs11.get_mechanism_info(slot, generating)?;
+    };
     let bits = usize::from(kind.bits());
-    Ok(sizes.generate_key_pair() && (sizes.min_key_size()..=sizes.max_key_size()).contains(&bits))
+    let fits = (made.min_key_size()..=made.max_key_size()).contains(&bits);
+    Ok(made.generate_key_pair() && signs.sign() && fits)
+}
+
+/// What the token says of a mechanism; `None` for one that it does not have. The list of all mechanisms is not asked for: a
+/// mechanism is offered where C_GetMechanismInfo describes it.
+fn mechanism(pkcs11: &Pkcs11, slot: Slot, mechanism: MechanismType) -> Result<Option<MechanismInfo>, Fault> {
+    match pkcs11.get_mechanism_info(slot, mechanism) {
+        Ok(info) => Ok(Some(info)),
+        Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How a digest is signed: the mechanism, and what it is given. `scheme` fits `kind`.
