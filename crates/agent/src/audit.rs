@@ -262,6 +262,8 @@ impl Inner {
     fn admit(&mut self) -> Result<(), AuditFault> {
         self.file.check()?;
         self.write_pending()?;
+        // Here rather than after the operation: what a new file needs may be what is lacking.
+        self.rotate_if_full()?;
         if self.is_failing {
             self.file.handle().sync_data().map_err(|source| self.file.fault("sync", source))?;
         }

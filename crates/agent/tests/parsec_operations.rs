@@ -398,17 +398,28 @@ fn clients_are_listed_and_deleted_by_administrators() {
     assert_eq!(client.list_keys().unwrap(), vec![]);
     // All of it is on record, in this order.
     let log = device.config.state.join(vouchsafe_agent::audit::FILE_NAME);
-    assert_eq!(vouchsafe_agent::audit::verify(&log, None).unwrap().entries, 6);
+    assert_eq!(vouchsafe_agent::audit::verify(&log, None).unwrap().entries, 12);
     let text = std::fs::read_to_string(log).unwrap();
-    let field =
-        |number: usize| -> Vec<&str> { text.lines().map(|line| line.split('\t').nth(number).unwrap()).collect() };
-    let outcomes = ["agent.client-unknown", "ok", "ok", "ok", "agent.invalid", "ok"];
-    assert_eq!(field(10), outcomes);
-    let events = field(2);
-    assert_eq!(
-        events,
-        ["delete-client", "generate", "create-attesting-key", "import", "delete-client", "delete-client"]
-    );
+    let entries: Vec<(&str, &str, &str)> = text
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .map(|entry| (entry[2], entry[6], entry[10]))
+        .collect();
+    let expected = [
+        ("list-clients", "", "ok"),
+        ("delete-client", own.as_str(), "agent.client-unknown"),
+        ("generate", "k", "ok"),
+        ("create-attesting-key", "attesting", "ok"),
+        ("import", "public", "ok"),
+        ("list-clients", "", "ok"),
+        ("delete-client", "nobody", "agent.invalid"),
+        ("destroy", "attesting", "ok"),
+        ("destroy", "k", "ok"),
+        ("destroy", "public", "ok"),
+        ("delete-client", own.as_str(), "ok"),
+        ("list-clients", "", "ok"),
+    ];
+    assert_eq!(entries, expected);
     assert_eq!(status(client.export_public_key("k")), Some(Status::PsaErrorDoesNotExist));
 }
 

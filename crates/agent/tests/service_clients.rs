@@ -453,6 +453,8 @@ fn the_record_says_who_did_what_with_which_key() {
         ["attest-key", "tpm", "unknown", "-", machine, &first, "agent.key-unknown"],
         ["activate-credential", "tpm", "", "-", machine, "-", "agent.activation-refused"],
         ["install-certificates", "tpm", "", "-", machine, "-", "ok"],
+        ["destroy", "tpm", "k", again, "-", "-", "ok"],
+        ["destroy", "tpm", "mine", mine, "-", "-", "ok"],
         ["delete-client", "core", &own_text, "-", "-", "-", "ok"],
     ];
     for (entry, expected) in entries.iter().zip(&expected) {
@@ -461,5 +463,5 @@ fn the_record_says_who_did_what_with_which_key() {
         assert_eq!((entry[3], entry[4]), (format!("unix:{own}").as_str(), own_text.as_str()));
     }
     assert_eq!(entries.len(), expected.len());
-    assert_eq!(vouchsafe_agent::audit::verify(&log, None).unwrap().entries, 11);
+    assert_eq!(vouchsafe_agent::audit::verify(&log, None).unwrap().entries, 13);
 }

@@ -18,32 +18,44 @@ use crate::wire::message::{DeleteClientOperation, DeleteClientResult, ListClient
 
 /// ListClients: the clients that have keys.
 pub(super) async fn list(service: &Service, caller: &Caller) -> Result<ListClientsResult, Refusal> {
+    let audit = &service.shared.audit;
+    audit.admit()?;
+    let listed = listed(service, caller).await;
+    audited::record(audit, &core_event(caller, "list-clients", String::new()), None, listed)
+}
+
+async fn listed(service: &Service, caller: &Caller) -> Result<ListClientsResult, Refusal> {
     demand(service, caller)?;
     let store = service.shared.store.clone();
     let clients = tokio::task::spawn_blocking(move || store.clients()).await.map_err(|_| Refusal::ProviderFailed)??;
     Ok(ListClientsResult { clients: clients.iter().map(ClientId::listed).collect() })
 }
 
-/// DeleteClient: destroys all keys of a client. Nothing of it is done if one of its providers is not served: what it holds
-/// could not be destroyed.
+/// What is recorded of an administrator's operation.
+fn core_event(caller: &Caller, name: &'static str, subject: String) -> Event {
+    Event {
+        name,
+        client: caller.client(),
+        uid: caller.peer().uid,
+        provider: CORE_NAME.to_owned(),
+        subject,
+        attesting_key: None,
+        nonce: Vec::new(),
+        durability: Durability::Now,
+    }
+}
+
+/// DeleteClient: destroys all keys of a client, each of which is on record. Nothing of it is done if one of its providers is not
+/// served: what it holds could not be destroyed.
 pub(super) async fn delete(
     service: &Service,
     caller: &Caller,
     operation: DeleteClientOperation,
 ) -> Result<DeleteClientResult, Refusal> {
-    let event = Event {
-        name: "delete-client",
-        client: caller.client(),
-        uid: caller.peer().uid,
-        provider: CORE_NAME.to_owned(),
-        subject: operation.client.clone(),
-        attesting_key: None,
-        nonce: Vec::new(),
-        durability: Durability::Now,
-    };
-    service.shared.audit.admit()?;
+    let audit = &service.shared.audit;
+    audit.admit()?;
     let outcome = destroy_keys(service, caller, &operation.client).await;
-    audited::record(&service.shared.audit, &event, None, outcome)?;
+    audited::record(audit, &core_event(caller, "delete-client", operation.client), None, outcome)?;
     Ok(DeleteClientResult {})
 }
 
@@ -73,10 +85,19 @@ async fn destroy_all(service: &Service, caller: &Caller, keys: Vec<StoredKey>) -
         None => Err(Refusal::Protocol(Status::ProviderNotRegistered)),
     };
     let keys = keys.into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+    let audit = &service.shared.audit;
     for (id, key) in keys {
+        let uid = key.uid;
+        let event = Event {
+            client: key.id.client.clone(),
+            provider: key.id.provider.to_string(),
+            ..core_event(caller, "destroy", key.id.name.clone())
+        };
+        audit.admit()?;
         let store = service.shared.store.clone();
         let work = move |provider: &mut dyn Provider| destroy_key(&store, provider, &key);
-        service.worker(id)?.run(caller.peer().uid, work).await?;
+        let destroyed = service.worker(id)?.run(caller.peer().uid, work).await;
+        audited::record(audit, &event, Some(uid), destroyed)?;
     }
     Ok(())
 }
