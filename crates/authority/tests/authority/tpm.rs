@@ -1,4 +1,4 @@
-//! MakeCredential against a TPM 2.0 (swtpm), spoken to in raw commands.
+//! MakeCredential and renewals against a TPM 2.0 (swtpm), spoken to in raw commands.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use vouchsafe_authority::credential::{self, EndorsementKey, Protection};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, EkTemplate, SigningKey, signing_key};
-use vouchsafe_evidence::tpm::{HashAlg, PublicParameters, TpmtPublic, TpmtSignature};
+use vouchsafe_evidence::tpm::{HashAlg, PcrBank, PcrSelection, PublicParameters, TpmtPublic, TpmtSignature};
+use vouchsafe_verifier::enrolment::{qualify_ak, verify_renewal};
 
 const ENDORSEMENT: u32 = 0x4000_000B;
 const RETRY: u32 = 0x922;
@@ -133,6 +134,34 @@ impl Tpm {
         Ok(reader.tpm2b(512).unwrap().to_vec())
     }
 
+    /// TPMS_ATTEST and TPMT_SIGNATURE out of what follows a response code.
+    fn attested(response: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut reader = Reader::new(response, "TPMS_ATTEST");
+        reader.u32().unwrap();
+        let attest = reader.tpm2b(1024).unwrap().to_vec();
+        (attest, TpmtSignature::read(&mut reader).unwrap().to_bytes())
+    }
+
+    /// TPM2_Certify by a signer with a fixed scheme.
+    fn certify(&mut self, object: u32, signer: u32, nonce: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut parameters = Writer::new();
+        parameters.tpm2b(nonce).u16(0x0010);
+        let (code, rest) = self.authorized(0x148, &[object, signer], 2, parameters.as_bytes());
+        assert_eq!(code, 0, "Certify: {code:#x}");
+        Self::attested(&rest)
+    }
+
+    /// TPM2_Quote over SHA-256 registers 0 and 7.
+    fn quote(&mut self, signer: u32, nonce: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let selection = PcrSelection::new(vec![PcrBank::new(HashAlg::Sha256, &[0, 7]).unwrap()]);
+        let mut parameters = Writer::new();
+        parameters.tpm2b(nonce).u16(0x0010);
+        selection.write(&mut parameters);
+        let (code, rest) = self.authorized(0x158, &[signer], 1, parameters.as_bytes());
+        assert_eq!(code, 0, "Quote: {code:#x}");
+        Self::attested(&rest)
+    }
+
     fn flush(&mut self, handle: u32) {
         assert_eq!(self.transact(0x8001, 0x165, &handle.to_be_bytes()).0, 0);
     }
@@ -170,5 +199,36 @@ fn a_tpm_opens_what_was_made_for_it_and_nothing_else() {
             assert!(activate(&mut tpm, ak, ek, &altered).is_err(), "{label}");
         }
         tpm.flush(ek);
+    }
+}
+
+#[test]
+fn a_tpm_vouches_for_its_attesting_key_and_for_the_next_one() {
+    let mut tpm = Tpm::start();
+    let ak_template = |unique| signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), unique);
+    let (old, old_public) = tpm.create_primary(&ak_template(b"old"));
+    let (next, next_public) = tpm.create_primary(&ak_template(b"next"));
+    let [old_ak, next_ak] = [&old_public, &next_public].map(|public| qualify_ak(public.as_bytes()).unwrap());
+    let nonce = [7; 32];
+    let code = |result: Result<(), vouchsafe_verifier::Rejection>| result.err().map(|rejection| rejection.code());
+    // A quote speaks for the key itself, and TPM2_Certify of itself, which a TPM does, too.
+    let (attest, signature) = tpm.quote(old, &nonce);
+    assert_eq!(code(verify_renewal(&old_ak, &old_ak, &attest, &signature, &nonce)), None);
+    assert_eq!(
+        code(verify_renewal(&old_ak, &next_ak, &attest, &signature, &nonce)),
+        Some("tpm.wrong-attestation-type")
+    );
+    assert_eq!(code(verify_renewal(&next_ak, &next_ak, &attest, &signature, &nonce)), Some("tpm.bad-signature"));
+    assert_eq!(code(verify_renewal(&old_ak, &old_ak, &attest, &signature, &[8; 32])), Some("nonce.mismatch"));
+    let (attest, signature) = tpm.certify(old, old, &nonce);
+    assert_eq!(code(verify_renewal(&old_ak, &old_ak, &attest, &signature, &nonce)), None);
+    // TPM2_Certify of the successor speaks for it and for nothing else.
+    let (attest, signature) = tpm.certify(next, old, &nonce);
+    assert_eq!(code(verify_renewal(&old_ak, &next_ak, &attest, &signature, &nonce)), None);
+    assert_eq!(code(verify_renewal(&old_ak, &old_ak, &attest, &signature, &nonce)), Some("tpm.name-mismatch"));
+    for at in 0..attest.len() {
+        let mut altered = attest.clone();
+        altered[at] ^= 1;
+        assert!(verify_renewal(&old_ak, &next_ak, &altered, &signature, &nonce).is_err(), "octet {at}");
     }
 }

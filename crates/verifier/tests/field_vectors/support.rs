@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::x509::SpkiView;
-use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify};
+use vouchsafe_verifier::enrolment::{authenticate_attested_ak, qualify_host_ak};
+use vouchsafe_verifier::{Instant, Policy, Request, RevocationDemand, TrustStore, Verdict, verify};
 
 /// The folder of one maker's field data, or `None` with a message that `./run-tests` counts.
 pub fn folder_of(format: &str) -> Option<PathBuf> {
@@ -51,4 +52,20 @@ pub fn codes(verdict: &Verdict) -> Vec<&'static str> {
 /// A claim's value in the report, or null.
 pub fn claim(verdict: &Verdict, section: &str, name: &str) -> Value {
     verdict.to_json()[section]["claims"][name]["value"].clone()
+}
+
+/// What an authority makes of a maker's attestation of a key that is to attest others: the device, or codes.
+pub fn attested(
+    files: &[(&str, Vec<u8>)],
+    trust: &TrustStore,
+    at: &str,
+    key: &[u8],
+) -> Result<Option<String>, Vec<&'static str>> {
+    let files: Vec<InputFile<'_>> = files.iter().map(|(name, bytes)| InputFile { name, bytes }).collect();
+    let submission = Submission::recognize(&files, None).unwrap();
+    let key = qualify_host_ak(&SpkiView::from_key_file(key).unwrap()).unwrap();
+    let at = Instant::from_rfc3339(at).unwrap();
+    authenticate_attested_ak(&submission, &key, trust, RevocationDemand::default(), at, None)
+        .map(|attested| attested.device_id().map(str::to_owned))
+        .map_err(|violations| violations.iter().map(|violation| violation.code()).collect())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use vouchsafe_verifier::TrustStore;
 
-use crate::support::{claim, codes, folder_of, judge, policy, read};
+use crate::support::{attested, claim, codes, folder_of, judge, policy, read};
 
 const AT: &str = "2026-11-01T00:00:00Z";
 const FORMAT: &str = "yubihsm2";
@@ -72,4 +72,18 @@ fn without_its_module_or_authority_nothing_counts() {
     let mixed = files(&folder, &["0013200460_hardware_attestation.der", "20783176-chain0.pem", AUTHORITY]);
     let verdict = judge(&mixed, &trust(&folder, true), &policy(), AT, None);
     assert_eq!(codes(&verdict), ["yubihsm2.signer-missing"]);
+}
+
+#[test]
+fn a_key_of_a_module_in_the_field_may_become_its_attesting_key() {
+    let Some(folder) = folder_of(FORMAT) else { return };
+    let ecdsa = files(&folder, &["0013200460_hardware_attestation.der", "0013200460_key_attestation.der"]);
+    let rsa = files(&folder, &["20783176-chain2.pem", "20783176-chain0.pem", "20783176-chain1.pem"]);
+    let (ecdsa_key, rsa_key) = (read(&folder, "0013200460_root_pubkey.pem"), read(&folder, "20783176-request.csr.pem"));
+    let trusted = trust(&folder, true);
+    assert_eq!(attested(&ecdsa, &trusted, AT, &ecdsa_key), Ok(Some("yubihsm2:13200460".to_owned())));
+    assert_eq!(attested(&rsa, &trusted, AT, &rsa_key), Ok(Some("yubihsm2:20783176".to_owned())));
+    // Not another key, and not without its maker's root.
+    assert_eq!(attested(&ecdsa, &trusted, AT, &rsa_key), Err(vec!["bind.key-mismatch"]));
+    assert_eq!(attested(&ecdsa, &trust(&folder, false), AT, &ecdsa_key), Err(vec!["chain.no-path"]));
 }
