@@ -50,5 +50,7 @@ pub const TYPE: &str = "vouchsafe-ceremony+json";
 pub const VERSION: u64 = 1;
 /// Octets of a digest, an identifier, a thumbprint: all are SHA-256 or as long.
 pub const DIGEST_OCTETS: usize = 32;
-/// JSON values in one text, those within others included.
-const VALUES: usize = 16 * 1024;
+/// JSON values in the shortest transcript.
+const VALUES_MIN: usize = 512;
+/// Octets that a value of a transcript has at least, on average: it has a name, quotes and something in it.
+const OCTETS_PER_VALUE: usize = 8;

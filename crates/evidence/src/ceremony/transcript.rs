@@ -4,8 +4,8 @@ use super::encode::Object;
 use super::read::{Members, check_canonical};
 use super::step::sha256;
 use super::{
-    AkFamily, Attachment, DIGEST_OCTETS, ModuleIdentity, PlannedStep, Proof, Record, STEPS, Step, TRANSCRIPT_OCTETS,
-    Time, VALUES, VERSION, WITNESSES,
+    AkFamily, Attachment, DIGEST_OCTETS, ModuleIdentity, OCTETS_PER_VALUE, PlannedStep, Proof, Record, STEPS, Step,
+    TRANSCRIPT_OCTETS, Time, VALUES_MIN, VERSION, WITNESSES,
 };
 use crate::json::Value;
 use crate::x509::SpkiView;
@@ -112,18 +112,23 @@ impl Transcript {
             let reason = Reason::OverLimit { what: "octets of the transcript", limit: TRANSCRIPT_OCTETS };
             return Err(Malformed::new(PRODUCTION, 0, reason));
         }
-        let value = Value::parse_within(input, VALUES)?;
+        let transcript = Self::read(input)?;
+        check_canonical(PRODUCTION, input, &transcript.to_json())?;
+        Ok(transcript)
+    }
+
+    /// What the JSON says; the tree of its values is gone when it is written again.
+    fn read(input: &[u8]) -> Result<Self, Malformed> {
+        let value = Value::parse_within(input, VALUES_MIN.saturating_add(input.len() / OCTETS_PER_VALUE))?;
         let members = Members::new(&value, PRODUCTION);
         if members.number("version")? != VERSION {
             return Err(members.error(Reason::Unexpected("version 1")));
         }
-        let transcript = Self {
+        Ok(Self {
             head: Head::read(members.value("head")?)?,
             steps: members.list("steps", STEPS)?.iter().map(Step::read).collect::<Result<_, _>>()?,
             ended: if *members.value("ended")? == Value::Null { None } else { Some(members.time("ended")?) },
-        };
-        check_canonical(PRODUCTION, input, &transcript.to_json())?;
-        Ok(transcript)
+        })
     }
 
     /// Its one encoding.

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;
 use vouchsafe_evidence::ceremony::{Proof, Record, SignedTranscript, Step, Transcript, thumbprint};
+use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::ceremony::{self, Witnessed, Witnesses, codes};
 use vouchsafe_verifier::{Instant, Rejection, hex};
 
@@ -104,7 +105,8 @@ pub fn check_attachments(transcript: &Transcript, folder: &Path) -> Result<Vec<S
 }
 
 fn in_words(witnessed: &Witnessed, file: &SignedTranscript, compared: bool, missing: &[String]) -> String {
-    let mut text = format!("{}  by {}\n", paint("WITNESSED", Tone::Good), witnessed.witnesses().join(", "));
+    let approvers = printable(&witnessed.witnesses().join(", "));
+    let mut text = format!("{}  by {approvers}\n", paint("WITNESSED", Tone::Good));
     text.push_str(&story::text(witnessed.transcript(), &sign::signers(file)));
     text.push_str(&format!("\nFile SHA-256:   {}\n", hex::encode(witnessed.sha256())));
     if witnessed.transcript().attachments().next().is_some() {
