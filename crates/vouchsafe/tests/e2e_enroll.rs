@@ -23,6 +23,8 @@ mod environment;
 mod failure;
 #[path = "../src/files.rs"]
 mod files;
+#[path = "e2e_enroll/lifecycle.rs"]
+mod lifecycle;
 #[path = "../src/reasons.rs"]
 mod reasons;
 #[path = "support/cli.rs"]

@@ -1,0 +1,97 @@
+//! The life of an attesting key on a software TPM, by the verbs of administrators.
+
+use std::fs;
+
+use crate::environment::{AuthoritySide, DeviceSide};
+use crate::support::{Run, command};
+
+fn administer(authority: &AuthoritySide, arguments: &[&str]) -> Run {
+    let mut command = command();
+    command.arg("authority").args(arguments).arg("--config").arg(authority.path("authority.toml"));
+    command.arg("--state").arg(authority.path("state")).output().unwrap().into()
+}
+
+#[test]
+fn an_administrator_sees_revokes_and_replaces_attesting_keys() {
+    let device = DeviceSide::start();
+    let other = DeviceSide::start();
+    let authority = AuthoritySide::start(&[&device.swtpm, &other.swtpm]);
+    let enroll =
+        |device: &DeviceSide| device.run(&authority, &["enroll", "ak", "--device", "node-1", "--state", "enroll"]);
+    let key = |device: &DeviceSide| {
+        device.run(&authority, &["enroll", "key", "web", "--out", "web.pem", "--state", "enroll"])
+    };
+    assert_eq!(enroll(&device).code, 0);
+    assert_eq!(key(&device).code, 0);
+
+    let keys = administer(&authority, &["attesting-keys", "list", "--json"]).json();
+    let name = keys[0]["key"].as_str().unwrap().to_owned();
+    assert_eq!((&keys[0]["device"], &keys[0]["account"]), (&"node-1".into(), &"lab".into()));
+    assert_eq!(
+        (&keys[0]["enrolment"]["method"], &keys[0]["enrolment"]["environment"]),
+        (&"manufacturer".into(), &"module".into())
+    );
+    assert_eq!(administer(&authority, &["attesting-keys", "list", "--expiring", "30"]).code, 0);
+    let soon = administer(&authority, &["attesting-keys", "list", "--expiring", "120"]);
+    assert!(soon.code == 1 && soon.stdout.contains(&name), "{soon:?}");
+
+    let shown = administer(&authority, &["attesting-keys", "show", &name]);
+    assert!(shown.code == 0 && shown.stdout.contains("CN=node-1 of account lab"), "{shown:?}");
+    let arguments = ["attesting-keys", "revoke", &name, "--by", "alma", "--reason", "key-compromise"];
+    let revoked = administer(&authority, &arguments);
+    assert!(revoked.code == 0 && revoked.stdout.contains("--revoke-dependents"), "{revoked:?}");
+    // The server, which ran all the time, knows.
+    fs::remove_file(device.path("web.pem")).unwrap();
+    let refused = key(&device);
+    assert!(refused.code == 1 && refused.stderr.contains("authority.key-revoked"), "{refused:?}");
+    let again = enroll(&device);
+    assert!(again.code == 1 && again.stderr.contains("authority.key-revoked"), "{again:?}");
+
+    let all =
+        administer(&authority, &["attesting-keys", "revoke", &name, "--by", "alma", "--revoke-dependents", "--json"]);
+    assert_eq!(all.json()["dependents"][0]["revoked"], true, "{all:?}");
+    for (list, entries) in [("attestation-virtual", 2), ("attestation", 0), ("issuing", 1)] {
+        let path = authority.path(&format!("{list}.crl"));
+        let made =
+            administer(&authority, &["attesting-keys", "revocation-list", list, "--out", path.to_str().unwrap()]);
+        assert_eq!(made.code, 0, "{made:?}");
+        let arguments = ["crl", "-inform", "DER", "-noout", "-text", "-in"];
+        let text = std::process::Command::new("openssl").args(arguments).arg(&path).output().unwrap();
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert_eq!(text.matches("Serial Number:").count(), entries, "{list}: {text}");
+    }
+
+    // Another module takes the device's place with leave alone.
+    let early = enroll(&other);
+    assert!(early.code == 1 && early.stderr.contains("device-conflict"), "{early:?}");
+    let leave = administer(&authority, &["attesting-keys", "replace", "node-1", "--by", "alma"]);
+    assert_eq!(leave.code, 0, "{leave:?}");
+    assert_eq!(enroll(&other).code, 0);
+    let replaced = key(&other);
+    assert_eq!(replaced.code, 0, "{replaced:?}");
+}
+
+#[test]
+fn an_inventory_is_reported_before_it_counts() {
+    let authority = AuthoritySide::start(&[]);
+    let list = authority.path("modules.csv");
+    let digest = "5a".repeat(32);
+    fs::write(&list, format!("device,account,ek_sha256\nnode-1,lab,{digest}\nnode-2,lab,{digest}\n")).unwrap();
+    let list = list.to_str().unwrap();
+    let refused = administer(&authority, &["inventory", "import", list, "--by", "alma"]);
+    assert!(
+        refused.code == 1 && refused.stdout.contains("line 3") && refused.stdout.contains("nothing was changed"),
+        "{refused:?}"
+    );
+    fs::write(list, format!("device,account,ek_sha256\nnode-1,lab,{digest}\n")).unwrap();
+    let dry = administer(&authority, &["inventory", "import", list, "--by", "alma", "--dry-run"]);
+    assert!(dry.code == 0 && dry.stdout.contains("1 added") && dry.stdout.contains("nothing was changed"), "{dry:?}");
+    assert_eq!(administer(&authority, &["inventory", "list", "--json"]).json(), serde_json::json!([]));
+    let wet = administer(&authority, &["inventory", "import", list, "--by", "alma"]);
+    assert!(wet.code == 0 && wet.stdout.contains("brought in"), "{wet:?}");
+    let listed = administer(&authority, &["inventory", "list", "--json"]).json();
+    assert_eq!((&listed[0]["device"], &listed[0]["approver"]), (&"node-1".into(), &"alma".into()));
+    assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 0);
+    assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 1);
+    assert!(administer(&authority, &["inventory", "import", "nowhere.csv", "--by", "alma"]).is_usage_error());
+}
