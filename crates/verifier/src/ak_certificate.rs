@@ -56,7 +56,7 @@ pub const CONTENT: &[Item] = &[
     field("serialNumber", "158 random bits", "Identification"),
     field(
         "validity",
-        "90 days, from 5 minutes before",
+        "90 days, from 5 minutes before; of pseudonyms whole days, 7 at most",
         "Short, so that no revocation list links the pseudonyms of a device",
     ),
     field(

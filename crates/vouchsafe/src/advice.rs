@@ -1,5 +1,9 @@
 //! What to do about a rejection.
 
+/// What a certificate publishes is checked years later, too.
+const JUDGED_LATE: &str = "Name the time for which it is to hold with --at: for a certificate that publishes the statement \
+                           about its key, a time at which it was issued. Otherwise enroll again.";
+
 /// Advice by the beginning of a code; the first row that fits is given.
 const ADVICE: &[(&str, &str)] = &[
     (
@@ -26,6 +30,8 @@ const ADVICE: &[(&str, &str)] = &[
         "The certificate names an issuer that is trusted, but that issuer's key did not sign it: check whether another \
          maker uses the same name, and whose root is in the trust folder.",
     ),
+    ("chain.expired", JUDGED_LATE),
+    ("cx509.expired", JUDGED_LATE),
     ("chain.", "Put what is missing of the chain into the bundle or into intermediates/ beside the anchors."),
     ("cx509.", "Let the agent make the certificate: `vouchsafe key attest --mechanism tpm-certify-x509`."),
     (

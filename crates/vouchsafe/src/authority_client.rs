@@ -175,8 +175,8 @@ pub struct AkCertificates {
 /// Chains by family, base64 of DER, the attestation key's certificate first.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct FamilyCertificates {
-    /// For TPMS_ATTEST.
-    pub attest: Vec<String>,
+    /// For TPMS_ATTEST; not for pseudonyms.
+    pub attest: Option<Vec<String>>,
     /// For TPM2_CertifyX509.
     pub certify_x509: Option<Vec<String>>,
 }

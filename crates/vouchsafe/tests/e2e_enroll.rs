@@ -482,3 +482,49 @@ fn attesting_keys_that_tpm2_tools_made_are_taken_over() {
     assert_eq!(open.code, 1, "{open:?}");
     assert!(open.stderr.contains("the authorization that was given is not the key's"), "{open:?}");
 }
+
+#[test]
+fn a_pseudonym_is_enrolled_with_one_authority_and_gets_published_certificates_from_the_other() {
+    let device = DeviceSide::start();
+    let enrolment = "role = \"enrolment\"\n[pseudonyms]\nlink = \"forget\"";
+    let enrolment = AuthoritySide::start_with(enrolment, "enroll", &[&device.swtpm], |_| {});
+    let issuing = "role = \"issuing\"\n[[profiles]]\nname = \"device\"\ndevices = \"any\"\n\
+                   publish_key_attestation = \"statement\"\nformats = [\"tpm-certify-x509\"]";
+    let issuing = AuthoritySide::start_with(issuing, "issue", &[], |issuing| {
+        let folder = issuing.path("state/trust/tpm-certify-x509");
+        fs::copy(enrolment.path("state/ca/attestation-root-virtual.crt"), folder.join("pseudonyms.pem")).unwrap();
+        fs::write(folder.join("pseudonyms.toml"), "virtual = true\n").unwrap();
+    });
+
+    let made = device.run(&enrolment, &["agent", "attesting-key", "create", "p1", "--pseudonym"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let ak = ["enroll", "ak", "--device", "rack7-node3", "--attesting-key", "p1", "--state", "enroll"];
+    let quoted = device.run(&enrolment, &ak);
+    assert_ne!(quoted.code, 0, "a pseudonym makes no quote for a baseline: {quoted:?}");
+    let enrolled = device.run(&enrolment, &[&ak[..], &["--no-baseline"]].concat());
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
+
+    let key = ["enroll", "key", "web", "--attesting-key", "p1", "--out", "web.pem", "--state", "enroll"];
+    let certified = device.run(&issuing, &[&key[..], &["--mechanism", "tpm-certify-x509"]].concat());
+    assert_eq!(certified.code, 0, "{certified:?}");
+    assert!(openssl_accepts(&device.path("web.pem"), &issuing.path("state/ca/issuing-root.crt"), &["-x509_strict"]));
+    let certificate = &certificates(&device, "web.pem")[0];
+    assert!(certificate.subject().to_display().starts_with("CN=ak:"));
+    let text = String::from_utf8_lossy(certificate.as_der()).into_owned();
+    for word in ["rack7", "node3", "swtpm", "id:00001014"] {
+        assert!(!text.contains(word), "{word} is published");
+    }
+
+    // Whoever trusts the pseudonyms' root can check the statement in the certificate, without asking anybody.
+    let trust = issuing.trust();
+    let verified = device.run(&issuing, &["verify", "web.pem", "--trust", trust.to_str().unwrap(), "--json"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let report = verified.json();
+    assert_eq!(report["format"], "tpm-certify-x509");
+    assert_eq!(report["platform"]["verdict"], "absent");
+    assert_eq!(report["key"]["claims"]["device_bound"]["value"], true);
+    let late = device
+        .run(&issuing, &["verify", "web.pem", "--trust", trust.to_str().unwrap(), "--at", "2060-01-01T00:00:00Z"]);
+    assert_eq!(late.code, 1, "{late:?}");
+    assert!(late.stdout.contains("--at"), "{}", late.stdout);
+}

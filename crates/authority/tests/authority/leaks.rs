@@ -42,7 +42,10 @@ impl Fact {
 
     fn text(what: &str, text: &str) -> Self {
         let mut fact = Self::octets(what, text.as_bytes());
-        if text.len() % 2 == 0 && text.len() >= 2 * TELLING_OCTETS && text.bytes().all(|of| of.is_ascii_hexdigit()) {
+        if text.len().is_multiple_of(2)
+            && text.len() >= 2 * TELLING_OCTETS
+            && text.bytes().all(|of| of.is_ascii_hexdigit())
+        {
             fact.forms.extend(Self::octets(what, &unhex(text)).forms);
         }
         fact

@@ -112,7 +112,7 @@ impl Machine {
         let made = authority.activate(&challenge.id, &answer)?;
         let chain = |texts: &[String]| texts.iter().map(|text| view(&octets(text)?)).collect::<Result<Vec<_>, _>>();
         Ok(Enrolled {
-            attest: chain(&made.certificates.attest)?,
+            attest: chain(made.certificates.attest.as_deref().unwrap_or_default())?,
             certify_x509: made.certificates.certify_x509.as_deref().map(chain).transpose()?,
         })
     }

@@ -11,7 +11,8 @@ use super::Attempts;
 use crate::agent_socket::failure;
 use crate::attestation::{self, Choice};
 use crate::authority_client::{
-    AkCertificates, AuthorityClient, Baseline, Challenge, ChallengeRequest, NoAnswer, NoncePurpose, octets,
+    AkCertificates, AuthorityClient, Baseline, Challenge, ChallengeRequest, FamilyCertificates, NoAnswer, NoncePurpose,
+    octets,
 };
 use crate::failure::Failure;
 
@@ -161,10 +162,12 @@ fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates)
             })
             .collect()
     };
-    let mut chains =
-        vec![FamilyChain { family: "attest".to_owned(), certificates: decode(&made.certificates.attest)? }];
-    if let Some(chain) = &made.certificates.certify_x509 {
-        chains.push(FamilyChain { family: "certify-x509".to_owned(), certificates: decode(chain)? });
+    let FamilyCertificates { attest, certify_x509 } = &made.certificates;
+    let mut chains = Vec::new();
+    for (family, chain) in [("attest", attest), ("certify-x509", certify_x509)] {
+        if let Some(chain) = chain {
+            chains.push(FamilyChain { family: family.to_owned(), certificates: decode(chain)? });
+        }
     }
     agent
         .install_certificates(&enrollment.attesting_key, chains)

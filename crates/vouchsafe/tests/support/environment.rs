@@ -44,13 +44,18 @@ pub struct AuthoritySide {
 
 impl AuthoritySide {
     pub fn start(tpms: &[&Swtpm]) -> Self {
+        Self::start_with("", "enroll,issue,appraise", tpms, |_| {})
+    }
+
+    /// One with these settings, whose one account may do this; `prepare` is called before it is served.
+    pub fn start_with(settings: &str, may: &str, tpms: &[&Swtpm], prepare: impl FnOnce(&Self)) -> Self {
         let folder = TempDir::new().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let account = command().args(["authority", "token", "lab", "--may", "enroll,issue,appraise"]).output().unwrap();
+        let account = command().args(["authority", "token", "lab", "--may", may]).output().unwrap();
         assert!(account.status.success());
         let told = String::from_utf8(account.stderr).unwrap();
         fs::write(at("token"), told.lines().find_map(|line| line.strip_prefix("token: ")).unwrap()).unwrap();
-        let settings = "listen = \"127.0.0.1:0\"\n[tls]\nself_signed = true\n";
+        let settings = format!("listen = \"127.0.0.1:0\"\n{settings}\n[tls]\nself_signed = true\n");
         let config = [settings.as_bytes(), &account.stdout].concat();
         fs::write(at("authority.toml"), config).unwrap();
         let mut authority = Self { folder, url: String::new(), process: None };
@@ -63,6 +68,7 @@ impl AuthoritySide {
             fs::copy(tpm.issuer_certificate(), trust.join(format!("intermediates/{number}.pem"))).unwrap();
             fs::write(trust.join(format!("{number}.toml")), "virtual = true\n").unwrap();
         }
+        prepare(&authority);
         let mut child = authority.command("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
