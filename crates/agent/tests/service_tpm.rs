@@ -423,6 +423,7 @@ fn a_client_in_python_made_from_the_proto_files_alone_checks_what_it_is_given() 
         "no mechanism: 1134 agent.not-supported",
         "unknown key: 1140 agent.key-unknown",
         "unknown attesting key: 1140 agent.attesting-key-unknown",
+        "keys made-in-python",
         "done",
     ];
     let (mechanisms, steps): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with("mechanism "));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::entry::MAX_LINE_OCTETS;
 use super::file::archives;
 use super::{AuditFault, AuditLog, Durability, Event, FILE_NAME, Outcome, VerifyFault, verify};
-use crate::client_id::ClientId;
+use crate::client_id::{ClientId, DirectName};
 use crate::provider::KeyUid;
 
 fn event(subject: &str) -> Event {
@@ -59,6 +59,20 @@ fn an_entry_says_who_what_which_and_how_it_ended() {
     let refused = ["attest-key", "unix:1000", "1000", "tpm", "web", &id, "default", &digest, "agent.grant-missing"];
     assert_eq!(fields[1][2..11], refused);
     assert_eq!(log.position(), (2, fields[1][11].to_owned()));
+}
+
+#[test]
+fn a_claimed_name_is_on_record_beside_the_user_who_claims_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(folder.path()).unwrap();
+    for name in ["web", "1000", "unix:0", "\u{202E}bew"] {
+        let client = ClientId::Direct(DirectName::new(name).unwrap());
+        log.record(&Event { client, ..event("k") }, DONE).unwrap();
+    }
+    let text = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+    let clients: Vec<_> = text.lines().map(|line| line.split('\t').skip(3).take(2).collect::<Vec<_>>()).collect();
+    let expected = ["direct:web", "direct:1000", "direct:unix:0", "direct:\\u{202e}bew"].map(|client| [client, "1000"]);
+    assert_eq!(clients, expected);
 }
 
 #[test]

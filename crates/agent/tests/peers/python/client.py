@@ -91,7 +91,8 @@ class Client:
 def discover(client):
     pong = client.call(CORE, "Ping", authenticated=False)
     print(f"ping {pong.wire_protocol_version_maj}.{pong.wire_protocol_version_min}")
-    providers = client.call(CORE, "ListProviders", authenticated=False).providers
+    listed = client.call(CORE, "ListProviders", authenticated=False)
+    providers = [*listed.providers, *listed.extension_providers]
     print("providers", *(provider.id for provider in providers))
     provider = providers[0].id
     listed = client.call(CORE, "ListOpcodes", authenticated=False, provider_id=provider)
@@ -190,6 +191,8 @@ def main():
     public = make_and_sign(client, provider, key)
     attest(client, provider, key, public)
     refusals(client, provider, key)
+    listed = client.call(CORE, "ListKeys")
+    print("keys", *(found.name for found in [*listed.keys, *listed.extension_keys]))
     client.call(provider, "PsaDestroyKey", key_name=key)
     print("done")
 
