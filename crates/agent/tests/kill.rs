@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+#[path = "support/softhsm.rs"]
+mod softhsm;
 #[path = "support/service.rs"]
 mod support;
 
@@ -16,6 +18,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use softhsm::SoftHsm;
 use support::{ecdsa, p256};
 use tempfile::TempDir;
 use vouchsafe_agent::audit;
@@ -23,7 +26,7 @@ use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
 use vouchsafe_agent::config::Config;
 use vouchsafe_agent::swtpm::{Options, Swtpm};
 use vouchsafe_agent::wire::Status;
-use vouchsafe_agent::wire::message::{KeyMechanism, TpmCertify, hash};
+use vouchsafe_agent::wire::message::{KeyMechanism, PkixEvidence, TpmCertify, hash};
 
 const CONFIG: &str = "VOUCHSAFE_TEST_CONFIG";
 /// Clients that make, use and destroy keys at once.
@@ -54,24 +57,61 @@ enum Known {
 
 type Ledger = BTreeMap<String, Known>;
 
+/// What holds the keys.
+enum Module {
+    /// A TPM keeps no keys: the agent has their blobs.
+    Tpm { _process: Swtpm },
+    /// A token keeps them itself, whatever becomes of the agent.
+    Token(SoftHsm),
+}
+
 struct Device {
-    _tpm: Swtpm,
+    module: Module,
     folder: TempDir,
     file: PathBuf,
 }
 
 impl Device {
-    fn new() -> Device {
+    fn with_tpm() -> Device {
         let tpm = Swtpm::start(&Options::default()).unwrap();
+        let provider = format!("[providers.tpm]\naddress = '{}'\n", tpm.address());
+        Device::new(tempfile::tempdir().unwrap(), Module::Tpm { _process: tpm }, &provider)
+    }
+
+    fn with_token() -> Device {
         let folder = tempfile::tempdir().unwrap();
+        let softhsm = SoftHsm::new(folder.path());
+        softhsm.token("keys");
+        let (module, pin) = (softhsm::library(), softhsm.pin_file("pin", softhsm::PIN));
+        let provider = format!(
+            "[providers.pkcs11]\nmodule = '{}'\ntoken = 'keys'\npin_file = '{}'\n[mechanisms]\nenable = ['pkix-evidence']\n",
+            module.display(),
+            pin.display()
+        );
+        Device::new(folder, Module::Token(softhsm), &provider)
+    }
+
+    fn new(folder: TempDir, module: Module, provider: &str) -> Device {
         let file = folder.path().join("agent.toml");
         let state = folder.path().display();
-        let text = format!(
-            "state = '{state}/state'\n[socket]\npath = '{state}/s'\n[providers.tpm]\naddress = '{}'\n",
-            tpm.address()
-        );
-        std::fs::write(&file, text).unwrap();
-        Device { _tpm: tpm, folder, file }
+        std::fs::write(&file, format!("state = '{state}/state'\n[socket]\npath = '{state}/s'\n{provider}")).unwrap();
+        Device { module, folder, file }
+    }
+
+    /// Objects that the token keeps, each in a file; a TPM keeps none. A file without contents is what SoftHSM leaves of an
+    /// object that it was killed over before it had written any of it; nobody sees an object there.
+    fn objects(&self) -> usize {
+        let token = match &self.module {
+            Module::Tpm { .. } => return 0,
+            Module::Token(softhsm) => softhsm.folder().join("tokens"),
+        };
+        let token = std::fs::read_dir(token).unwrap().next().unwrap().unwrap().path();
+        let is_object = |file: &Path| {
+            file.extension().is_some_and(|extension| extension == "object")
+                && !file.ends_with("token.object")
+                && file.metadata().unwrap().len() > 0
+        };
+        std::fs::read_dir(token).unwrap().filter(|file| is_object(&file.as_ref().unwrap().path())).count()
     }
 
     fn socket(&self) -> PathBuf {
@@ -79,20 +119,19 @@ impl Device {
     }
 
     fn spawn(&self) -> Agent {
-        let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "serve_until_killed", "--ignored"])
-            .env(CONFIG, &self.file)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Agent(process)
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "serve_until_killed", "--ignored"]).env(CONFIG, &self.file).stdout(Stdio::null());
+        if let Module::Token(softhsm) = &self.module {
+            softhsm.environment(&mut program);
+        }
+        Agent(program.spawn().unwrap())
     }
 
     fn connect(&self) -> Client {
         let started = Instant::now();
         loop {
             match Client::connect(&Endpoint::at(&self.socket())) {
-                Ok(client) => return client,
+                Ok(client) => return client.with_provider_named(None).unwrap(),
                 Err(fault) => assert!(started.elapsed() < Duration::from_secs(20), "{fault}"),
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -104,7 +143,11 @@ struct Agent(Child);
 
 impl Agent {
     /// SIGKILL: nothing of it runs any more when this returns.
-    fn kill(mut self) {
+    fn kill(self) {}
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -117,7 +160,7 @@ fn random(below: u64) -> u64 {
 }
 
 /// Makes, uses, attests and destroys keys until the agent is gone.
-fn load(mut client: Client, prefix: &str, begun: &mpsc::Sender<()>) -> Ledger {
+fn load(mut client: Client, prefix: &str, mechanism: &KeyMechanism, begun: &mpsc::Sender<()>) -> Ledger {
     let mut ledger = Ledger::new();
     for number in 0.. {
         let name = format!("{prefix}-{number}");
@@ -129,7 +172,7 @@ fn load(mut client: Client, prefix: &str, begun: &mpsc::Sender<()>) -> Ledger {
         let _ = begun.send(());
         let used = match number % 3 {
             0 => client.sign_hash(&name, ecdsa(hash::SHA_256), &[7; 32]).map(drop),
-            1 => client.attest_key(&name, "", &[1; 16], KeyMechanism::TpmCertify(TpmCertify {})).map(drop),
+            1 => client.attest_key(&name, "", &[1; 16], mechanism.clone()).map(drop),
             _ => {
                 ledger.insert(name.clone(), Known::Either);
                 client.destroy_key(&name)
@@ -206,8 +249,17 @@ fn check_record(log: &Path, ledger: &Ledger) {
 
 #[test]
 fn a_killed_agent_loses_nothing_that_it_acknowledged() {
+    kill_again_and_again(&Device::with_tpm(), &KeyMechanism::TpmCertify(TpmCertify {}));
+}
+
+/// What was begun and not acknowledged is not in the token either: every object belongs to a key that works.
+#[test]
+fn a_killed_agent_leaves_nothing_in_a_token() {
+    kill_again_and_again(&Device::with_token(), &KeyMechanism::PkixEvidence(PkixEvidence::default()));
+}
+
+fn kill_again_and_again(device: &Device, mechanism: &KeyMechanism) {
     let rounds = if std::env::var_os("VOUCHSAFE_SLOW_TESTS").is_some() { 100 } else { 10 };
-    let device = Device::new();
     let mut all = Ledger::new();
     let mut acknowledged = 0;
     for round in 0..rounds {
@@ -222,7 +274,8 @@ fn a_killed_agent_loses_nothing_that_it_acknowledged() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (client, begun, prefix) = (device.connect(), begun.clone(), format!("{round}-{number}"));
-                std::thread::spawn(move || load(client, &prefix, &begun))
+                let mechanism = mechanism.clone();
+                std::thread::spawn(move || load(client, &prefix, &mechanism, &begun))
             })
             .collect();
         first.recv().unwrap();
@@ -235,22 +288,36 @@ fn a_killed_agent_loses_nothing_that_it_acknowledged() {
         let mut client = device.connect();
         check_record(&device.folder.path().join("state").join(audit::FILE_NAME), &fresh);
         check(&mut client, &mut fresh);
-        agent.kill();
         all.extend(fresh);
         // Old keys make room, so that the limit of one user is never reached.
         if all.len() > 500 {
-            all.clear();
-            std::fs::remove_dir_all(device.folder.path().join("state")).unwrap();
+            destroy(&mut client, std::mem::take(&mut all));
         }
+        agent.kill();
     }
     assert!(acknowledged >= rounds, "hardly any load: {acknowledged} keys in {rounds} rounds");
     let agent = device.spawn();
     let mut client = device.connect();
     check(&mut client, &mut all);
     let listed: Vec<_> = client.list_keys().unwrap().into_iter().map(|key| key.name).collect();
-    let mut expected: Vec<_> =
-        all.into_iter().filter(|(_, known)| *known == Known::Made).map(|(name, _)| name).collect();
+    let made = all.iter().filter(|(_, known)| **known == Known::Made);
+    let mut expected: Vec<_> = made.map(|(name, _)| name.clone()).collect();
     expected.sort();
     assert_eq!(listed, expected);
+    let (objects, keys) = (device.objects(), expected.len());
+    destroy(&mut client, all);
+    if let Module::Token(_) = &device.module {
+        // Two for each key, and two for the one attesting key.
+        assert_eq!((objects, device.objects()), (2 * keys + 2, 2));
+    }
     agent.kill();
+}
+
+/// Destroys the keys that are there.
+fn destroy(client: &mut Client, ledger: Ledger) {
+    for (name, known) in ledger {
+        if known == Known::Made {
+            client.destroy_key(&name).unwrap();
+        }
+    }
 }
