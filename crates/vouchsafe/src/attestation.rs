@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use vouchsafe_agent::client::Client;
 use vouchsafe_agent::wire::message::{
-    AttestationResult, KeyMechanism, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
+    AttestationResult, KeyMechanism, PkixEvidence, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
 };
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
 use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
@@ -26,6 +26,8 @@ pub enum Mechanism {
     TpmCertify,
     /// TPM2_CertifyX509: the TPM itself signs a certificate.
     TpmCertifyX509,
+    /// PKIX Evidence: of modules that are no TPMs, where the agent's configuration enables it.
+    PkixEvidence,
 }
 
 /// What is attested, and with what.
@@ -37,18 +39,38 @@ pub struct Choice {
     /// The key that attests; the administrator's default, if it is not given.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub attesting_key: String,
-    /// Have the platform attested too: a quote over PCRs (needs the grant attest-platform).
+    /// Have the platform attested too: a TPM by a quote over PCRs, with which it tells its firmware version and clock; others
+    /// by pkix-evidence (needs the grant attest-platform).
     #[arg(long)]
     pub platform: bool,
     /// The PCRs to be quoted: a bank and indices.
     #[arg(long, value_name = "BANK:N,N..", default_value = DEFAULT_PCRS)]
     pub pcrs: String,
+    /// For pkix-evidence: the type of a claim to ask for, dotted decimal; what the module discloses by default, if none is
+    /// given. May be repeated.
+    #[arg(long, value_name = "OID")]
+    pub claim: Vec<String>,
+    /// For pkix-evidence with --platform: one Evidence about both in place of two.
+    #[arg(long, requires = "platform")]
+    pub one_evidence: bool,
 }
 
 impl Choice {
     /// The PCRs that are quoted unless said otherwise.
     pub const fn default_pcrs() -> &'static str {
         DEFAULT_PCRS
+    }
+
+    /// Whether one Evidence is to speak of key and platform.
+    const fn is_one(&self) -> bool {
+        match self.mechanism {
+            Mechanism::PkixEvidence => self.platform && self.one_evidence,
+            Mechanism::TpmCertify | Mechanism::TpmCertifyX509 => false,
+        }
+    }
+
+    fn evidence(&self) -> PkixEvidence {
+        PkixEvidence { claims: self.claim.clone(), with_platform: self.is_one(), request: Vec::new() }
     }
 }
 
@@ -75,23 +97,27 @@ pub fn attest(
     let mechanism = match choice.mechanism {
         Mechanism::TpmCertify => KeyMechanism::TpmCertify(TpmCertify {}),
         Mechanism::TpmCertifyX509 => KeyMechanism::TpmCertifyX509(certificate),
+        Mechanism::PkixEvidence => KeyMechanism::PkixEvidence(choice.evidence()),
     };
     let of_key = client
         .attest_key(key, &choice.attesting_key, nonce, mechanism)
         .map_err(|fault| failure(format!("the key {key} was not attested"), &fault))?;
     let mut answers = vec![of_key];
-    if choice.platform {
-        answers.push(quote(client, choice, nonce)?);
+    if choice.platform && !choice.is_one() {
+        answers.push(attest_platform(client, choice, nonce)?);
     }
     bundle(&answers)
 }
 
-/// Has the platform attested.
+/// Has the platform attested, by what goes with the mechanism for the key.
 ///
 /// # Errors
 /// [`Failure`] if the agent refuses.
-pub fn quote(client: &mut Client, choice: &Choice, nonce: &[u8]) -> Result<AttestationResult, Failure> {
-    let mechanism = PlatformMechanism::TpmQuote(pcrs(&choice.pcrs)?);
+pub fn attest_platform(client: &mut Client, choice: &Choice, nonce: &[u8]) -> Result<AttestationResult, Failure> {
+    let mechanism = match choice.mechanism {
+        Mechanism::TpmCertify | Mechanism::TpmCertifyX509 => PlatformMechanism::TpmQuote(pcrs(&choice.pcrs)?),
+        Mechanism::PkixEvidence => PlatformMechanism::PkixEvidence(choice.evidence()),
+    };
     client
         .attest_platform(&choice.attesting_key, nonce, mechanism)
         .map_err(|fault| failure("the platform was not attested", &fault))

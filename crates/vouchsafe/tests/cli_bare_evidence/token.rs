@@ -72,7 +72,7 @@ impl Device {
         program.arg("agent").arg("--config").arg(self.path("agent.toml"));
         self.agent = Some(program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
-        while !self.client().is_some_and(|mut client| client.list_mechanisms().is_ok()) {
+        while self.client().is_none_or(|mut client| client.list_mechanisms().is_err()) {
             assert!(Instant::now() < deadline, "the agent did not start");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -216,6 +216,17 @@ fn evidence_from_a_token_is_taken_for_what_host_software_says() {
     let other = "00".repeat(32);
     let paths = [file.to_str().unwrap(), "--trust", trust.to_str().unwrap(), "--policy", "lab", "--nonce", &other];
     assert_eq!(vouchsafe(std::iter::once("verify").chain(paths)).code, 1);
+
+    // In a request: key and platform in two statements, bound by attesting key and nonce.
+    let hex = "5a".repeat(32);
+    let csr =
+        ["csr", "web", "--subject", "CN=web.example", "--mechanism", "pkix-evidence", "--platform", "--nonce", &hex];
+    let run = device.run(&[&csr[..], &["--out", "web.csr"]].concat());
+    assert_eq!(run.code, 0, "{run:?}");
+    let run = verify(&device, "web.csr", &["--policy", "lab"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["platform"]["claims"]["vendor"]["value"], "SoftHSM project", "{run:?}");
+    assert_eq!(verify(&device, "web.csr", &["--policy", "default"]).code, 1);
 
     let run = device.run(&["inspect", "platform.der"]);
     assert!(run.stdout.contains("SoftHSM"), "{run:?}");
