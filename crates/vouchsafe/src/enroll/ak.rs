@@ -110,7 +110,7 @@ fn anew(
 
 fn baseline(agent: &mut Client, attesting_key: &str, pcrs: &str, nonce: &[u8]) -> Result<Baseline, Failure> {
     let choice = Choice { attesting_key: attesting_key.to_owned(), pcrs: pcrs.to_owned(), ..Choice::default() };
-    let quoted = attestation::quote(agent, &choice, nonce)?;
+    let quoted = attestation::attest_platform(agent, &choice, nonce)?;
     let strange = |why: &str| Failure::new("the agent's quote cannot be read").because(why);
     let quote = TpmQuote::parse(&quoted.statement).map_err(|error| strange(&error.to_string()))?;
     Ok(Baseline {
