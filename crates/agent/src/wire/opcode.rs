@@ -301,6 +301,6 @@ mod tests {
             assert_eq!(Opcode::from_number(absent), Err(Status::PsaErrorNotSupported));
         }
         assert_eq!(Opcode::from_number(0x21), Err(Status::OpcodeDoesNotExist));
-        assert_eq!(Opcode::from_number(0x0108), Err(Status::OpcodeDoesNotExist));
+        assert_eq!(Opcode::from_number(0x0109), Err(Status::OpcodeDoesNotExist));
     }
 }

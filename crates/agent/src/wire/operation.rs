@@ -228,7 +228,7 @@ mod tests {
     use crate::wire::Opcode;
     use crate::wire::message::{
         AttestKeyOperation, AttestPlatformOperation, FamilyChain, InstallCertificatesOperation, KeyMechanism,
-        PlatformMechanism, TpmCertifyX509, TpmQuote,
+        PkixEvidence, PlatformMechanism, TpmCertifyX509, TpmQuote,
     };
 
     fn is_too_many(opcode: Opcode, body: &[u8]) -> bool {
@@ -262,6 +262,17 @@ mod tests {
         };
         assert!(is_too_many(Opcode::AttestPlatform, &quote(1 << 20)));
         assert!(!is_too_many(Opcode::AttestPlatform, &quote(24)));
+        let evidence = |count: usize| {
+            let parameters = PkixEvidence { claims: vec![String::new(); count], ..PkixEvidence::default() };
+            let (of_key, of_platform) =
+                (KeyMechanism::PkixEvidence(parameters.clone()), PlatformMechanism::PkixEvidence(parameters));
+            let of_key = AttestKeyOperation { mechanism: Some(of_key), ..AttestKeyOperation::default() };
+            let of_platform =
+                AttestPlatformOperation { mechanism: Some(of_platform), ..AttestPlatformOperation::default() };
+            [(Opcode::AttestKey, of_key.encode_to_vec()), (Opcode::AttestPlatform, of_platform.encode_to_vec())]
+        };
+        assert!(evidence(MAX_FIELDS).iter().all(|(opcode, body)| is_too_many(*opcode, body)));
+        assert!(evidence(64).iter().all(|(opcode, body)| !is_too_many(*opcode, body)));
     }
 
     #[test]
