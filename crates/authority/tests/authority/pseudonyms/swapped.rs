@@ -65,7 +65,7 @@ fn database(pair: &Pair) -> Vec<String> {
     for table in names("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") {
         let mut rows = Vec::new();
         let mut statement = database.prepare(&format!("SELECT * FROM {table}")).unwrap();
-        let columns: Vec<String> = statement.column_names().iter().map(|name| (*name).to_owned()).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut read = statement.query([]).unwrap();
         while let Some(row) = read.next().unwrap() {
             let mut shape = table.clone();
