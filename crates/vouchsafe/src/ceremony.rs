@@ -37,12 +37,14 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 A ceremony from beginning to end:
-  vouchsafe ceremony start script.toml --work hsm-7    # begins; the script names
-                                                       # witnesses and steps
-  vouchsafe ceremony record hsm-7                      # the next step, once for
-                                                       # each, or --all
-  vouchsafe ceremony sign hsm-7 --key alice.key        # each witness
-  vouchsafe ceremony finish hsm-7 --out hsm-7.json     # also hsm-7.html, to print
+  vouchsafe ceremony start script.toml --work hsm-7
+      begins; the script names witnesses and steps
+  vouchsafe ceremony record hsm-7
+      does the next step; once for each, or --all
+  vouchsafe ceremony sign hsm-7 --key alice.key
+      each witness, with a key of their own
+  vouchsafe ceremony finish hsm-7 --out hsm-7.json
+      also writes hsm-7.html, to print
   vouchsafe ceremony verify hsm-7.json --witnesses keys/ --threshold 2
 
 docs/ceremony.md has a script for a PKCS #11 token.";

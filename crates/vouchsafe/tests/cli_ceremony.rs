@@ -406,6 +406,22 @@ fn a_draft_that_was_edited_or_comes_from_the_future_is_refused() {
 }
 
 #[test]
+fn a_whole_ceremony_can_be_typed() {
+    let room = Room::new();
+    room.start();
+    let typed = "done\n4711\ndone\nseal.jpg\nACME\nBox\n0007\n1.2\nak.pem\n";
+    let run = room.typing(&["record", "w", "--machine-id", "machine-a", "--all", "--sign-with", "ak.key"], typed);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("The last step is done"), "{run:?}");
+    assert!(fits_terminal(&run.stdout), "{}", run.stdout);
+    assert!(room.record(&["--answer", "more"]).is_usage_error());
+    assert_eq!(room.sign("Alice").code, 0);
+    for verb in [&["--help"][..], &["record", "--help"], &["sign", "--help"], &["verify", "--help"]] {
+        assert!(fits_terminal(&room.run(verb).stdout), "{verb:?}");
+    }
+}
+
+#[test]
 fn usage_errors_say_what_to_do() {
     for arguments in [
         &["verify", "none.json", "--witnesses", ".", "--threshold", "1"][..],

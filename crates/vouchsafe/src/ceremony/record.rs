@@ -27,13 +27,13 @@ pub struct Arguments {
     /// The ceremony's folder
     work: PathBuf,
     /// Go on until the last step is done
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["note", "answer", "file"])]
     all: bool,
     /// Who does it; the script's operator, if it is not said
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     /// What was not as planned
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
     #[command(flatten)]
     given: answer::Given,

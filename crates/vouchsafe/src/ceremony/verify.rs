@@ -22,11 +22,12 @@ use crate::verify as clock;
 ///
 /// Needs the witnesses' public keys and nothing else, however old the file is.
 #[derive(Debug, Args)]
+#[command(override_usage = "vouchsafe ceremony verify --witnesses <PATH> --threshold <M> <FILE>")]
 pub struct Arguments {
     /// The file
     file: PathBuf,
     /// A folder with the public keys of the witnesses whom you trust, or a TOML file with [[witnesses]]
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "PATH")]
     witnesses: PathBuf,
     /// How many of them must have signed
     #[arg(long, value_name = "M")]
