@@ -4,11 +4,12 @@ use super::dispatch::Call;
 use super::refusal::Refusal;
 use crate::audit::{self, AuditLog, Durability, Event, Outcome};
 use crate::provider::KeyUid;
+use crate::store::StoredKey;
 use crate::wire::ProviderOperation;
 use crate::wire::message::{AttestKeyOperation, KeyMechanism, PrepareKeyAttestationOperation, PrepareMechanism};
 
 /// What is recorded of an operation: those that make, bring in, destroy and attest keys, and those that take part in
-/// enrollment. Uses of a key are not.
+/// enrollment. Uses of a key are not, unless it is lent ([`record_lent`]).
 pub(super) fn event(call: &Call, operation: &ProviderOperation) -> Option<Event> {
     let (name, subject, attesting_key, nonce) = match operation {
         ProviderOperation::GenerateKey(op) => ("generate", op.key_name.as_str(), None, None),
@@ -130,7 +131,29 @@ pub(super) fn record<T>(
     Ok(answer)
 }
 
+/// Records the use of another client's key, which lends out whose key it is; passes the answer on as [`record`] does. Uses of the
+/// caller's own keys are not recorded.
+pub(super) fn record_lent<T>(call: &Call, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    let Some((key, uid)) = call.lent.get() else { return answer };
+    let event = Event {
+        name: "use",
+        client: key.client.clone(),
+        uid: call.caller.peer().uid,
+        provider: key.provider.to_string(),
+        subject: key.name.clone(),
+        attesting_key: None,
+        nonce: Vec::new(),
+        durability: Durability::Soon,
+    };
+    record(&call.shared.audit, &event, Some(*uid), answer)
+}
+
 impl Call {
+    /// Notes that another client's key is used.
+    pub(super) fn note_lent(&self, key: &StoredKey) {
+        let _ = self.lent.set((key.id.clone(), key.uid));
+    }
+
     /// Notes which key the request is about, for the record. The first one counts: a key's attesting key comes after it.
     pub(super) fn note(&self, key: KeyUid) {
         let _ = self.noted.set(key);

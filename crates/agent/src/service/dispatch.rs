@@ -21,7 +21,7 @@ use crate::config::{AuthenticatorsConfig, CertifyX509Config, Limits};
 use crate::grants::Grants;
 use crate::provider::{KeyUid, MechanismName};
 use crate::provider_identity::ProviderIdentity;
-use crate::store::Store;
+use crate::store::{KeyId, Store};
 use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Status};
 
 /// What answers requests.
@@ -67,6 +67,8 @@ pub(super) struct Call {
     pub(super) default_attesting_key: Arc<str>,
     /// The id of the key that it is about, once that is known.
     pub(super) noted: OnceLock<KeyUid>,
+    /// The key that it is about, if that is another client's.
+    pub(super) lent: OnceLock<(KeyId, KeyUid)>,
 }
 
 impl Service {
@@ -148,18 +150,26 @@ impl Service {
             certify_x509: Arc::clone(&worker.certify_x509),
             default_attesting_key: Arc::clone(&worker.default_attesting_key),
             noted: OnceLock::new(),
+            lent: OnceLock::new(),
         };
         let Some(event) = audited::event(&call, &operation) else {
-            return worker.run(uid, move |provider| perform(&call, provider, operation)).await;
+            let work = move |provider: &mut dyn Provider| {
+                let answer = perform(&call, provider, operation);
+                audited::record_lent(&call, answer)
+            };
+            return worker.run(uid, work).await;
         };
         let audit = self.shared.audit.clone();
         let begun = Arc::new(AtomicBool::new(false));
         let work = {
-            let (begun, event) = (Arc::clone(&begun), event.clone());
+            let (begun, mut event) = (Arc::clone(&begun), event.clone());
             move |provider: &mut dyn Provider| {
                 begun.store(true, Ordering::SeqCst);
                 call.shared.audit.admit()?;
                 let answer = perform(&call, provider, operation);
+                if let Some((lent, _)) = call.lent.get() {
+                    event.client.clone_from(&lent.client);
+                }
                 audited::record(&call.shared.audit, &event, call.noted.get().copied(), answer)
             }
         };

@@ -230,7 +230,13 @@ impl Call {
 
     /// The caller's key pair of that name, else one that is lent to it.
     pub(super) fn usable_key_pair(&self, name: String) -> Result<StoredKey, Refusal> {
-        pair(self.usable_key(name)?)
+        let key = pair(self.usable_key(name)?)?;
+        if key.id.client != self.caller.client() {
+            // Whose key it is is lent with it: that goes on record, or it is not done.
+            self.shared.audit.admit()?;
+            self.note_lent(&key);
+        }
+        Ok(key)
     }
 
     /// The caller's key pair of that name, else one that is lent to it and that its grants let it have attested.

@@ -467,7 +467,22 @@ fn a_lent_key_is_attested_only_with_the_grant_to_attest() {
         bench.client().generate_key("tls", p256()).unwrap();
         bench.client().generate_key("secret", p256()).unwrap();
         crate::run_as(4242, &bench, granted);
-        assert!(bench.client().export_public_key("tls").is_ok());
+        assert!(bench.client().sign_hash("tls", ecdsa(hash::SHA_256), &[7; 32]).is_ok());
+        // Uses by the borrower are on record as uses of the lender's key, the lender's own are not.
+        let log = bench.directory.path().join("state").join(vouchsafe_agent::audit::FILE_NAME);
+        let text = std::fs::read_to_string(log).unwrap();
+        let of = |event: &str| -> Vec<Vec<&str>> {
+            let entries = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+            entries.filter(|entry| entry[2] == event && entry[6] == "tls").collect()
+        };
+        let key = of("generate")[0][7];
+        let [used] = of("use").try_into().unwrap();
+        assert_eq!(used[3..11], ["unix:0", "4242", "tpm", "tls", key, "-", "-", "ok"]);
+        let outcome = if granted == "lent" { "agent.grant-missing" } else { "ok" };
+        assert_eq!(of("attest-key").len(), 2);
+        for entry in of("attest-key") {
+            assert_eq!((&entry[3..5], entry[7], entry[10]), (&["unix:0", "4242"][..], key, outcome));
+        }
     }
 }
 
