@@ -98,6 +98,12 @@ impl Client {
         }
     }
 
+    /// The provider for operations on keys.
+    #[must_use]
+    pub const fn provider(&self) -> ProviderId {
+        self.provider
+    }
+
     /// Asks whether the service is there; its wire protocol version.
     ///
     /// # Errors

@@ -112,7 +112,8 @@ fn bodies() -> Vec<(Opcode, Vec<u8>)> {
 
 /// A good request with some octets changed, and perhaps cut.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let good = select(bodies()).prop_map(|(opcode, body)| request(opcode, AuthType::UnixPeerCredentials, &body));
+    let auth_types = select(vec![AuthType::UnixPeerCredentials, AuthType::None, AuthType::Direct { octets: 5 }]);
+    let good = (select(bodies()), auth_types).prop_map(|((opcode, body), auth_type)| request(opcode, auth_type, &body));
     let edits = vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (good, edits, any::<prop::sample::Index>(), any::<bool>()).prop_map(|(mut octets, edits, end, cut)| {
         for (index, value) in edits {

@@ -204,7 +204,11 @@ impl OwnKey {
     /// [`Failure`] if it is of a kind that is not known here.
     pub fn look_up(client: &mut Client, name: &str) -> Result<Option<Self>, Failure> {
         let keys = client.list_keys().map_err(|fault| failure("the keys cannot be listed", &fault))?;
-        let Some(info) = keys.iter().find(|info| info.name == name) else { return Ok(None) };
+        // A key of that name at another provider is another key.
+        let provider = u32::from(client.provider().0);
+        let Some(info) = keys.iter().find(|info| info.name == name && info.provider_id == provider) else {
+            return Ok(None);
+        };
         let kind = KeyKind::of(info).ok_or_else(|| {
             Failure::new(format!("the key {name} has a type or algorithm that is not used here"))
                 .next("use the client that made it, or another key")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use vouchsafe_agent::wire::Status;
-use vouchsafe_agent::wire::message::{MechanismInfo, TpmCertifyX509};
+use vouchsafe_agent::wire::message::{KeyInfo, MechanismInfo, TpmCertifyX509};
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::CertView;
@@ -174,18 +174,32 @@ fn create_attesting(agent: &AgentSocket, name: &str, kind: KeyKind, for_machine:
 fn list(agent: &AgentSocket, as_json: bool) -> Result<(), Failure> {
     let mut client = agent.connect()?;
     let keys = client.list_keys().map_err(|fault| failure("the keys cannot be listed", &fault))?;
+    let providers = client.list_providers().map_err(|fault| failure("the providers cannot be listed", &fault))?;
+    let provider = |info: &KeyInfo| {
+        let listed = providers.iter().find(|provider| provider.id == info.provider_id);
+        listed.map_or_else(String::new, |provider| printable(&provider.name))
+    };
     let attesting =
         client.list_attesting_keys().map_err(|fault| failure("the attesting keys cannot be listed", &fault))?;
-    let kind = |info| KeyKind::of(info).map_or("of another client", KeyKind::name);
+    let kind = |info: &KeyInfo| KeyKind::of(info).map_or("of another client", KeyKind::name);
     if as_json {
-        let keys: Vec<_> = keys.iter().map(|info| json!({"name": printable(&info.name), "kind": kind(info)})).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|info| json!({"name": printable(&info.name), "kind": kind(info), "provider": provider(info)}))
+            .collect();
         let attesting: Vec<_> = attesting.iter().map(attesting_key::to_json).collect();
         return console::out(&format!("{:#}\n", json!({ "keys": keys, "attesting_keys": attesting })));
     }
     if keys.is_empty() {
         console::err("You have no keys.\nnext: vouchsafe key create NAME\n");
     }
-    let mut lines: String = keys.iter().map(|info| format!("{}  {}\n", printable(&info.name), kind(info))).collect();
+    // Those at other providers than the one that is asked are used with --provider.
+    let elsewhere = |info: &KeyInfo| info.provider_id != u32::from(client.provider().0);
+    let line = |info: &KeyInfo| {
+        let place = if elsewhere(info) { format!("  at provider {}", provider(info)) } else { String::new() };
+        format!("{}  {}{place}\n", printable(&info.name), kind(info))
+    };
+    let mut lines: String = keys.iter().map(line).collect();
     lines.extend(attesting.iter().map(attesting_key::described));
     console::out(&lines)
 }

@@ -95,7 +95,11 @@ async fn destroy_all(service: &Service, caller: &Caller, keys: Vec<StoredKey>) -
         };
         audit.admit()?;
         let store = service.shared.store.clone();
-        let work = move |provider: &mut dyn Provider| destroy_key(&store, provider, &key);
+        let work = move |provider: &mut dyn Provider| match destroy_key(&store, provider, &key) {
+            // Its owner was faster.
+            Err(Refusal::KeyUnknown { .. }) => Ok(()),
+            destroyed => destroyed,
+        };
         let destroyed = service.worker(id)?.run(caller.peer().uid, work).await;
         audited::record(audit, &event, Some(uid), destroyed)?;
     }
