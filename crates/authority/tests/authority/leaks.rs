@@ -207,6 +207,11 @@ impl World {
             public.add(&path, &self.site.post(&path, Some("guessed"), body.clone()).await.body);
             public.add(&path, &self.site.post(&path, Some(BOB), json!({"nonce": hex(&nonce)})).await.body);
         }
+        for list in ["attestation", "attestation-virtual", "issuing"] {
+            let reply = self.site.exchange("GET", &format!("/v1/revocation-lists/{list}"), &[], b"").await;
+            assert_eq!(reply.status, 200);
+            public.add(list, &reply.body);
+        }
         let (_, accepted) = self.appraised(None, &REGISTERS).await;
         public.add("an accepted appraisal", &accepted);
         let (_, refused) = self.appraised(None, &OTHER_REGISTERS).await;

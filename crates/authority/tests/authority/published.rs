@@ -6,14 +6,16 @@ use vouchsafe_evidence::bundle::AttestationStatement;
 use vouchsafe_evidence::emit::{Evidence, Purpose, TbsEvidence};
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::statement::FormatId;
+use vouchsafe_evidence::statement::{FormatId, TpmCertify};
+use vouchsafe_evidence::tpm::EccScheme;
+use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, CertificatePolicies, GeneralName, KeyUsage};
 use vouchsafe_evidence::x509::{CertView, build};
 use vouchsafe_verifier::{Instant, Policy, Request, TrustStore, Verdict, verify};
 
 use crate::made::{quote_statement, request, x509_statement};
 use crate::module::{Module, SoftwareKey, pem, sign_certificate};
-use crate::site::{ALICE, NOW, Reply, Site, b64, chain, hex};
+use crate::site::{ALICE, NOW, Reply, Site, b64, chain, digest_hex, hex};
 
 const DAY: i64 = 86_400;
 const STATEMENT: &str = "[[profiles]]\nname = 'device'\npublish_key_attestation = 'statement'\n\
@@ -141,6 +143,23 @@ async fn statements_of_other_formats_are_refused_by_the_profile() {
     let nonce = site.certificate_nonce(ALICE).await;
     let reply = asked(&site, &device.module.csr(&nonce, &device.attest, None), &nonce).await;
     assert_eq!(reply.codes(), ["authority.format-not-permitted"]);
+    // Nor beside one of the format that is named: the verdict would rest on both.
+    let (nonce, key) = (site.certificate_nonce(ALICE).await, SoftwareKey::generate());
+    let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
+    let (attest, signature) = device.module.certify(&public, &nonce);
+    let certify = TpmCertify { attest, signature, public: Some(public.as_bytes().to_vec()) };
+    let statements = vec![
+        x509_statement(&device.module, &key, &nonce, &device.x509, NOW),
+        AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, certify.to_der()),
+    ];
+    let both = [device.attest[0].clone(), device.x509[0].clone()];
+    let reply = asked(&site, &request(&key, statements, &both), &nonce).await;
+    assert_eq!(reply.codes(), ["authority.format-not-permitted"]);
+    // Two of one format: which one is meant is not for the authority to guess.
+    let nonce = site.certificate_nonce(ALICE).await;
+    let statement = || x509_statement(&device.module, &key, &nonce, &device.x509, NOW);
+    let reply = asked(&site, &request(&key, vec![statement(), statement()], &both), &nonce).await;
+    assert_eq!(reply.codes(), ["authority.statement-not-alone"]);
     // Nothing of the kind without the setting.
     let site = Site::start().await;
     let device = enrolled(&site, "device-1").await;
@@ -194,6 +213,21 @@ async fn the_assurance_level_is_the_first_that_is_reached() {
     }
 }
 
+/// The settings with a profile that takes names from requests, and an account that may use it.
+fn named_by_requests(settings: &str) -> String {
+    format!(
+        "{}[[accounts]]\nname = 'names'\ntoken_sha256 = '{}'\nmay = ['issue']\nprofiles = ['device']\n",
+        settings.replace("devices = 'any'", "devices = 'any'\nsubject = 'request'"),
+        digest_hex("names-token")
+    )
+}
+
+async fn asked_by_name(site: &Site, csr: &dyn Fn(&[u8]) -> Vec<u8>) -> Reply {
+    let nonce = site.certificate_nonce("names-token").await;
+    let body = json!({"csr": b64(&csr(&nonce)), "nonce": hex(&nonce)});
+    site.post("/v1/certificates", Some("names-token"), body).await
+}
+
 /// A module that reports by PKIX Evidence, with the certificate of its attesting key.
 struct Reporter {
     ak: SoftwareKey,
@@ -202,15 +236,19 @@ struct Reporter {
 
 impl Reporter {
     fn new(site: &Site, names: Vec<GeneralName>) -> Self {
+        let names = (!names.is_empty()).then(|| build::subject_alt_name(false, &names));
+        Self::with(site, names.into_iter().collect())
+    }
+
+    /// One whose certificate has more extensions.
+    fn with(site: &Site, more: Vec<Vec<u8>>) -> Self {
         let ak = SoftwareKey::generate();
         let mut extensions = vec![
             build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
             build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
             build::extended_key_usage(false, &[oid::KP_ATTESTATION_KEY]),
         ];
-        if !names.is_empty() {
-            extensions.push(build::subject_alt_name(false, &names));
-        }
+        extensions.extend(more);
         let certificate = site.vendor.certify(ak.spki(), NOW, extensions);
         let folder = site.state().join("trust/pkix-evidence");
         std::fs::create_dir_all(&folder).unwrap();
@@ -235,17 +273,8 @@ impl Reporter {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn evidence_is_published_if_it_tells_of_the_one_key_alone() {
-    let settings = STATEMENT.replace("devices = 'any'", "devices = 'any'\nsubject = 'request'");
-    let settings = format!(
-        "{settings}[[accounts]]\nname = 'names'\ntoken_sha256 = '{}'\nmay = ['issue']\nprofiles = ['device']\n",
-        crate::site::digest_hex("names-token")
-    );
-    let site = Site::start_with(&settings).await;
-    let ask = async |csr: &dyn Fn(&[u8]) -> Vec<u8>| -> Reply {
-        let nonce = site.certificate_nonce("names-token").await;
-        let body = json!({"csr": b64(&csr(&nonce)), "nonce": hex(&nonce)});
-        site.post("/v1/certificates", Some("names-token"), body).await
-    };
+    let site = Site::start_with(&named_by_requests(STATEMENT)).await;
+    let ask = async |csr: &dyn Fn(&[u8]) -> Vec<u8>| -> Reply { asked_by_name(&site, csr).await };
     let (reporter, key) = (Reporter::new(&site, Vec::new()), SoftwareKey::generate());
     let certificate = issued(&ask(&|nonce| reporter.csr(&key, nonce, |tbs| tbs)).await);
     assert_eq!(bundle_of(&certificate).statements()[0].oid(), oid::STATEMENT_PKIX_EVIDENCE);
@@ -261,4 +290,17 @@ async fn evidence_is_published_if_it_tells_of_the_one_key_alone() {
     let named = Reporter::new(&site, names);
     let reply = ask(&|nonce| named.csr(&key, nonce, |tbs| tbs)).await;
     assert_eq!(reply.codes(), ["authority.statement-names-module"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_host_software_asserts_reaches_no_assurance_level() {
+    let settings = "policy = 'lab'\n[[profiles]]\nname = 'device'\ndevices = 'any'\npublish_key_attestation = 'assurance'\n\
+                    assurance = [{ oid = '1.2.3.4.1', claims = { 'key.local' = true } }]\n";
+    let site = Site::start_with(&named_by_requests(settings)).await;
+    let host = build::certificate_policies(false, &[oid::ENVIRONMENT_HOST]);
+    for (more, is_stated) in [(Vec::new(), true), (vec![host], false)] {
+        let (reporter, key) = (Reporter::with(&site, more), SoftwareKey::generate());
+        let certificate = issued(&asked_by_name(&site, &|nonce| reporter.csr(&key, nonce, |tbs| tbs)).await);
+        assert_eq!(certificate.extension(oid::CERTIFICATE_POLICIES).unwrap().is_some(), is_stated);
+    }
 }
