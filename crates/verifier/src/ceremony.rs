@@ -22,7 +22,7 @@ use vouchsafe_evidence::ceremony::{
     WITNESSES, WitnessSignature, thumbprint,
 };
 use vouchsafe_evidence::tpm::HashAlg;
-use vouchsafe_evidence::x509::{NamedCurve, SpkiView, build};
+use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView, build};
 use vouchsafe_evidence::{Malformed, Reason};
 
 use crate::crypto::{PssSalt, SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
@@ -31,6 +31,9 @@ use crate::time::Instant;
 
 /// Signature checks of one file: those of all witnesses, and of the attesting key's proof.
 const SIGNATURE_CHECKS: usize = WITNESSES + 8;
+
+/// Octets of the shortest RSA modulus whose signatures count (NIST SP 800-131A).
+const RSA_OCTETS_MIN: usize = 256;
 
 /// The witnesses whom a relying party knows, and how many of them it wants to have signed.
 #[derive(Clone, Debug)]
@@ -294,6 +297,14 @@ fn check_threshold(threshold: u64, witnesses: usize) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Whether it is an RSA key whose signatures would not count: better said before a ceremony than after it.
+fn is_short(key: &SpkiView) -> bool {
+    match key.key() {
+        PublicKey::Rsa { modulus, .. } => modulus.len() < RSA_OCTETS_MIN,
+        PublicKey::Ec { .. } | PublicKey::Ed25519(_) | PublicKey::MlDsa65(_) | PublicKey::Unknown { .. } => false,
+    }
+}
+
 /// Nobody is in a list twice, by name or by key.
 fn check_list(witnesses: &[NamedKey]) -> Result<(), Rejection> {
     if witnesses.len() > WITNESSES {
@@ -301,8 +312,9 @@ fn check_list(witnesses: &[NamedKey]) -> Result<(), Rejection> {
         return Err(Rejection::new(codes::OVERSIZE, message));
     }
     for (place, witness) in witnesses.iter().enumerate() {
-        if JoseAlgorithm::of_key(&witness.key).is_none() {
-            let message = format!("The key of {} is of a kind with which witnesses do not sign.", witness.name);
+        if JoseAlgorithm::of_key(&witness.key).is_none() || is_short(&witness.key) {
+            let message =
+                format!("The key of {} is too short, or of a kind with which witnesses do not sign.", witness.name);
             return Err(Rejection::new(codes::WITNESS_KEY, message));
         }
         for other in witnesses.iter().take(place) {

@@ -10,6 +10,9 @@
 )]
 
 #[cfg(feature = "agent")]
+#[path = "cli_ceremony/device.rs"]
+mod device;
+#[cfg(feature = "agent")]
 #[path = "support/environment.rs"]
 mod environment;
 #[path = "support/cli.rs"]
@@ -17,8 +20,6 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-#[cfg(feature = "agent")]
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -406,6 +407,33 @@ fn a_draft_that_was_edited_or_comes_from_the_future_is_refused() {
 }
 
 #[test]
+fn keys_of_every_kind_sign() {
+    let room = Room::new();
+    room.key(
+        "Alice",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-aes-128-cbc", "-pass", "pass:tulip"],
+    );
+    room.key("Carol", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
+    room.key("weak", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+    fs::write(room.path("short.toml"), SCRIPT.replace("keys/Carol.pem", "keys/weak.pem")).unwrap();
+    is_refused(&room.run(&["start", "short.toml", "--work", "s", "--machine-id", "machine-a"]), "ceremony.witness-key");
+    fs::remove_file(room.path("keys/weak.pem")).unwrap();
+    fs::write(room.path("wrong"), "rose\n").unwrap();
+    room.hold(&[]);
+    let wrong = room.run(&["sign", "w", "--key", "Alice.key", "--passphrase-file", "wrong", "--yes"]);
+    assert!(wrong.is_usage_error() && wrong.stderr.contains("passphrase"), "{wrong:?}");
+    assert_eq!(room.run(&["sign", "w", "--key", "keys/Alice.pem", "--yes"]).code, 2, "a public key signs nothing");
+    for name in ["Alice", "Bob", "Carol"] {
+        let run = room.sign(name);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(run.stderr.contains("in clear"), name == "Carol", "{run:?}");
+    }
+    assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
+    let run = room.run(&["verify", "seven.json", "--witnesses", "keys", "--threshold", "3", "--json"]);
+    assert_eq!(run.json()["signed_by"], serde_json::json!(["Alice", "Bob", "Carol"]));
+}
+
+#[test]
 fn a_whole_ceremony_can_be_typed() {
     let room = Room::new();
     room.start();
@@ -432,189 +460,4 @@ fn usage_errors_say_what_to_do() {
         assert!(run.is_usage_error(), "{run:?}");
         assert!(run.stderr.contains("next: "), "{run:?}");
     }
-}
-
-/// With an agent on a software TPM: it has the attesting key, and the TPM signs the proof.
-#[cfg(feature = "agent")]
-mod with_agent {
-    use std::fs;
-
-    use vouchsafe_agent::client::{Client, Endpoint};
-
-    use super::{Room, Tokens, is_refused};
-    use crate::environment::DeviceSide;
-    use crate::support::command;
-
-    #[test]
-    fn the_attesting_key_of_a_tpm_proves_by_a_quote() {
-        let room = Room::new();
-        let device = DeviceSide::start();
-        let socket = device.socket();
-        let agent = ["--agent", "--socket", socket.to_str().unwrap()];
-        room.start();
-        room.steps(6);
-        is_usage(&room.record(&[&agent[..], &["--attesting-key", "nobody"]].concat()));
-        assert_eq!(room.record(&agent).code, 0);
-        // A signature over free octets is none of a key that can only attest.
-        is_refused(&room.record(&["--sign-with", "ak.key"]), "ceremony.bad-proof");
-        let proved = room.record(&agent);
-        assert_eq!(proved.code, 0, "{proved:?}");
-        assert_eq!(room.sign("Alice").code + room.sign("Bob").code, 0);
-        assert_eq!(room.run(&["finish", "w", "--out", "tpm.json"]).code, 0);
-        let json = room.verify("tpm.json", &["--json"]).json();
-        assert_eq!(json["attesting_key"]["family"], "tpm");
-        assert_eq!(json["attesting_key"]["proof"], "tpm-attest");
-        let keys = device.client().list_attesting_keys().unwrap();
-        let default = keys.iter().find(|info| info.is_default).unwrap();
-        let spki = vouchsafe_evidence::x509::SpkiView::parse(&default.public).unwrap();
-        assert_eq!(json["attesting_key"]["spki_sha256"], vouchsafe_verifier::hex::encode(&spki.sha256()));
-    }
-
-    #[test]
-    fn the_attesting_key_of_a_token_proves_by_evidence() {
-        let room = Room::new();
-        let tokens = Tokens::new(&room);
-        let config = format!(
-            "[mechanisms]\nenable = ['pkix-evidence']\n[providers.pkcs11]\nmodule = '{}'\ntoken = 'cards'\npin_file = '{}'\n",
-            Tokens::library(),
-            room.path("pin").display()
-        );
-        fs::write(room.path("agent.toml"), config).unwrap();
-        let socket = room.path("agent.sock");
-        let mut program = command();
-        tokens.environment(program.current_dir(room.folder.path()));
-        program.args(["agent", "--config", "agent.toml", "--state", "state", "--socket", socket.to_str().unwrap()]);
-        let mut agent = program.stderr(std::process::Stdio::null()).spawn().unwrap();
-        let outcome = std::panic::catch_unwind(|| hold(&room, &tokens.serial(), socket.to_str().unwrap()));
-        agent.kill().unwrap();
-        agent.wait().unwrap();
-        outcome.unwrap();
-    }
-
-    fn hold(room: &Room, serial: &str, socket: &str) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let endpoint = Endpoint::at(socket.as_ref());
-        let ready = || {
-            let client = Client::connect(&endpoint).and_then(|client| client.with_provider_named(None));
-            client.is_ok_and(|mut client| client.list_attesting_keys().is_ok())
-        };
-        while !ready() {
-            assert!(std::time::Instant::now() < deadline, "the agent did not start");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        let agent = ["--agent", "--socket", socket];
-        for (folder, recorded) in [("other", "0007"), ("w", serial)] {
-            let record = |more: &[&str]| room.run(&[&["record", folder, "--machine-id", "machine-a"], more].concat());
-            room.run(&["start", "script.toml", "--work", folder, "--machine-id", "machine-a"]);
-            for options in
-                [&["--answer", "x"][..], &["--answer", "x"], &[], &["--answer", "x"], &["--file", "seal.jpg"]]
-            {
-                assert_eq!(record(options).code, 0);
-            }
-            let module = ["--vendor", "SoftHSM", "--model", "2", "--serial", recorded, "--firmware", "2.6"];
-            assert_eq!(record(&module).code, 0);
-            let key = record(&agent);
-            assert_eq!(key.code, 0, "{key:?}");
-            let proved = record(&agent);
-            if folder == "other" {
-                is_refused(&proved, "ceremony.module-differs");
-            } else {
-                assert_eq!(proved.code, 0, "{proved:?}");
-            }
-        }
-        assert_eq!(room.sign("Alice").code + room.sign("Bob").code, 0);
-        assert_eq!(room.run(&["finish", "w", "--out", "token.json"]).code, 0);
-        let json = room.verify("token.json", &["--json"]).json();
-        assert_eq!(json["attesting_key"]["family"], "pkix-evidence");
-        assert_eq!(json["attesting_key"]["proof"], "evidence");
-    }
-
-    fn is_usage(run: &crate::support::Run) {
-        assert!(run.code == 2 && run.stderr.contains("next: "), "{run:?}");
-    }
-}
-
-/// A token of SoftHSM called `cards`, in the room.
-#[cfg(feature = "agent")]
-struct Tokens {
-    conf: PathBuf,
-}
-
-#[cfg(feature = "agent")]
-impl Tokens {
-    fn new(room: &Room) -> Self {
-        let tokens = Self { conf: room.path("softhsm2.conf") };
-        fs::create_dir(room.path("tokens")).unwrap();
-        let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", room.path("tokens").display());
-        fs::write(&tokens.conf, conf).unwrap();
-        fs::write(room.path("pin"), "1234\n").unwrap();
-        fs::set_permissions(room.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
-        tokens.util(&["--init-token", "--free", "--label", "cards", "--pin", "1234", "--so-pin", "12345678"]);
-        tokens
-    }
-
-    fn library() -> &'static str {
-        let known = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
-        known.into_iter().find(|path| Path::new(path).exists()).expect("SoftHSM's library (package softhsm2)")
-    }
-
-    fn environment<'a>(&self, program: &'a mut Command) -> &'a mut Command {
-        program.env("SOFTHSM2_CONF", &self.conf)
-    }
-
-    fn util(&self, arguments: &[&str]) -> String {
-        let output = self.environment(Command::new("softhsm2-util").args(arguments)).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// The serial number of the token, as its tool shows it.
-    fn serial(&self) -> String {
-        let slots = self.util(&["--show-slots"]);
-        let line = slots.lines().find(|line| line.contains("Serial number:")).unwrap();
-        line.split(':').nth(1).unwrap().trim().to_owned()
-    }
-}
-
-/// A witness whose key is on a token.
-#[cfg(feature = "agent")]
-#[test]
-fn a_witness_signs_with_a_key_on_a_token() {
-    let room = Room::new();
-    let tokens = Tokens::new(&room);
-    fs::write(room.path("wrong-pin"), "4321\n").unwrap();
-    fs::set_permissions(room.path("wrong-pin"), fs::Permissions::from_mode(0o600)).unwrap();
-    for (name, id) in [("Alice", "01"), ("ak", "02")] {
-        let key = room.path(&format!("{name}.key"));
-        tokens.util(&[
-            "--import",
-            key.to_str().unwrap(),
-            "--token",
-            "cards",
-            "--label",
-            name,
-            "--id",
-            id,
-            "--pin",
-            "1234",
-        ]);
-    }
-    room.hold(&["Carol"]);
-    let sign = |label: &str, name: &str, pin: &str| -> Run {
-        let mut program = command();
-        tokens.environment(program.current_dir(room.folder.path()));
-        program.args(["ceremony", "sign", "w", "--yes", "--pkcs11-module", Tokens::library(), "--token", "cards"]);
-        program.args(["--key-label", label, "--as", name, "--pin-file", pin]);
-        program.output().unwrap().into()
-    };
-    is_refused(&sign("Alice", "Nobody", "pin"), "ceremony.unknown-witness");
-    is_refused(&sign("ak", "Alice", "pin"), "ceremony.bad-signature");
-    for (label, pin) in [("none", "pin"), ("Alice", "wrong-pin")] {
-        let run = sign(label, "Alice", pin);
-        assert!(run.code == 2 && run.stderr.contains("next: "), "{run:?}");
-    }
-    let run = sign("Alice", "Alice", "pin");
-    assert_eq!(run.code, 0, "{run:?}");
-    assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
-    assert_eq!(room.verify("seven.json", &[]).code, 0);
 }

@@ -56,7 +56,7 @@ impl PrivateKey {
     pub fn read(path: &Path, passphrase: Option<&Path>) -> Result<Self, Failure> {
         let strange = |why: String| {
             Failure::new(format!("{} holds no private key that signs here", path.display())).because(why).next(
-                "a PEM file as `openssl genpkey` writes it: EC P-256, P-384 or P-521, RSA or Ed25519; others are converted \
+                "a PEM file as `openssl genpkey` writes it: EC P-256, P-384 or P-521, RSA of 2048 bits or more, Ed25519; others are converted \
                  by `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
             )
         };
@@ -82,7 +82,7 @@ impl PrivateKey {
             }
             other => return Err(strange(format!("it is labelled {other}"))),
         };
-        Self::from_pkcs8(&pkcs8).ok_or_else(|| strange("its kind of key is not known".to_owned()))
+        Self::from_pkcs8(&pkcs8).ok_or_else(|| strange("its kind of key is not known, or it is too short".to_owned()))
     }
 
     fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
