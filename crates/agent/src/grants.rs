@@ -222,6 +222,10 @@ mod tests {
     #[test]
     fn the_user_who_runs_the_agent() {
         assert!(grants(vec![], Some(1003)).allow(&CAROL, Capability::ActivateCredential));
+        assert!(grants(vec![], Some(1003)).is_administrator(&CAROL));
+        // A grant, even of everything, makes no administrator.
+        let everything = rule(Grantee::Uid(1002), &Capability::ALL);
+        assert!(!grants(vec![everything], Some(1003)).is_administrator(&BOB));
         assert!(!grants(vec![], Some(1003)).allow(&BOB, Capability::ActivateCredential));
     }
 
@@ -286,6 +290,7 @@ mod tests {
         for name in ["root", "0", "unix:0"] {
             let claimed = Caller::named(ROOT, DirectName::new(name).unwrap());
             assert!(!grants.allow_any(&claimed), "{name}");
+            assert!(!grants.is_administrator(&claimed), "{name}");
             assert!(grants.lent_keys(&claimed).is_empty(), "{name}");
             assert!(!grants.allow_attesting_key(&claimed, Capability::Attest, "default"), "{name}");
         }

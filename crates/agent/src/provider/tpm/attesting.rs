@@ -115,6 +115,15 @@ pub(super) fn prepare(
     Ok(keys)
 }
 
+/// Whether the object at a persistent handle is the one with this public area. One of a type that is not read here is another.
+fn is_at(tpm: &mut Tpm, handle: u32, public: &TpmtPublic) -> Result<bool, Fault> {
+    match tpm.read_public(handle) {
+        Ok(there) => Ok(there == *public),
+        Err(Fault::ResponseMalformed(_)) if tpm.is_ready() => Ok(false),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// The default one first, the others by name.
 fn sort(keys: &mut [AttestationKey], default: &str) {
     keys.sort_by_key(|key| (key.name != default, key.name.clone()));
@@ -130,7 +139,7 @@ fn restore(
 ) -> Result<Option<AttestationKey>, Fault> {
     let auth = root.auth(&record.salt);
     let persistent = tpm.handles(PERSISTENT_HANDLES)?;
-    if persistent.contains(&record.handle) && tpm.read_public(record.handle)? == record.public {
+    if persistent.contains(&record.handle) && is_at(tpm, record.handle, &record.public)? {
         let object = Object::persistent(record.handle, &record.public, auth);
         return AttestationKey::new(name, origin, object, record.public).map(Some);
     }
@@ -203,6 +212,7 @@ fn keep(
         Err(fault) => {
             if matches!(fault, Fault::Tpm { .. }) {
                 store.remove(origin.kind(), name)?;
+                tpm.flush(loaded)?;
             }
             return Err(fault);
         }

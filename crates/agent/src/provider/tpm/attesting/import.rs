@@ -15,7 +15,7 @@ use vouchsafe_evidence::tpm::{ObjectAttributes, TpmtPublic};
 use vouchsafe_evidence::x509::der::{Element, Tag};
 
 use super::record::{ImportedRecord, Wrapped};
-use super::{AttestationKey, FIRST_HANDLE, LAST_HANDLE, Origin, PERSISTENT_HANDLES, keep};
+use super::{AttestationKey, FIRST_HANDLE, LAST_HANDLE, Origin, PERSISTENT_HANDLES, is_at, keep};
 use crate::provider::tpm::root::{Root, free_handle};
 use crate::provider::tpm::{TpmProvider, kind};
 use crate::provider::{AttestingKey, AttestingKeySource, Fault, StateStore, Unfit};
@@ -167,7 +167,7 @@ pub(super) fn restore(
 ) -> Result<Option<AttestationKey>, Fault> {
     let auth = AuthValue::new(&root.mask(&record.salt, &record.masked_auth));
     let persistent = tpm.handles(PERSISTENT_HANDLES)?;
-    if persistent.contains(&record.handle) && tpm.read_public(record.handle)? == record.public {
+    if persistent.contains(&record.handle) && is_at(tpm, record.handle, &record.public)? {
         let object = Object::persistent(record.handle, &record.public, auth);
         return AttestationKey::new(name, Origin::Imported, object, record.public).map(Some);
     }
