@@ -19,6 +19,7 @@ mod objects;
 mod pairing;
 mod personal;
 mod pin;
+mod platform;
 mod scheme;
 mod token;
 
@@ -83,6 +84,8 @@ pub struct Pkcs11Provider {
     attesting_token: Option<Token>,
     /// The attesting keys, once they were looked for.
     attesting: Option<Vec<AttestationKey>>,
+    /// Whether the token was looked through for what creations that were cut short have left without an id.
+    is_swept: bool,
 }
 
 impl Pkcs11Provider {
@@ -99,7 +102,7 @@ impl Pkcs11Provider {
             .attesting_token
             .as_ref()
             .map(|(name, pin_file)| Token::new(library.clone(), name.clone(), pin_file.clone()));
-        let mut provider = Self { store, settings, keys, attesting_token, attesting: None };
+        let mut provider = Self { store, settings, keys, attesting_token, attesting: None, is_swept: false };
         if let Err(fault) = provider.prepare_attesting() {
             warn!(%fault, next_step = fault.next_step(), "the attesting keys are not ready");
         }

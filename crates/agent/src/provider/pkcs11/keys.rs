@@ -227,10 +227,14 @@ impl Pkcs11Provider {
     }
 
     pub(super) fn abandon_objects(&mut self, uid: &KeyUid) -> Result<(), Fault> {
+        let may_sweep = !self.is_swept;
         self.keys.with(self.store.as_ref(), |live| {
             objects::destroy_all(live, uid)?;
-            objects::destroy_blank(live)
-        })
+            // Looks at every object of the token: once is enough, since nothing is cut short while this process lives.
+            if may_sweep { objects::destroy_blank(live) } else { Ok(()) }
+        })?;
+        self.is_swept = true;
+        Ok(())
     }
 
     pub(super) fn remove_objects(&mut self, uid: &KeyUid) -> Result<(), Fault> {
