@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use vouchsafe_evidence::text::printable;
+use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::hex;
 
 use crate::advice::Situation;
@@ -179,6 +180,94 @@ pub struct FamilyCertificates {
     pub attest: Option<Vec<String>>,
     /// For TPM2_CertifyX509.
     pub certify_x509: Option<Vec<String>>,
+    /// For PKIX Evidence, of keys that host software drives.
+    pub pkix_evidence: Option<Vec<String>>,
+}
+
+/// Who vouches for an endorsement key without a certificate.
+#[derive(Clone, Copy, Debug)]
+pub enum EkVoucher {
+    /// The operator's list.
+    Listed,
+    /// Nobody.
+    FirstUse,
+}
+
+/// Who vouches for a key that host software drives.
+#[derive(Clone, Debug)]
+pub enum HostVoucher {
+    /// The module's maker, by evidence in parts.
+    Maker(Vec<Vec<u8>>),
+    /// The operator's list.
+    Listed {
+        /// The maker.
+        vendor: String,
+        /// The serial number.
+        serial: String,
+    },
+    /// The witnesses of a ceremony, by its file.
+    Witnesses(Vec<u8>),
+    /// Nobody.
+    FirstUse,
+}
+
+/// A request for a challenge for a key that host software drives.
+#[derive(Clone, Debug)]
+pub struct HostChallengeRequest {
+    /// The device's name.
+    pub device: String,
+    /// SubjectPublicKeyInfo of the attesting key, DER.
+    pub ak_spki: Vec<u8>,
+    /// The nonce.
+    pub nonce: Vec<u8>,
+    /// Who vouches for it.
+    pub voucher: HostVoucher,
+}
+
+/// A challenge that only the holder of the key can answer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HostChallenge {
+    /// Its identifier.
+    pub id: String,
+    /// Base64.
+    challenge: String,
+}
+
+impl HostChallenge {
+    /// Its octets.
+    ///
+    /// # Errors
+    /// [`Failure`] if they are not base64.
+    pub fn octets(&self) -> Result<Vec<u8>, Failure> {
+        octets(&self.challenge)
+    }
+}
+
+/// By what an attesting key vouches for itself.
+#[derive(Clone, Debug)]
+pub enum RenewalProof {
+    /// A quote over the nonce.
+    Tpm {
+        /// TPMS_ATTEST.
+        attest: Vec<u8>,
+        /// Its signature.
+        signature: Vec<u8>,
+    },
+    /// PKIX Evidence.
+    Evidence(Vec<u8>),
+}
+
+/// A request for new certificates.
+#[derive(Clone, Debug)]
+pub struct RenewalRequest {
+    /// The device's name.
+    pub device: String,
+    /// The nonce.
+    pub nonce: Vec<u8>,
+    /// SHA-256 of the key's SubjectPublicKeyInfo.
+    pub key: [u8; 32],
+    /// By what it vouches for itself.
+    pub proof: RenewalProof,
 }
 
 /// A connection to the authority.
@@ -253,15 +342,79 @@ impl AuthorityClient {
             "ak_public": STANDARD.encode(&request.ak_public),
             "nonce": hex::encode(&request.nonce),
         });
-        if let (Some(baseline), Some(object)) = (&request.baseline, body.as_object_mut()) {
-            let quote = json!({
-                "attest": STANDARD.encode(&baseline.attest),
-                "signature": STANDARD.encode(&baseline.signature),
-                "pcr_values": STANDARD.encode(&baseline.pcr_values),
-            });
-            object.insert("baseline".to_owned(), quote);
+        add_baseline(&mut body, request);
+        self.post("/v1/attestation-keys", &body)
+    }
+
+    /// The same for an endorsement key that somebody else than its maker vouches for: the one of the first certificate.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn challenge_for(&self, request: &ChallengeRequest, voucher: EkVoucher) -> Result<Challenge, NoAnswer> {
+        let ek = request.ek_certificates.first().and_then(|der| CertView::parse_padded(der).ok()).ok_or_else(|| {
+            Failure::new("the agent tells of no endorsement key").next(
+                "`vouchsafe doctor` shows what the TPM holds; an authority needs the endorsement key's public part",
+            )
+        })?;
+        let mut body = json!({
+            "device": request.device,
+            "method": match voucher { EkVoucher::Listed => "inventory", EkVoucher::FirstUse => "first-use" },
+            "ek_public": STANDARD.encode(ek.spki().as_der()),
+            "ak_public": STANDARD.encode(&request.ak_public),
+            "nonce": hex::encode(&request.nonce),
+        });
+        add_baseline(&mut body, request);
+        self.post("/v1/attestation-keys", &body)
+    }
+
+    /// `POST /v1/attestation-keys` for a key that host software drives.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn host_challenge(&self, request: &HostChallengeRequest) -> Result<HostChallenge, NoAnswer> {
+        let mut body = match &request.voucher {
+            HostVoucher::Maker(parts) => {
+                json!({"method": "manufacturer", "evidence": parts.iter().map(|part| STANDARD.encode(part)).collect::<Vec<_>>()})
+            }
+            HostVoucher::Listed { vendor, serial } => {
+                json!({"method": "inventory", "vendor": vendor, "serial": serial})
+            }
+            HostVoucher::Witnesses(file) => json!({"method": "ceremony", "transcript": STANDARD.encode(file)}),
+            HostVoucher::FirstUse => json!({"method": "first-use"}),
+        };
+        if let Some(object) = body.as_object_mut() {
+            object.insert("device".to_owned(), json!(request.device));
+            object.insert("ak_spki".to_owned(), json!(STANDARD.encode(&request.ak_spki)));
+            object.insert("nonce".to_owned(), json!(hex::encode(&request.nonce)));
         }
         self.post("/v1/attestation-keys", &body)
+    }
+
+    /// `POST /v1/attestation-keys/{id}/activation` with PKIX Evidence that shows possession.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn prove(&self, id: &str, evidence: &[u8]) -> Result<AkCertificates, NoAnswer> {
+        self.post(&format!("/v1/attestation-keys/{id}/activation"), &json!({ "evidence": STANDARD.encode(evidence) }))
+    }
+
+    /// `POST /v1/attestation-keys/renewals`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub fn renew(&self, request: &RenewalRequest) -> Result<AkCertificates, NoAnswer> {
+        let mut body = match &request.proof {
+            RenewalProof::Tpm { attest, signature } => {
+                json!({"attest": STANDARD.encode(attest), "signature": STANDARD.encode(signature)})
+            }
+            RenewalProof::Evidence(evidence) => json!({"evidence": STANDARD.encode(evidence)}),
+        };
+        if let Some(object) = body.as_object_mut() {
+            object.insert("device".to_owned(), json!(request.device));
+            object.insert("key".to_owned(), json!(format!("ak:{}", hex::encode(&request.key))));
+            object.insert("nonce".to_owned(), json!(hex::encode(&request.nonce)));
+        }
+        self.post("/v1/attestation-keys/renewals", &body)
     }
 
     /// `POST /v1/attestation-keys/{id}/activation`.
@@ -317,6 +470,17 @@ impl AuthorityClient {
         Failure::new(format!("{} does not answer as an authority does", self.url))
             .because(why)
             .next("check the URL, and that client and authority are of the same version")
+    }
+}
+
+fn add_baseline(body: &mut Value, request: &ChallengeRequest) {
+    if let (Some(baseline), Some(object)) = (&request.baseline, body.as_object_mut()) {
+        let quote = json!({
+            "attest": STANDARD.encode(&baseline.attest),
+            "signature": STANDARD.encode(&baseline.signature),
+            "pcr_values": STANDARD.encode(&baseline.pcr_values),
+        });
+        object.insert("baseline".to_owned(), quote);
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod ak;
 mod attempt;
+mod host;
 mod key;
+mod renewal;
+mod voucher;
 
 pub use ak::{AkEnrollment, enroll_ak};
 pub use attempt::Attempts;
 pub use key::{KeyEnrollment, enroll_key};
+pub use renewal::renew_ak;
+pub use voucher::Voucher;
 
 use std::path::PathBuf;
 
@@ -37,6 +42,9 @@ const EXAMPLES: &str = "\
 Examples:
   vouchsafe enroll ak --device rack7-node3 --authority https://ca.example:8443 \\
       --ca tls-root.crt --token-file token
+  vouchsafe enroll ak --device hsm-1 --provider token --method ceremony \\
+      --transcript ceremony.json
+  vouchsafe enroll renewal --device rack7-node3
   vouchsafe enroll key web --platform --out web.pem --authority \\
       https://ca.example:8443 --ca tls-root.crt --token-file token
 
@@ -47,6 +55,8 @@ three options.";
 enum What {
     /// Have the attestation key certified: the authority challenges the TPM, the TPM answers.
     Ak(AkArguments),
+    /// Have the attestation key's certificates renewed, on its own word.
+    Renewal(RenewalArguments),
     /// Make a key unless it is there, have it attested, and have it certified.
     Key(KeyArguments),
 }
@@ -78,6 +88,20 @@ struct AkArguments {
     /// Record no baseline of PCR values.
     #[arg(long)]
     no_baseline: bool,
+    #[command(flatten)]
+    voucher: Voucher,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct RenewalArguments {
+    /// The name under which this device is enrolled.
+    #[arg(long, value_name = "NAME")]
+    device: String,
+    /// The attestation key; the administrator's default, if it is not given.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    attesting_key: String,
     #[command(flatten)]
     common: Common,
 }
@@ -114,6 +138,7 @@ struct KeyArguments {
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let (answered, situation) = match &arguments.what {
         What::Ak(ak) => (run_ak(ak), Situation::AkEnrollment),
+        What::Renewal(renewal) => (run_renewal(renewal), Situation::AkEnrollment),
         What::Key(key) => (run_key(key), Situation::Appraisal),
     };
     match answered {
@@ -133,10 +158,25 @@ fn run_ak(arguments: &AkArguments) -> Result<(), NoAnswer> {
         device: arguments.device.clone(),
         attesting_key: arguments.attesting_key.clone(),
         baseline: (!arguments.no_baseline).then(|| arguments.pcrs.clone()),
+        voucher: arguments.voucher.clone(),
     };
     let attempts = Attempts::new(arguments.common.state.as_deref())?;
     let device = enroll_ak(&mut agent, &authority, &attempts, &enrollment, &mut progress)?;
     console::out(&format!("Enrolled. Verdicts name this device {device}.\n"))?;
+    Ok(())
+}
+
+fn run_renewal(arguments: &RenewalArguments) -> Result<(), NoAnswer> {
+    let authority = AuthorityClient::new(&arguments.common.authority)?;
+    let mut agent = arguments.common.agent.connect()?;
+    let enrollment = AkEnrollment {
+        device: arguments.device.clone(),
+        attesting_key: arguments.attesting_key.clone(),
+        baseline: None,
+        voucher: Voucher::default(),
+    };
+    let device = renew_ak(&mut agent, &authority, &enrollment, &mut progress)?;
+    console::out(&format!("Renewed. Verdicts name this device {device}.\n"))?;
     Ok(())
 }
 

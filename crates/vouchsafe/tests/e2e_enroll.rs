@@ -29,6 +29,8 @@ mod lifecycle;
 mod reasons;
 #[path = "support/cli.rs"]
 mod support;
+#[path = "e2e_enroll/token.rs"]
+mod token;
 
 use std::fs;
 

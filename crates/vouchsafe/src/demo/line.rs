@@ -20,7 +20,7 @@ use crate::agent_socket::failure;
 use crate::attestation::{self, Attested, Choice, Mechanism, OwnKey};
 use crate::authority_client::{AuthorityAddress, AuthorityClient, NoAnswer, NoncePurpose};
 use crate::csr::{self, Wanted};
-use crate::enroll::{AkEnrollment, Attempts, enroll_ak};
+use crate::enroll::{AkEnrollment, Attempts, Voucher, enroll_ak};
 use crate::failure::Failure;
 use crate::key_kind::KeyKind;
 use crate::{files, key, trust_folder};
@@ -119,7 +119,12 @@ impl<'a> Line<'a> {
         narrator.step("The attestation key of the first machine is enrolled")?;
         let attempts = Attempts::new(Some(&self.stage.make_folder("enroll")?))?;
         let pcrs = Choice::default_pcrs().to_owned();
-        let enrollment = AkEnrollment { device: DEVICE.to_owned(), attesting_key: String::new(), baseline: Some(pcrs) };
+        let enrollment = AkEnrollment {
+            device: DEVICE.to_owned(),
+            attesting_key: String::new(),
+            baseline: Some(pcrs),
+            voucher: Voucher::default(),
+        };
         let (agent, authority) = (&mut self.agent, &self.authority);
         let device = narrator.during("The authority challenges, the TPM answers", || {
             granted(enroll_ak(agent, authority, &attempts, &enrollment, &mut |_| {}))

@@ -7,7 +7,7 @@ use vouchsafe_agent::client::Client;
 use vouchsafe_agent::wire::message::FamilyChain;
 use vouchsafe_evidence::statement::TpmQuote;
 
-use super::Attempts;
+use super::{Attempts, Voucher, host};
 use crate::agent_socket::failure;
 use crate::attestation::{self, Choice};
 use crate::authority_client::{
@@ -28,6 +28,8 @@ pub struct AkEnrollment {
     pub attesting_key: String,
     /// The PCRs of the baseline, if one is recorded.
     pub baseline: Option<String>,
+    /// Who vouches for the key.
+    pub voucher: Voucher,
 }
 
 /// How far an attempt has come.
@@ -88,6 +90,10 @@ fn anew(
     let described = agent
         .describe_endorsement(&enrollment.attesting_key)
         .map_err(|fault| failure("the endorsement key cannot be described", &fault))?;
+    if described.public.is_empty() {
+        return host::enroll(agent, authority, enrollment, &described, progress);
+    }
+    let voucher = enrollment.voucher.of_tpm()?;
     let nonce = authority.nonce(NoncePurpose::AttestationKey)?;
     let baseline = match &enrollment.baseline {
         Some(pcrs) => Some(baseline(agent, &enrollment.attesting_key, pcrs, &nonce)?),
@@ -96,13 +102,17 @@ fn anew(
     progress("Asking the authority for a challenge.");
     let mut ek_certificates = described.certificates;
     ek_certificates.extend(described.chain);
-    let challenge = authority.challenge(&ChallengeRequest {
+    let request = ChallengeRequest {
         device: enrollment.device.clone(),
         ek_certificates,
         ak_public: described.public,
         nonce,
         baseline,
-    })?;
+    };
+    let challenge = match voucher {
+        None => authority.challenge(&request)?,
+        Some(voucher) => authority.challenge_for(&request, voucher)?,
+    };
     attempts.keep(name, &Reached::Challenged(challenge.clone()))?;
     progress("Answering: only the TPM with that endorsement key can.");
     answer(agent, authority, enrollment, &challenge)
@@ -153,7 +163,7 @@ fn late_answer(
     }
 }
 
-fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates) -> Result<(), Failure> {
+pub(super) fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates) -> Result<(), Failure> {
     let decode = |texts: &[String]| -> Result<Vec<Vec<u8>>, Failure> {
         texts
             .iter()
@@ -162,9 +172,9 @@ fn install(agent: &mut Client, enrollment: &AkEnrollment, made: &AkCertificates)
             })
             .collect()
     };
-    let FamilyCertificates { attest, certify_x509 } = &made.certificates;
+    let FamilyCertificates { attest, certify_x509, pkix_evidence } = &made.certificates;
     let mut chains = Vec::new();
-    for (family, chain) in [("attest", attest), ("certify-x509", certify_x509)] {
+    for (family, chain) in [("attest", attest), ("certify-x509", certify_x509), ("pkix-evidence", pkix_evidence)] {
         if let Some(chain) = chain {
             chains.push(FamilyChain { family: family.to_owned(), certificates: decode(chain)? });
         }

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use vouchsafe_evidence::x509::{CertView, PublicKey, SpkiView};
+use vouchsafe_verifier::hex;
+
 use crate::environment::{AuthoritySide, DeviceSide};
 use crate::support::{Run, command};
 
@@ -94,4 +97,58 @@ fn an_inventory_is_reported_before_it_counts() {
     assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 0);
     assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 1);
     assert!(administer(&authority, &["inventory", "import", "nowhere.csv", "--by", "alma"]).is_usage_error());
+}
+
+/// An authority under this policy, whose account may enroll by every method, and nobody's maker trusted.
+pub fn open_authority(policy: &str) -> AuthoritySide {
+    let settings = format!("policy = '{policy}'\n[enrolment]\nfirst_use = true\n");
+    AuthoritySide::start_with(&settings, "enroll,issue", &[], |authority| {
+        let path = authority.path("authority.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{text}enroll_methods = ['manufacturer', 'inventory', 'ceremony', 'first-use']\n"))
+            .unwrap();
+    })
+}
+
+#[test]
+fn a_tpm_is_enrolled_by_the_inventory_and_by_first_use_and_renews_on_its_own_word() {
+    let device = DeviceSide::start();
+    let authority = open_authority("lab");
+    let enroll = |name: &str, method: &str| {
+        device.run(&authority, &["enroll", "ak", "--device", name, "--method", method, "--state", "enroll"])
+    };
+    let refused = enroll("node-1", "manufacturer");
+    assert!(refused.code == 1 && refused.stderr.contains("trust.no-anchor"), "{refused:?}");
+    let unlisted = enroll("node-1", "inventory");
+    assert!(unlisted.code == 1 && unlisted.stderr.contains("authority.not-listed"), "{unlisted:?}");
+    let described = device.client().describe_endorsement("").unwrap();
+    let ek = CertView::parse_padded(&described.certificates[0]).unwrap();
+    let plain = match ek.spki().key() {
+        PublicKey::Rsa { modulus, exponent, .. } => SpkiView::from_rsa(modulus, exponent).unwrap(),
+        _ => ek.spki().clone(),
+    };
+    let list = authority.path("modules.csv");
+    fs::write(&list, format!("device,account,ek_sha256\nnode-1,lab,{}\n", hex::encode(&plain.sha256()))).unwrap();
+    assert_eq!(administer(&authority, &["inventory", "import", list.to_str().unwrap(), "--by", "alma"]).code, 0);
+    let listed = enroll("node-1", "inventory");
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let key = device.run(&authority, &["enroll", "key", "web", "--platform", "--out", "web.pem", "--state", "enroll"]);
+    assert_eq!(key.code, 0, "{key:?}");
+
+    let expiry = || administer(&authority, &["attesting-keys", "list", "--json"]).json()[0]["expires"].clone();
+    let before = expiry();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let renewed = device.run(&authority, &["enroll", "renewal", "--device", "node-1"]);
+    assert_eq!(renewed.code, 0, "{renewed:?}");
+    assert_ne!(expiry(), before);
+    let other = device.run(&authority, &["enroll", "renewal", "--device", "node-2"]);
+    assert!(other.code == 1 && other.stderr.contains("authority.key-not-enrolled"), "{other:?}");
+    // The module has a name; another one it does not get by being first.
+    let second = enroll("node-2", "first-use");
+    assert!(second.code == 1 && second.stderr.contains("endorsement-key-conflict"), "{second:?}");
+    let again = enroll("node-1", "first-use");
+    assert_eq!(again.code, 0, "{again:?}");
+    let arguments = ["enroll", "ak", "--device", "node-1", "--method", "ceremony", "--transcript", "x"];
+    let misused = device.run(&authority, &arguments);
+    assert!(misused.is_usage_error() || misused.code == 2, "{misused:?}");
 }
