@@ -31,7 +31,7 @@ async fn listed(service: &Service, caller: &Caller) -> Result<ListClientsResult,
     Ok(ListClientsResult { clients: clients.iter().map(ClientId::listed).collect() })
 }
 
-/// What is recorded of an administrator's operation.
+/// What is recorded of an administrator's operation. It waits for no disk: the requests of all clients pass its thread.
 fn core_event(caller: &Caller, name: &'static str, subject: String) -> Event {
     Event {
         name,
@@ -41,7 +41,7 @@ fn core_event(caller: &Caller, name: &'static str, subject: String) -> Event {
         subject,
         attesting_key: None,
         nonce: Vec::new(),
-        durability: Durability::Now,
+        durability: Durability::Soon,
     }
 }
 
@@ -85,23 +85,23 @@ async fn destroy_all(service: &Service, caller: &Caller, keys: Vec<StoredKey>) -
         None => Err(Refusal::Protocol(Status::ProviderNotRegistered)),
     };
     let keys = keys.into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
-    let audit = &service.shared.audit;
     for (id, key) in keys {
-        let uid = key.uid;
         let event = Event {
             client: key.id.client.clone(),
             provider: key.id.provider.to_string(),
+            durability: Durability::Now,
             ..core_event(caller, "destroy", key.id.name.clone())
         };
-        audit.admit()?;
-        let store = service.shared.store.clone();
-        let work = move |provider: &mut dyn Provider| match destroy_key(&store, provider, &key) {
-            // Its owner was faster.
-            Err(Refusal::KeyUnknown { .. }) => Ok(()),
-            destroyed => destroyed,
+        let (store, audit) = (service.shared.store.clone(), service.shared.audit.clone());
+        let work = move |provider: &mut dyn Provider| {
+            audit.admit()?;
+            match destroy_key(&store, provider, &key) {
+                // Its owner was faster, and that is on record.
+                Err(Refusal::KeyUnknown { .. }) => Ok(()),
+                destroyed => audited::record(&audit, &event, Some(key.uid), destroyed),
+            }
         };
-        let destroyed = service.worker(id)?.run(caller.peer().uid, work).await;
-        audited::record(audit, &event, Some(uid), destroyed)?;
+        service.worker(id)?.run(caller.peer().uid, work).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::worker::Worker;
 use super::{
     activation, attestation, audited, capability, clients, discovery, encryption, enrollment, keys, signatures,
 };
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Durability, Event};
 use crate::client_id::DirectName;
 use crate::config::{AuthenticatorsConfig, CertifyX509Config, Limits};
 use crate::grants::Grants;
@@ -174,8 +174,11 @@ impl Service {
             }
         };
         let answer = worker.run(uid, work).await;
-        // What did not reach the module is on record as well.
-        if begun.load(Ordering::SeqCst) { answer } else { audited::record(&audit, &event, None, answer) }
+        if begun.load(Ordering::SeqCst) {
+            return answer;
+        }
+        // What did not reach the module is on record as well. It changed nothing, and this thread waits for no disk.
+        audited::record(&audit, &Event { durability: Durability::Soon, ..event }, None, answer)
     }
 
     /// The provider of that id.
