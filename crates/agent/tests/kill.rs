@@ -29,6 +29,8 @@ use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{KeyMechanism, PkixEvidence, TpmCertify, hash};
 
 const CONFIG: &str = "VOUCHSAFE_TEST_CONFIG";
+/// What stands in a file of SoftHSM's before the attributes.
+const GENERATION_OCTETS: u64 = 8;
 /// Clients that make, use and destroy keys at once.
 const CLIENTS: usize = 3;
 /// An agent lives at most this long once it serves, in milliseconds.
@@ -98,20 +100,21 @@ impl Device {
         Device { module, folder, file }
     }
 
-    /// Objects that the token keeps, each in a file; a TPM keeps none. A file without contents is what SoftHSM leaves of an
-    /// object that it was killed over before it had written any of it; nobody sees an object there.
-    fn objects(&self) -> usize {
+    /// Objects that the token keeps, each in a file; a TPM keeps none. A file without any attribute is what SoftHSM leaves of
+    /// an object that it was killed over before it had written any of it; nobody sees an object there.
+    fn objects(&self) -> Vec<Vec<u8>> {
         let token = match &self.module {
-            Module::Tpm { .. } => return 0,
+            Module::Tpm { .. } => return Vec::new(),
             Module::Token(softhsm) => softhsm.folder().join("tokens"),
         };
         let token = std::fs::read_dir(token).unwrap().next().unwrap().unwrap().path();
         let is_object = |file: &Path| {
             file.extension().is_some_and(|extension| extension == "object")
                 && !file.ends_with("token.object")
-                && file.metadata().unwrap().len() > 0
+                && file.metadata().unwrap().len() > GENERATION_OCTETS
         };
-        std::fs::read_dir(token).unwrap().filter(|file| is_object(&file.as_ref().unwrap().path())).count()
+        let files = std::fs::read_dir(token).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| is_object(file)).map(|file| std::fs::read(file).unwrap()).collect()
     }
 
     fn socket(&self) -> PathBuf {
@@ -304,11 +307,13 @@ fn kill_again_and_again(device: &Device, mechanism: &KeyMechanism) {
     let mut expected: Vec<_> = made.map(|(name, _)| name.clone()).collect();
     expected.sort();
     assert_eq!(listed, expected);
-    let (objects, keys) = (device.objects(), expected.len());
+    let (objects, keys) = (device.objects().len(), expected.len());
     destroy(&mut client, all);
     if let Module::Token(_) = &device.module {
         // Two for each key, and two for the one attesting key.
-        assert_eq!((objects, device.objects()), (2 * keys + 2, 2));
+        let left = device.objects();
+        let shown: Vec<String> = left.iter().map(|file| file.escape_ascii().to_string()).collect();
+        assert_eq!((objects, left.len()), (2 * keys + 2, 2), "{shown:#?}");
     }
     agent.kill();
 }
