@@ -1,6 +1,7 @@
 //! `vouchsafe ceremony record`: the next step of the script.
 
 mod answer;
+mod command;
 
 pub use answer::attachment;
 

@@ -1,17 +1,14 @@
 //! What a step leaves behind: from an option, from a command, or from whoever sits at the terminal.
 
 use std::io::{BufRead, IsTerminal, Read};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
 
 use aws_lc_rs::digest;
 use clap::{Args, ValueEnum};
 use vouchsafe_evidence::ceremony::{
-    AkFamily, Attachment, DIGEST_OCTETS, JoseAlgorithm, ModuleIdentity, PlannedStep, Proof, Record, TEXT_OCTETS, Task,
-    Transcript, proof_message, proof_nonce,
+    AkFamily, Attachment, DIGEST_OCTETS, JoseAlgorithm, ModuleIdentity, PlannedStep, Proof, Record, Task, Transcript,
+    proof_message, proof_nonce,
 };
-use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::super::Stop;
@@ -19,7 +16,8 @@ use super::super::Stop;
 use super::super::device::Device;
 use super::super::folder::Folder;
 use super::super::key_file::{PrivateKey, jose_signature};
-use crate::console::{self, Tone, paint};
+use super::command;
+use crate::console;
 use crate::failure::Failure;
 use crate::files;
 
@@ -27,8 +25,6 @@ use crate::files;
 const LINE_OCTETS: u64 = 4096;
 /// Octets of a file that is attached.
 const ATTACHMENT_OCTETS: u64 = 256 * 1024 * 1024;
-/// What says that a command said more.
-const CUT: &str = "\n[cut here]\n";
 
 /// What the command line tells already.
 #[derive(Debug, Args)]
@@ -124,7 +120,7 @@ pub fn take(
             Some(proof) => Record::Proved(proof),
             None => return Ok(None),
         },
-        Task::Run { command } => run_command(command, note)?,
+        Task::Run { command } => command::run(command, note)?,
         Task::Say => Record::Said { typed: line("type `done` when it is done", given.answer.as_deref())? },
         Task::Secret => {
             // Not even read: the answer goes to the module or to the safe, never through here.
@@ -225,45 +221,6 @@ pub fn attachment(path: &Path, name: &str) -> Result<Attachment, Failure> {
     let mut sha256 = [0; DIGEST_OCTETS];
     sha256.copy_from_slice(context.finish().as_ref());
     Ok(Attachment { name: name.to_owned(), sha256, octets })
-}
-
-/// Runs a command without a shell. It may ask on the terminal; what it says is shown and recorded.
-fn run_command(command: &[String], note: &str) -> Result<Record, Failure> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(Failure::new("the step has no command"));
-    };
-    let output = Command::new(program).args(arguments).stdin(Stdio::inherit()).output().map_err(|error| {
-        Failure::new(format!("{program} cannot be run"))
-            .because(error)
-            .next("install it, or end this ceremony and correct the script; nothing was recorded")
-    })?;
-    let answered = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
-    for line in answered.lines() {
-        console::out(&format!("  {}\n", paint(&printable(line), Tone::Faint)))?;
-    }
-    let status = exit_code(output.status);
-    if status != 0 && note.is_empty() {
-        return Err(Failure::new(format!("{program} ended with {status}"))
-            .because("nothing was recorded")
-            .next("run the step again, or record it with --note and what the witnesses make of it"));
-    }
-    Ok(Record::Ran { status, answered: bounded(&answered) })
-}
-
-/// The exit code; 256 and the number of the signal that ended it.
-fn exit_code(status: ExitStatus) -> u64 {
-    let code = status.code().or_else(|| status.signal().map(|signal| signal.saturating_add(256)));
-    code.and_then(|code| u64::try_from(code).ok()).unwrap_or(u64::MAX)
-}
-
-/// As much of a text as a record has room for.
-fn bounded(text: &str) -> String {
-    if text.len() <= TEXT_OCTETS {
-        return text.to_owned();
-    }
-    let room = TEXT_OCTETS.saturating_sub(CUT.len());
-    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned() + CUT
 }
 
 /// The proof; `None` after writing what has to be signed, if there is none yet.
