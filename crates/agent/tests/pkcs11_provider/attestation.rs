@@ -320,3 +320,63 @@ fn a_validation_is_claimed_where_the_token_reports_one() {
         assert_eq!(platform.fips_boot, Some(false));
     });
 }
+
+/// What scripts/peers fetches for programs in Python.
+const PYTHON_PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers/python");
+
+/// The claims of Evidence as a program that is not of this project reads them: element, claim, DER of the value.
+fn read_elsewhere(softhsm: &SoftHsm, attestation: &Attestation) -> Vec<String> {
+    let file = softhsm.folder().join("evidence.der");
+    std::fs::write(&file, &attestation.statement).unwrap();
+    let mut program = Command::new("python3");
+    program.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/python/evidence.py")).arg(file);
+    let read = program.env("PYTHONPATH", PYTHON_PACKAGES).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    String::from_utf8(read.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_reader_that_is_not_ours_reads_and_verifies_the_same() {
+    assert!(std::path::Path::new(PYTHON_PACKAGES).join("pyasn1").exists(), "run scripts/peers");
+    alone("attestation::a_reader_that_is_not_ours_reads_and_verifies_the_same", |softhsm| {
+        let mut provider = fresh(softhsm);
+        let id = uid();
+        let key = provider.generate(&id, sign_key(KeyKind::EcP256)).unwrap();
+        let public = provider.export_public(&key).unwrap();
+        let default = provider.attesting_keys().unwrap().remove(0);
+        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let der = |tag: u8, octets: &[u8]| hex(&[&[tag, u8::try_from(octets.len()).unwrap()], octets].concat());
+        let mut expected = vec![
+            format!("0 0 {}", der(4, &NONCE)),
+            format!("0 2 {}", der(4, &default.spki)),
+            format!("1 0 {}", der(12, b"SoftHSM project")),
+            format!("1 2 {}", der(4, b"SoftHSM v2")),
+            format!("1 3 {}", der(12, b"2.6")),
+            format!("1 6 {}", der(12, b"2.6")),
+            format!("2 0 {}", der(12, id.to_string().as_bytes())),
+            format!("2 1 {}", der(4, &public.spki)),
+            format!("2 2 {}", der(1, &[0])),
+            format!("2 3 {}", der(1, &[255])),
+            format!("2 4 {}", der(1, &[255])),
+            format!("2 5 {}", der(1, &[255])),
+            // SEQUENCE OF one OID, 1.3.6.1.5.5.999.2.4.
+            "2 7 300b06092b0601050587670204".to_owned(),
+        ];
+        let mut read = read_elsewhere(softhsm, &attest(&mut provider, &key).unwrap());
+        read.retain(|line| !line.starts_with("1 4 "));
+        expected.sort();
+        read.sort();
+        assert_eq!(read, expected);
+        // With a certificate, and by attesting keys of other kinds.
+        let authority = Authority::new();
+        let certificates = vec![authority.certify(&default.spki, "CN=a", false), authority.certificate.clone()];
+        let family = Family::PkixEvidence;
+        provider.install_certificates("", FamilyCertificates { family, certificates }).unwrap();
+        assert_eq!(read_elsewhere(softhsm, &attest(&mut provider, &key).unwrap()).len(), read.len() + 1);
+        for (name, kind) in [("p384", KeyKind::EcP384), ("rsa", KeyKind::Rsa3072)] {
+            provider.create_attesting_key(name, AttestingKeySpec { kind, is_pseudonym: false }).unwrap();
+            let attested = provider.attest_key(&key, AttestingKeyChoice::Named(name), &all_claims(), &NONCE).unwrap();
+            assert_eq!(read_elsewhere(softhsm, &attested).len(), read.len() + 1);
+        }
+    });
+}

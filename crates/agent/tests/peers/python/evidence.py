@@ -1,127 +1,164 @@
-"""What a client checks of an attestation by itself: DER, TPMS_ATTEST, ECDSA on P-256. The standard library alone."""
+"""Reads Evidence (draft-ietf-rats-pkix-key-attestation-07) with pyasn1 and the system's openssl, by nothing of the project's.
 
-import hashlib
+    evidence.py FILE
 
-# NIST P-256 (SP 800-186, 3.2.1.3), with a = -3.
-P = 2**256 - 2**224 + 2**192 + 2**96 - 1
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-BASE = (
-    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
-)
+Prints a line `ELEMENT CLAIM VALUE` for each claim: the numbers by which the draft has them and the value's DER in hexadecimal.
+Ends with an error for what a verifier has to reject by sections 4 to 6: see STANDARDS V1 to V9.
+"""
 
-TPM_GENERATED = b"\xffTCG"
-TPM_ST_ATTEST_CERTIFY = 0x8017
-TPM_ST_ATTEST_QUOTE = 0x8018
-TPM_ALG_ECDSA = 0x0018
+import base64
+import os
+import subprocess
+import sys
+import tempfile
 
-OID_NONCE = bytes.fromhex("2b0601040181fd590102")  # 1.3.6.1.4.1.32473.1.2
+from pyasn1.codec.der import decoder, encoder
+from pyasn1.type import namedtype, tag, univ
 
-
-def der(octets):
-    """The elements of a DER encoding: (tag, content, whole element)."""
-    elements = []
-    while octets:
-        tag, length, start = octets[0], octets[1], 2
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(octets[2:start], "big")
-        if len(octets) < start + length:
-            raise ValueError("DER is cut short")
-        elements.append((tag, octets[start : start + length], octets[: start + length]))
-        octets = octets[start + length :]
-    return elements
+ARC = (1, 3, 6, 1, 5, 5, 999)
+ECDSA_WITH = {(1, 2, 840, 10045, 4, 3, 2): "-sha256", (1, 2, 840, 10045, 4, 3, 3): "-sha384"}
+RSA_WITH = {(1, 2, 840, 113549, 1, 1, 11): "-sha256"}
+# Highest number assigned, and which may be there several times.
+CLAIMS = {0: (2, {2}), 1: (13, set()), 2: (7, {0})}
 
 
-def sequence(octets):
-    """What a SEQUENCE holds."""
-    ((tag, content, _),) = der(octets)
-    if tag != 0x30:
-        raise ValueError("no SEQUENCE")
-    return der(content)
+def explicit(number):
+    return tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
 
 
-def point(spki):
-    """X and Y of a SubjectPublicKeyInfo on P-256."""
-    encoded = sequence(spki)[1][1]
-    return sec1(encoded[1:])
+class ReportedClaim(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("claimType", univ.ObjectIdentifier()),
+        namedtype.OptionalNamedType("value", univ.Any()),
+    )
 
 
-def sec1(encoded):
-    """X and Y of an uncompressed point."""
-    if len(encoded) != 65 or encoded[0] != 4:
-        raise ValueError("no uncompressed point on P-256")
-    return int.from_bytes(encoded[1:33], "big"), int.from_bytes(encoded[33:], "big")
+class ReportedElement(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("elementType", univ.ObjectIdentifier()),
+        namedtype.NamedType("claims", univ.SequenceOf(componentType=ReportedClaim())),
+    )
 
 
-def add(left, right):
-    """The sum of two points; None is the point at infinity."""
-    if left is None or right is None:
-        return left or right
-    if left[0] == right[0]:
-        if (left[1] + right[1]) % P == 0:
-            return None
-        slope = (3 * left[0] * left[0] - 3) * pow(2 * left[1], -1, P)
-    else:
-        slope = (right[1] - left[1]) * pow(right[0] - left[0], -1, P)
-    x = (slope * slope - left[0] - right[0]) % P
-    return x, (slope * (left[0] - x) - left[1]) % P
+class TbsEvidence(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("version", univ.Integer()),
+        namedtype.NamedType("reportedElements", univ.SequenceOf(componentType=ReportedElement())),
+    )
 
 
-def times(number, of):
-    """A multiple of a point."""
-    total = None
-    while number:
-        if number & 1:
-            total = add(total, of)
-        of, number = add(of, of), number >> 1
-    return total
+class AlgorithmIdentifier(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("algorithm", univ.ObjectIdentifier()),
+        namedtype.OptionalNamedType("parameters", univ.Any()),
+    )
 
 
-def ecdsa_holds(public, message, r, s):
-    """Whether (r, s) signs the message under SHA-256 (FIPS 186-5, 6.4.2)."""
-    if not (0 < r < ORDER and 0 < s < ORDER):
-        return False
-    inverse = pow(s, -1, ORDER)
-    digest = int.from_bytes(hashlib.sha256(message).digest(), "big")
-    found = add(times(digest * inverse % ORDER, BASE), times(r * inverse % ORDER, public))
-    return found is not None and found[0] % ORDER == r
+class SignatureBlock(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("sid", univ.Any()),
+        namedtype.NamedType("signatureAlgorithm", AlgorithmIdentifier()),
+        namedtype.NamedType("signatureValue", univ.OctetString()),
+    )
 
 
-def tpm2b(octets):
-    """A TPM2B's content, and what follows it."""
-    end = 2 + int.from_bytes(octets[:2], "big")
-    if len(octets) < end:
-        raise ValueError("a TPM structure is cut short")
-    return octets[2:end], octets[end:]
+class Evidence(univ.Sequence):
+    componentType = namedtype.NamedTypes(
+        namedtype.NamedType("tbs", TbsEvidence()),
+        namedtype.NamedType("signatures", univ.SequenceOf(componentType=SignatureBlock())),
+        namedtype.OptionalNamedType(
+            "intermediateCertificates", univ.SequenceOf(componentType=univ.Any()).subtype(implicitTag=explicit(0))
+        ),
+    )
 
 
-def tpms_attest(octets, kind):
-    """The extraData of a TPMS_ATTEST of that kind, and what is attested (Part 2, 10.12.12)."""
-    if octets[:4] != TPM_GENERATED or int.from_bytes(octets[4:6], "big") != kind:
-        raise ValueError("no TPMS_ATTEST of that kind")
-    _qualified_signer, rest = tpm2b(octets[6:])
-    extra_data, rest = tpm2b(rest)
-    return extra_data, rest[8 + 4 + 4 + 1 + 8 :]  # clockInfo, firmwareVersion
+def demand(holds, rule):
+    if not holds:
+        sys.exit(rule)
 
 
-def tpm_signature(octets):
-    """r and s of a TPMT_SIGNATURE."""
-    if int.from_bytes(octets[:2], "big") != TPM_ALG_ECDSA:
-        raise ValueError("no ECDSA")
-    r, rest = tpm2b(octets[4:])
-    s, _ = tpm2b(rest)
-    return int.from_bytes(r, "big"), int.from_bytes(s, "big")
+def read(element):
+    """The claims of an element, by number."""
+    kind = tuple(element["elementType"])
+    demand(kind[:-1] == ARC + (0,) and kind[-1] in CLAIMS, "V3: element of another type")
+    highest, repeatable = CLAIMS[kind[-1]]
+    claims = []
+    for claim in element["claims"]:
+        path = tuple(claim["claimType"])
+        demand(path[:-1] == ARC + (1, kind[-1]) and path[-1] <= highest, "V3: claim of another type")
+        demand(claim["value"].isValue, "V5: claim without a value")
+        demand(path[-1] in repeatable or path[-1] not in [number for number, _ in claims], "V2: claim twice")
+        claims.append((path[-1], bytes(claim["value"])))
+    demand(claims, "an element without claims")
+    return kind[-1], claims
 
 
-def certificate(octets):
-    """The signed part of a certificate, its key, its signature's r and s, and the nonce in its extension (or None)."""
-    tbs, _, signature = sequence(octets)
-    fields = der(tbs[1])
-    nonce = None
-    for extension in sequence(next(content for tag, content, _ in fields if tag == 0xA3)):
-        parts = der(extension[1])
-        if parts[0][1] == OID_NONCE:
-            ((_, nonce, _),) = der(parts[-1][1])
-    r, s = (int.from_bytes(number, "big") for _, number, _ in sequence(signature[1][1:]))
-    return tbs[2], fields[6][2], (r, s), nonce
+def contents(octets):
+    """First octet, contents and what follows of one DER value of less than 64 KiB."""
+    length, start = octets[1], 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(octets[2:start], "big")
+    return octets[0], octets[start : start + length], octets[start + length :]
+
+
+def spki_of(sid, folder):
+    """The key of a SignerIdentifier: all of its members are optional and have context tags, which by hand is simpler."""
+    outer, rest, behind = contents(sid)
+    demand(outer == 0x30 and not behind, "V6: no SignerIdentifier")
+    members = {}
+    while rest:
+        member, value, rest = contents(rest)
+        members[member] = value
+    demand(members and set(members) <= {0xA0, 0xA1, 0xA2}, "V6: no SignerIdentifier")
+    if 0xA2 in members:
+        path = os.path.join(folder, "certificate.der")
+        with open(path, "wb") as file:
+            file.write(members[0xA2])
+        pem = subprocess.check_output(["openssl", "x509", "-inform", "DER", "-in", path, "-noout", "-pubkey"])
+        return base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    demand(0xA1 in members, "V6: no key to verify with")
+    return members[0xA1]
+
+
+def verify(block, tbs, named):
+    with tempfile.TemporaryDirectory() as folder:
+        spki = spki_of(bytes(block["sid"]), folder)
+        demand(spki in named, "V9: the signer is not named in ak-spki")
+        algorithm = tuple(block["signatureAlgorithm"]["algorithm"])
+        digest = {**ECDSA_WITH, **RSA_WITH}[algorithm]
+        for name, octets in (("key", spki), ("signature", bytes(block["signatureValue"])), ("tbs", tbs)):
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(octets)
+        command = ["openssl", "dgst", digest, "-keyform", "DER", "-verify", "key", "-signature", "signature", "tbs"]
+        verified = subprocess.run(command, cwd=folder, capture_output=True)
+        demand(verified.returncode == 0, "V6: the signature does not verify")
+
+
+def main(path):
+    with open(path, "rb") as file:
+        whole = file.read()
+    evidence, rest = decoder.decode(whole, asn1Spec=Evidence())
+    demand(not rest, "octets behind the Evidence")
+    demand(encoder.encode(evidence) == whole, "V1: not DER")
+    demand(int(evidence["tbs"]["version"]) == 1, "V1: version")
+    elements = [read(element) for element in evidence["tbs"]["reportedElements"]]
+    for kind in (0, 1):
+        demand([found for found, _ in elements].count(kind) <= 1, "V4: element twice")
+    identifiers = []
+    for kind, claims in elements:
+        if kind == 2:
+            demand(any(number == 0 for number, _ in claims), "V4: key without identifier")
+            identifiers += [value for number, value in claims if number == 0]
+    demand(len(set(identifiers)) == len(identifiers), "V4: key twice")
+    named = [bytes(decoder.decode(value)[0]) for kind, claims in elements for number, value in claims
+             if (kind, number) == (0, 2)]
+    demand(len(evidence["signatures"]) > 0, "V8: not signed")
+    for block in evidence["signatures"]:
+        verify(block, encoder.encode(evidence["tbs"]), named)
+    for kind, claims in elements:
+        for number, value in claims:
+            print(kind, number, value.hex())
+
+
+main(sys.argv[1])
