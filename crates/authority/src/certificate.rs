@@ -17,7 +17,7 @@ const SERIAL_OCTETS: usize = 20;
 /// Octets of a key identifier.
 const KEY_IDENTIFIER_OCTETS: usize = 20;
 /// Clocks of relying parties may be behind by this much.
-const BACKDATED_SECONDS: i64 = 300;
+pub(crate) const BACKDATED_SECONDS: i64 = 300;
 /// Seconds in a day.
 pub(crate) const DAY_SECONDS: i64 = 86_400;
 

@@ -9,7 +9,7 @@ use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::{Appraised, key_digest};
 use crate::ca::CertificationAuthority;
-use crate::certificate::{CertificateError, Content, Issued, sign};
+use crate::certificate::{BACKDATED_SECONDS, CertificateError, DAY_SECONDS, Issued, SignedContent, sign_content};
 use crate::config::{Account, NAME_OCTETS_MAX};
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
@@ -216,7 +216,7 @@ impl Service {
         let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
         let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
         let issuer = Issuer { ca: self.hierarchy.issuing()?, now: self.now() };
-        let issued = issuer.issue(key, profile, &subject, published.extensions)?;
+        let issued = issuer.issue(key, profile, &subject, &published)?;
         let certificates =
             std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
         let chain = self.hierarchy.issuing()?.chain_below_root();
@@ -241,7 +241,7 @@ impl Issuer<'_> {
         key: CertifiableKey,
         profile: &Profile,
         subject: &SubjectSource,
-        published: Vec<Vec<u8>>,
+        published: &Published,
     ) -> Result<Issued, CertificateError> {
         let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
         let mut extensions = vec![
@@ -249,15 +249,16 @@ impl Issuer<'_> {
             build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
             build::extended_key_usage(false, &purposes),
         ];
-        extensions.extend(published);
-        let content = Content {
+        extensions.extend(published.extensions.iter().cloned());
+        let lifetime = profile.validity_days().saturating_mul(DAY_SECONDS);
+        let content = SignedContent {
             subject: subject_name(profile, subject)?,
             spki: key.spki(),
-            now: self.now,
-            validity_days: profile.validity_days(),
+            not_before: published.holds_from.max(self.now.saturating_sub(BACKDATED_SECONDS)),
+            not_after: self.now.saturating_add(lifetime),
             extensions,
         };
-        sign(&self.ca.issuer(), content)
+        sign_content(&self.ca.issuer(), content)
     }
 }
 

@@ -20,12 +20,21 @@ use crate::service::Service;
 use crate::store::CertificateRecord;
 
 /// What a certificate is given to publish, and what was signed for the purpose.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     /// Extensions of the certificate.
     pub(crate) extensions: Vec<Vec<u8>>,
+    /// From when on they hold: the certificate is not valid before, so that its first second is a time at which they do.
+    pub(crate) holds_from: i64,
     /// The certificate of the attesting key as it is published, where it was made anew.
     pub(crate) attesting_key: Option<CertificateRecord>,
+}
+
+impl Published {
+    /// Extensions that hold whenever the certificate does.
+    const fn timeless(extensions: Vec<Vec<u8>>) -> Self {
+        Self { extensions, holds_from: i64::MIN, attesting_key: None }
+    }
 }
 
 impl Service {
@@ -38,16 +47,16 @@ impl Service {
             return Err(Error::Rejected(vec![own_codes::FORMAT_NOT_PERMITTED.violation()]));
         }
         match profile.publication() {
-            Publication::None => Ok(Published::default()),
+            Publication::None => Ok(Published::timeless(Vec::new())),
             Publication::Assurance(levels) => {
                 let reached = levels.iter().find(|level| level.is_reached(key.verdict()));
                 let policies = reached.map(|level| build::certificate_policies(false, &[level.oid()]));
-                Ok(Published { extensions: policies.into_iter().collect(), attesting_key: None })
+                Ok(Published::timeless(policies.into_iter().collect()))
             }
             Publication::Statement => {
-                let (bundle, attesting_key) = self.published_bundle(key)?;
+                let (bundle, holds_from, attesting_key) = self.published_bundle(key)?;
                 let extension = build::extension(oid::AA_ATTESTATION, false, &bundle.to_der());
-                Ok(Published { extensions: vec![extension], attesting_key })
+                Ok(Published { extensions: vec![extension], holds_from, attesting_key })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 /// What a certificate publishes is checked years later, too.
 const JUDGED_LATE: &str = "Name the time for which it is to hold with --at: for a certificate that publishes the statement \
-                           about its key, a time at which it was issued. Otherwise enroll again.";
+                           about its key, its notBefore. Otherwise enroll again.";
 
 /// Advice by the beginning of a code; the first row that fits is given.
 const ADVICE: &[(&str, &str)] = &[

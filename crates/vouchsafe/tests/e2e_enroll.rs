@@ -44,7 +44,7 @@ use vouchsafe_evidence::pem;
 use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, SigningKey, signing_key, storage_root_key};
 use vouchsafe_evidence::x509::CertView;
-use vouchsafe_verifier::hex;
+use vouchsafe_verifier::{Instant, hex};
 
 fn certificates(device: &DeviceSide, file: &str) -> Vec<CertView> {
     let blocks = pem::read(&fs::read(device.path(file)).unwrap()).unwrap();
@@ -525,6 +525,9 @@ fn a_pseudonym_is_enrolled_with_one_authority_and_gets_published_certificates_fr
     assert_eq!(report["format"], "tpm-certify-x509");
     assert_eq!(report["platform"]["verdict"], "absent");
     assert_eq!(report["key"]["claims"]["device_bound"]["value"], true);
+    let issued_at = Instant::from_unix_seconds(certificate.not_before()).to_string();
+    let then = device.run(&issuing, &["verify", "web.pem", "--trust", trust.to_str().unwrap(), "--at", &issued_at]);
+    assert_eq!(then.code, 0, "the certificate says for which time it can be checked: {then:?}");
     let late = device
         .run(&issuing, &["verify", "web.pem", "--trust", trust.to_str().unwrap(), "--at", "2060-01-01T00:00:00Z"]);
     assert_eq!(late.code, 1, "{late:?}");

@@ -11,13 +11,15 @@ use vouchsafe_verifier::{CertifiableKey, Instant, Outcome, Request, verify};
 
 use super::key_statements;
 use crate::ca::CertificationAuthority;
-use crate::certificate::{CertificateError, SignedContent, sign_content};
+use crate::certificate::{BACKDATED_SECONDS, CertificateError, SignedContent, sign_content};
 use crate::error::{Error, OwnCode, own_codes};
 use crate::service::Service;
 use crate::store::{CertificateRecord, KeyUse};
 
 /// The format of PKIX Evidence.
 pub(super) const PKIX_EVIDENCE: &str = ROW.id;
+/// For how long after the time of issue the certificate of an attesting key is valid that was made to be published.
+const PUBLISHED_SECONDS: i64 = 600;
 /// Certificates between an attesting key and its root, at most.
 const CHAIN_MAX: usize = 8;
 
@@ -26,8 +28,8 @@ fn refused(code: OwnCode) -> Error {
 }
 
 impl Service {
-    /// The bundle of the one statement about the key, and the record of the attesting key's certificate where it was
-    /// made anew.
+    /// The bundle of the one statement about the key, from when on it holds, and the record of the attesting key's
+    /// certificate where it was made anew.
     ///
     /// # Errors
     /// [`Error::Rejected`] if the statement, or a certificate that it needs, tells more than the key, and if what would
@@ -35,19 +37,23 @@ impl Service {
     pub(super) fn published_bundle(
         &self,
         key: &CertifiableKey,
-    ) -> Result<(AttestationBundle, Option<CertificateRecord>), Error> {
+    ) -> Result<(AttestationBundle, i64, Option<CertificateRecord>), Error> {
         let submission =
             Submission::from_csr(key.csr().clone()).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
         let statement = only_statement(&submission, key).ok_or_else(|| refused(own_codes::STATEMENT_NOT_ALONE))?;
         let offered: Vec<&CertView> = submission.certs().iter().filter_map(|choice| choice.certificate()).collect();
         let unreadable = |_| refused(own_codes::STATEMENT_NOT_ALONE);
-        let (mut certificates, record) = match statement.format() {
+        let earliest = self.now().saturating_sub(BACKDATED_SECONDS);
+        let (certificates, holds_from, record) = match statement.format() {
             Some(FormatId::TpmCertifyX509) => {
                 let made = TpmCertifyX509::parse(statement.stmt()).map_err(unreadable)?.certificate;
-                self.attesting_chain(&made, &offered)?
+                let (certificates, record) = self.attesting_chain(&made, &offered)?;
+                (certificates, earliest.max(made.not_before()), record)
             }
             Some(FormatId::Listed(listed)) if listed.row().id == PKIX_EVIDENCE => {
-                (evidence_chain(listed.content(statement.stmt()).map_err(unreadable)?, &offered)?, None)
+                let content = listed.content(statement.stmt()).map_err(unreadable)?;
+                let (beside, holds_from) = evidence_chain(content, &offered)?;
+                (beside, earliest.max(holds_from), None)
             }
             Some(
                 FormatId::Listed(_)
@@ -59,18 +65,19 @@ impl Service {
             )
             | None => return Err(refused(own_codes::STATEMENT_NOT_ALONE)),
         };
-        certificates.truncate(CHAIN_MAX);
+        let holds_from = certificates.iter().map(CertView::not_before).fold(holds_from, i64::max);
         let bundle = AttestationBundle::new(vec![statement.clone()], certificates)
             .map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
-        self.check_published(&bundle, key)?;
-        Ok((bundle, record))
+        self.check_published(&bundle, key, holds_from)?;
+        Ok((bundle, holds_from, record))
     }
 
-    /// Judges what is to be published as a stranger will: without the request, the nonce and the platform.
-    fn check_published(&self, bundle: &AttestationBundle, key: &CertifiableKey) -> Result<(), Error> {
+    /// Judges what is to be published as a stranger will, for the time that the certificate will name: without the
+    /// request, the nonce and the platform.
+    fn check_published(&self, bundle: &AttestationBundle, key: &CertifiableKey, at: i64) -> Result<(), Error> {
         let submission = Submission::from_bundle(bundle.clone());
         let trust = self.trust_store();
-        let at = Instant::from_unix_seconds(self.now());
+        let at = Instant::from_unix_seconds(at);
         let request = Request::new(&submission, &trust, &self.policy, at)
             .expected_key(key.spki())
             .verification_cache(&self.signatures);
@@ -98,7 +105,7 @@ impl Service {
         }
         let own = self.hierarchy.attestation_roots().find(|root| signed_by(issuer, root.certificate()));
         let Some(root) = own else { return Err(refused(own_codes::STATEMENT_NAMES_MODULE)) };
-        let (certificate, record) = without_module(root, issuer)?;
+        let (certificate, record) = without_module(root, issuer, at)?;
         Ok((vec![certificate], Some(record)))
     }
 }
@@ -111,8 +118,9 @@ fn only_statement<'a>(submission: &'a Submission, key: &CertifiableKey) -> Optio
     submission.statements().get(*place)
 }
 
-/// The certificates that key-only Evidence needs from beside it: those of its signers that are not inside it.
-fn evidence_chain(content: &[u8], offered: &[&CertView]) -> Result<Vec<CertView>, Error> {
+/// The certificates that key-only Evidence needs from beside it: those of its signers and above them that are not inside
+/// it. And from when on those inside are valid.
+fn evidence_chain(content: &[u8], offered: &[&CertView]) -> Result<(Vec<CertView>, i64), Error> {
     let view = EvidenceView::parse(content).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
     let elements = view.elements();
     let alone = elements.platform.is_none() && elements.ignored.is_empty() && elements.keys.len() == 1;
@@ -120,12 +128,22 @@ fn evidence_chain(content: &[u8], offered: &[&CertView]) -> Result<Vec<CertView>
         return Err(refused(own_codes::EVIDENCE_NOT_KEY_ONLY));
     }
     let of_signers = view.signatures().iter().filter_map(|block| block.signer.certificate.as_ref());
-    if view.intermediates().iter().chain(of_signers).any(names_module) {
+    let inside: Vec<&CertView> = view.intermediates().iter().chain(of_signers).collect();
+    if inside.iter().any(|of| names_module(of)) {
         return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
     }
-    let inside = |of: &CertView| view.intermediates().iter().any(|other| other.as_der() == of.as_der());
-    let beside = offered.iter().filter(|of| !inside(of)).filter(|of| !names_module(of) && !is_self_issued(of));
-    Ok(beside.map(|of| (*of).clone()).collect())
+    let keys = view.signatures().iter().filter_map(|block| block.signer.spki.as_ref());
+    let by_key = keys.flat_map(|key| offered.iter().filter(move |of| of.spki().same_key(key)));
+    let mut beside: Vec<CertView> = Vec::new();
+    for certificate in inside.iter().chain(by_key) {
+        for needed in with_issuers(certificate, offered)? {
+            if !inside.iter().any(|of| **of == needed) && !beside.contains(&needed) {
+                beside.push(needed);
+            }
+        }
+    }
+    let valid_from = inside.iter().map(|of| of.not_before()).fold(i64::MIN, i64::max);
+    Ok((beside, valid_from))
 }
 
 fn is_self_issued(certificate: &CertView) -> bool {
@@ -134,6 +152,9 @@ fn is_self_issued(certificate: &CertView) -> bool {
 
 /// The certificate and those that issued it, as far as they were offered, without the root.
 fn with_issuers(certificate: &CertView, offered: &[&CertView]) -> Result<Vec<CertView>, Error> {
+    if names_module(certificate) {
+        return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+    }
     let mut chain = vec![certificate.clone()];
     while let Some(last) = chain.last().filter(|_| chain.len() < CHAIN_MAX) {
         let issued_it = |of: &&&CertView| last.issuer().matches(of.subject()) && !is_self_issued(of);
@@ -147,9 +168,11 @@ fn with_issuers(certificate: &CertView, offered: &[&CertView]) -> Result<Vec<Cer
     Ok(chain)
 }
 
-/// Whether the certificate tells of the module: manufacturer, model and version stand in the alternative name.
+/// Whether the certificate tells of the module: manufacturer, model and version stand in the alternative name, and a
+/// serial number may stand in the subject.
 fn names_module(certificate: &CertView) -> bool {
-    certificate.extensions().any(|extension| extension.oid() == oid::SUBJECT_ALT_NAME)
+    let has_alternatives = certificate.extensions().any(|extension| extension.oid() == oid::SUBJECT_ALT_NAME);
+    has_alternatives || certificate.subject().attributes(oid::SERIAL_NUMBER).next().is_some()
 }
 
 fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
@@ -158,21 +181,26 @@ fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
     verify_signature(&mut budget, issuer.spki(), algorithm, certificate.tbs(), certificate.signature()).is_ok()
 }
 
-/// The same certificate without the names of the module, of the same validity, under a serial number of its own.
+/// The same certificate without the names of the module, under a serial number of its own.
+///
+/// It is valid around the time of issue alone: whoever checks what was published names that time, and nobody can hide a
+/// module whose model has become known for a flaw by presenting it with new evidence.
 fn without_module(
     root: &CertificationAuthority,
     certificate: &CertView,
+    now: i64,
 ) -> Result<(CertView, CertificateRecord), CertificateError> {
     const ANEW: [oid::Oid; 3] = [oid::SUBJECT_ALT_NAME, oid::SUBJECT_KEY_IDENTIFIER, oid::AUTHORITY_KEY_IDENTIFIER];
     let kept = certificate.extensions().filter(|extension| !ANEW.contains(&extension.oid()));
     let content = SignedContent {
         subject: certificate.subject().clone(),
         spki: certificate.spki(),
-        not_before: certificate.not_before(),
-        not_after: certificate.not_after(),
+        not_before: certificate.not_before().max(now.saturating_sub(BACKDATED_SECONDS)),
+        not_after: certificate.not_after().min(now.saturating_add(PUBLISHED_SECONDS)),
         extensions: kept.map(|extension| extension.as_der().to_vec()).collect(),
     };
     let issued = sign_content(&root.issuer(), content)?;
+    // Whoever revokes the key revokes this one too.
     let record = issued.record().with_key_use(KeyUse::Of(certificate.spki().sha256()));
     Ok((CertView::parse(&issued.der)?, record))
 }

@@ -84,16 +84,33 @@ async fn the_key_statement_alone_is_published_and_holds_years_later() {
     assert_eq!(certificates.len(), 1);
     assert!(!names_module(certificates[0]));
     let original = CertView::parse(&device.x509[0]).unwrap();
-    assert_eq!(certificates[0].not_after(), original.not_after());
+    assert!(certificates[0].not_after() <= NOW + 3_600, "it is of no use for new evidence");
     assert_ne!(certificates[0].serial(), original.serial(), "one issuer uses a serial number once");
 
-    let verdict = judged(&site, certificate.as_der(), NOW + DAY);
+    // Years later the certificate itself says for which time it is to be judged.
+    assert_eq!(certificate.not_before(), NOW - 60, "the statement's own");
+    let verdict = judged(&site, certificate.as_der(), certificate.not_before());
     assert!(verdict.is_accepted(), "{:?}", verdict.reasons());
     assert!(verdict.subject().unwrap().same_key(certificate.spki()));
     assert!(verdict.platform().claims.is_empty());
-    // Long after the attesting key's certificate has expired: as of then no, as of the time of issue yes.
-    let late = judged(&site, certificate.as_der(), NOW + 4 * 365 * DAY);
-    assert!(!late.is_accepted() && !late.reasons().is_empty());
+    let late = judged(&site, certificate.as_der(), NOW + DAY);
+    assert_eq!(late.reasons()[0].code(), "chain.expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_of_an_attesting_key_hides_no_module_beneath_new_evidence() {
+    let site = Site::start_with(STATEMENT).await;
+    let device = enrolled(&site, "device-1").await;
+    let certificate = published(&site, &device).await;
+    let nameless = bundle_of(&certificate).certificates().next().unwrap().as_der().to_vec();
+    let ask = async |chain: &[Vec<u8>]| {
+        let (nonce, key) = (site.certificate_nonce(ALICE).await, SoftwareKey::generate());
+        let statement = x509_statement(&device.module, &key, &nonce, chain, NOW);
+        asked(&site, &request(&key, vec![statement], chain), &nonce).await
+    };
+    site.clock.advance(3_600);
+    assert_eq!(ask(&[nameless]).await.codes(), ["chain.expired"]);
+    assert_eq!(ask(&device.x509).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,6 +274,20 @@ impl Reporter {
         Self { ak, certificate }
     }
 
+    /// Evidence that names its signer by the key alone, whose certificate stands beside it.
+    fn csr_with_certificate_beside(&self, key: &SoftwareKey, nonce: &[u8], more: &[Vec<u8>]) -> Vec<u8> {
+        let spki = key.spki();
+        let tbs = TbsEvidence::new().transaction(|claims| claims.nonce(nonce)).key("key-1", |claims| {
+            claims.spki(spki.as_der()).extractable(false).sensitive(true).never_extractable(true).local(true)
+        });
+        let tbs = tbs.to_der();
+        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
+        let signature = self.ak.sign_der(&tbs);
+        let evidence = Evidence::new(tbs).signed_by_key(self.ak.spki().as_der(), &algorithm, &signature).to_der();
+        let beside = [&[self.certificate.clone()], more].concat();
+        request(key, vec![AttestationStatement::new(oid::STATEMENT_PKIX_EVIDENCE, evidence)], &beside)
+    }
+
     fn csr(&self, key: &SoftwareKey, nonce: &[u8], say: impl FnOnce(TbsEvidence) -> TbsEvidence) -> Vec<u8> {
         let spki = key.spki();
         let tbs = TbsEvidence::new().transaction(|claims| claims.nonce(nonce)).key("key-1", |claims| {
@@ -277,7 +308,15 @@ async fn evidence_is_published_if_it_tells_of_the_one_key_alone() {
     let ask = async |csr: &dyn Fn(&[u8]) -> Vec<u8>| -> Reply { asked_by_name(&site, csr).await };
     let (reporter, key) = (Reporter::new(&site, Vec::new()), SoftwareKey::generate());
     let certificate = issued(&ask(&|nonce| reporter.csr(&key, nonce, |tbs| tbs)).await);
+    assert_eq!(certificate.not_before(), NOW - 300);
     assert_eq!(bundle_of(&certificate).statements()[0].oid(), oid::STATEMENT_PKIX_EVIDENCE);
+
+    // A certificate beside it is published too if it is the signer's; others that came along are not.
+    let stranger = Module::new(&site.vendor, NOW).ek_certificate;
+    let beside = |nonce: &[u8]| reporter.csr_with_certificate_beside(&key, nonce, &[stranger.clone()]);
+    let certificate = issued(&ask(&beside).await);
+    let certificates: Vec<Vec<u8>> = bundle_of(&certificate).certificates().map(|of| of.as_der().to_vec()).collect();
+    assert_eq!(certificates, [reporter.certificate.clone()]);
 
     let with_platform = |nonce: &[u8]| reporter.csr(&key, nonce, |tbs| tbs.platform(|claims| claims.vendor("Acme")));
     assert_eq!(ask(&with_platform).await.codes(), ["authority.evidence-not-key-only"]);
