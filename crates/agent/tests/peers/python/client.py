@@ -16,7 +16,7 @@ import tempfile
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
-import evidence
+import tpm_evidence as evidence
 
 CORE = 0
 HEADER = struct.Struct("<IHBBHBQBBBIHIHH")
