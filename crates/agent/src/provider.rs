@@ -1,9 +1,9 @@
 //! What the service asks of hardware that makes, uses and attests keys.
 //!
 //! The traits here are narrow and know nothing of a particular module; [`tpm::TpmProvider`] implements
-//! them on a TPM 2.0. Calls block: the service runs them on one worker thread. A provider keeps what it
-//! must remember between runs in a [`StateStore`] and hands out keys as opaque [`KeyBlob`]s, which the
-//! caller stores.
+//! them on a TPM 2.0, [`pkcs11::Pkcs11Provider`] on a token behind PKCS #11. Calls block: the service runs them on
+//! one worker thread. A provider keeps what it must remember between runs in a [`StateStore`] and hands out keys as
+//! opaque [`KeyBlob`]s, which the caller stores.
 
 mod attesting_key;
 mod fault;

@@ -239,3 +239,30 @@ fn two_providers_share_a_library() {
         sign(&mut second, &other).unwrap();
     });
 }
+
+#[test]
+fn a_token_that_is_initialized_anew_has_lost_its_keys_and_attests_others() {
+    alone("faults::a_token_that_is_initialized_anew_has_lost_its_keys_and_attests_others", |softhsm| {
+        let mut provider = spoilable(softhsm);
+        let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
+        let before = provider.attesting_keys().unwrap().remove(0).spki;
+        let made = provider.create_attesting_key("second", SPEC);
+        assert!(made.is_ok());
+        thread::sleep(Duration::from_millis(300));
+        softhsm.remove();
+        softhsm.token("keys");
+        // CKR_DEVICE_REMOVED: what a library that notices says.
+        softhsm.spoil("SignInit", 0x32, "once");
+        assert_eq!(code(sign(&mut provider, &key)), "agent.key-lost");
+        assert_eq!(code(attest(&mut provider, &key)), "agent.key-lost");
+        let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
+        attest(&mut provider, &key).unwrap();
+        let keys = provider.attesting_keys().unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_ne!(keys[0].spki, before);
+        let named = provider.attest_key(&key, AttestingKeyChoice::Named("second"), &all_claims(), &NONCE);
+        assert_eq!(code(named), "agent.attesting-key-unknown");
+    });
+}
+
+const SPEC: AttestingKeySpec = AttestingKeySpec { kind: KeyKind::EcP256, is_pseudonym: false };
