@@ -37,8 +37,9 @@ pub(crate) use listener::{Listener, StopHandle};
 
 /// Octets of the body of a request for a nonce or of an activation.
 const SMALL_BODY_OCTETS: usize = 16 * 1024;
-/// Octets of the body of an enrolment: endorsement certificates, a public area and a quote.
-const ENROLMENT_BODY_OCTETS: usize = 1024 * 1024;
+/// Octets of the body of an enrolment: the file of a ceremony of 2 MiB in base64, or endorsement certificates, a public area and
+/// a quote, with room for the JSON around it.
+const ENROLMENT_BODY_OCTETS: usize = 3 * 1024 * 1024;
 /// Octets of the body of a certificate request: a CSR of 2 MiB in base64, with room for the JSON around it.
 const CERTIFICATE_BODY_OCTETS: usize = 3 * 1024 * 1024;
 /// Octets of the body of an appraisal: 4 MiB of evidence in base64.

@@ -22,8 +22,9 @@ const QUEUE: usize = 256;
 
 /// Tells a caller how the group's commit ended.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Writes in the group's transaction, or tells its caller why there is none or why it failed.
-type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Result<Reply, Failure> + Send>;
+/// Writes in the group's transaction, or is told why there is none. What it leaves tells its caller how that ended; a
+/// failure comes with it.
+type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Reply, Option<Failure>) + Send>;
 
 /// Hands writes to the writer thread; dropping it ends the thread after what waits is written.
 #[derive(Debug)]
@@ -64,12 +65,12 @@ impl Writer {
     {
         let job: Write = Box::new(move |connection| {
             match connection.and_then(|connection| in_savepoint(connection, write)) {
-                Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| done(committed.map(|()| value)))),
-                // What was not written needs no commit to be told.
+                Ok(value) => (Box::new(move |committed: Result<(), StoreError>| done(committed.map(|()| value))), None),
+                // A refusal may rest on what another member of the group wrote: it is told once that is there to be read,
+                // and not at all if it never is.
                 Err(error) => {
                     let failure = Failure::of(&error);
-                    done(Err(error));
-                    Err(failure)
+                    (Box::new(move |committed: Result<(), StoreError>| done(committed.and(Err(error)))), Some(failure))
                 }
             }
         });
@@ -78,7 +79,8 @@ impl Writer {
             None => Some(job),
         };
         if let Some(job) = refused {
-            let _told = job(Err(StoreError::Stopped));
+            let (reply, _) = job(Err(StoreError::Stopped));
+            reply(Err(StoreError::Stopped));
         }
     }
 }
@@ -127,7 +129,10 @@ impl Database {
             Ok(transaction) => commit_group(transaction, group),
             Err(error) => {
                 let failure = Failure::of(&error);
-                group.into_iter().for_each(|write| drop(write(Err(failure.error()))));
+                for write in group {
+                    let (reply, _) = write(Err(failure.error()));
+                    reply(Err(failure.error()));
+                }
                 Err(failure)
             }
         }
@@ -229,10 +234,10 @@ fn commit_group(transaction: Transaction<'_>, group: Vec<Write>) -> Result<(), F
     // its own, and its caller told that it was not.
     let mut ended: Result<(), Failure> = Ok(());
     for write in group {
-        match write(ended.map(|()| &*transaction).map_err(Failure::error)) {
-            Ok(reply) => replies.push(reply),
-            Err(failure) if transaction.is_autocommit() => ended = ended.and(Err(failure)),
-            Err(_) => {}
+        let (reply, failure) = write(ended.map(|()| &*transaction).map_err(Failure::error));
+        replies.push(reply);
+        if let (Some(failure), true) = (failure, transaction.is_autocommit()) {
+            ended = ended.and(Err(failure));
         }
     }
     let ended = ended.and_then(|()| transaction.commit().map_err(|error| Failure::of(&error.into())));
@@ -312,6 +317,45 @@ mod tests {
             assert_eq!(i64::try_from(told).unwrap(), count(&dir));
         });
         writer.write(insert(100_000)).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_told_when_what_it_rests_on_can_be_read() {
+        let (dir, writer) = nearly_full(100);
+        let (release, wait) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                writer.write(move |_| {
+                    let _released = wait.recv();
+                    Ok(())
+                })
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let writing = scope.spawn(|| writer.write(insert(10)));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            // It sees the row of the one before it, in the same group, and is refused for it.
+            let path = dir.path();
+            let refused = scope.spawn(|| {
+                let (told_to, told) = sync_channel(1);
+                let path = path.to_owned();
+                let refuse = |connection: &Connection| -> Result<(), StoreError> {
+                    let seen: i64 = connection.query_row("SELECT count(*) FROM blobs", (), |row| row.get(0))?;
+                    assert_eq!(seen, 1);
+                    Err(StoreError::NonceSpent)
+                };
+                writer.write_later(refuse, move |result| {
+                    let connection = Connection::open(path.join("db")).unwrap();
+                    let read: i64 = connection.query_row("SELECT count(*) FROM blobs", (), |row| row.get(0)).unwrap();
+                    let _waited_for = told_to.send((result.is_err(), read));
+                });
+                told.recv().unwrap()
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            release.send(()).unwrap();
+            first.join().unwrap().unwrap();
+            writing.join().unwrap().unwrap();
+            assert_eq!(refused.join().unwrap(), (true, 1));
+        });
     }
 
     #[test]
