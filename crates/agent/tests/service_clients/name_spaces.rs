@@ -433,13 +433,18 @@ fn what_a_killed_agent_has_begun_is_gone_when_the_next_one_serves() {
     }
     control.objects.lock().unwrap().extend([made.uid, leaving.uid]);
     let bench = Bench::in_directory(directory, vec![("tpm", ProviderKind::Tpm, control)], |_| {});
-    // The provider's thread opens it before it takes the first request.
+    // The provider's thread opens it, and cleans up, before it takes the first request.
     let mut client = bench.client();
-    for key in [&unasked, &made, &leaving] {
+    let begun = [&unasked, &made, &leaving];
+    for key in begun {
         assert_eq!(status(client.destroy_key(&key.id.name)), Some(Status::PsaErrorDoesNotExist));
+    }
+    assert_eq!(*bench.control.abandoned.lock().unwrap(), begun.map(|key| key.uid));
+    assert!(bench.control.objects.lock().unwrap().is_empty());
+    for key in begun {
         client.generate_key(&key.id.name, p256()).unwrap();
     }
-    assert_eq!(*bench.control.abandoned.lock().unwrap(), [unasked.uid, made.uid, leaving.uid]);
+    assert_eq!(bench.control.abandoned.lock().unwrap().len(), 3);
     let objects = bench.control.objects.lock().unwrap().clone();
     assert_eq!(objects.len(), 3);
     assert!([unasked.uid, made.uid, leaving.uid].iter().all(|uid| !objects.contains(uid)));
