@@ -431,6 +431,11 @@ fn keys_of_every_kind_sign() {
     assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
     let run = room.run(&["verify", "seven.json", "--witnesses", "keys", "--threshold", "3", "--json"]);
     assert_eq!(run.json()["signed_by"], serde_json::json!(["Alice", "Bob", "Carol"]));
+    // Names are those of who verifies.
+    let entry = |name: &str| format!("[[witnesses]]\nname = \"{name} of the audit\"\nkey = \"keys/{name}.pem\"\n");
+    fs::write(room.path("known.toml"), ["Alice", "Bob", "Carol"].map(entry).concat()).unwrap();
+    let run = room.run(&["verify", "seven.json", "--witnesses", "known.toml", "--threshold", "2"]);
+    assert!(run.code == 0 && run.stdout.contains("Alice of the audit, Bob of the audit"), "{run:?}");
 }
 
 #[test]
