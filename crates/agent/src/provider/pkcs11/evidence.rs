@@ -14,7 +14,7 @@ use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use super::Pkcs11Provider;
-use super::attesting::{self, ready_to_sign};
+use super::attesting::{self, AttestationKey, ready_to_sign};
 use super::blob::Blob;
 use super::objects::Attributes;
 use super::platform::PlatformFacts;
@@ -241,19 +241,23 @@ impl Pkcs11Provider {
                 return Ok(Signer { blob, spki: resolved.spki, certificates: certificates.to_vec(), is_own: true });
             }
         };
-        let key = self.attesting_key(name)?;
-        let (token, store) = self.attesting_token();
-        match token.with(store, |live| ready_to_sign(live, &key.blob)) {
-            Ok(_) => {}
+        let key = match self.ready_attesting_key(name) {
             Err(Fault::KeyLost) => {
-                // The token was initialized anew: the keys on record are looked for, and the default is made again.
+                // The token was initialized anew: the keys on record are looked for, and the default one is made again.
                 self.attesting = None;
-                return Err(Fault::AttestingKeyUnknown { name: key.name });
+                self.ready_attesting_key(name)?
             }
-            Err(fault) => return Err(fault),
-        }
+            other => other?,
+        };
         let certificates = attesting::certificates(self.store.as_ref(), &key.name)?;
         Ok(Signer { blob: key.blob, spki: key.spki, certificates, is_own: false })
+    }
+
+    fn ready_attesting_key(&mut self, name: &str) -> Result<AttestationKey, Fault> {
+        let key = self.attesting_key(name)?;
+        let (token, store) = self.attesting_token();
+        token.with(store, |live| ready_to_sign(live, &key.blob))?;
+        Ok(key)
     }
 
     fn signed(&mut self, signer: &Signer, tbs: &TbsEvidence) -> Result<Attestation, Fault> {
