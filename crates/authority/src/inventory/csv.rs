@@ -88,6 +88,27 @@ mod tests {
         assert_eq!(found, [(1, vec!["a", "b,\"c\"", "d\r\ne"]), (5, vec!["f"])]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read(rows in proptest::collection::vec(proptest::collection::vec(".{1,12}", 1..5), 0..6)) {
+            let quoted = |field: &String| format!("\"{}\"", field.replace('"', "\"\""));
+            let line = |row: &Vec<String>| row.iter().map(quoted).collect::<Vec<_>>().join(",");
+            let text = rows.iter().map(line).collect::<Vec<_>>().join("\r\n");
+            let read: Vec<Vec<String>> = records(&text, 6).unwrap().into_iter().map(|record| record.fields).collect();
+            proptest::prop_assert_eq!(read, rows);
+        }
+
+        #[test]
+        fn any_text_is_records_or_nothing(text in "[a,\"\r\n ]{0,60}") {
+            if let Some(records) = records(&text, 100) {
+                let lines = text.matches('\n').count() + 1;
+                proptest::prop_assert!(records.iter().all(|record| (1..=lines).contains(&record.line)));
+                let fields: usize = records.iter().map(|record| record.fields.len()).sum();
+                proptest::prop_assert!(fields <= text.len() + 1);
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_csv_is_nothing() {
         for text in ["\"a", "a\"b\"", "\"a\"b", "a,\"", "1\n2\n3"] {
