@@ -169,9 +169,10 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 name: vec![4],
                 spki: vec![5],
                 attestation: Some(attestation()),
+                endorsement_keys: vec![vec![6]],
             }
             .encode_to_vec(),
-            "0a01011201021a01612201032a01043201053a140a01661203312e321a01052201062201072a0108",
+            "0a01011201021a01612201032a01043201053a140a01661203312e321a01052201062201072a0108420106",
         ),
         (
             "ActivateCredentialOperation",

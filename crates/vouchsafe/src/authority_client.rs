@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use vouchsafe_evidence::text::printable;
-use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::hex;
 
 use crate::advice::Situation;
@@ -143,6 +142,8 @@ pub struct ChallengeRequest {
     pub device: String,
     /// Certificates of endorsement keys and helpers, DER.
     pub ek_certificates: Vec<Vec<u8>>,
+    /// SubjectPublicKeyInfo of the endorsement keys, DER.
+    pub ek_keys: Vec<Vec<u8>>,
     /// TPMT_PUBLIC of the attestation key.
     pub ak_public: Vec<u8>,
     /// The nonce.
@@ -346,12 +347,12 @@ impl AuthorityClient {
         self.post("/v1/attestation-keys", &body)
     }
 
-    /// The same for an endorsement key that somebody else than its maker vouches for: the one of the first certificate.
+    /// The same for an endorsement key that somebody else than its maker vouches for: the TPM's first.
     ///
     /// # Errors
     /// [`NoAnswer`].
     pub fn challenge_for(&self, request: &ChallengeRequest, voucher: EkVoucher) -> Result<Challenge, NoAnswer> {
-        let ek = request.ek_certificates.first().and_then(|der| CertView::parse_padded(der).ok()).ok_or_else(|| {
+        let ek = request.ek_keys.first().ok_or_else(|| {
             Failure::new("the agent tells of no endorsement key").next(
                 "`vouchsafe doctor` shows what the TPM holds; an authority needs the endorsement key's public part",
             )
@@ -359,7 +360,7 @@ impl AuthorityClient {
         let mut body = json!({
             "device": request.device,
             "method": match voucher { EkVoucher::Listed => "inventory", EkVoucher::FirstUse => "first-use" },
-            "ek_public": STANDARD.encode(ek.spki().as_der()),
+            "ek_public": STANDARD.encode(ek),
             "ak_public": STANDARD.encode(&request.ak_public),
             "nonce": hex::encode(&request.nonce),
         });

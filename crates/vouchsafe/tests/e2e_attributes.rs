@@ -173,6 +173,7 @@ fn claim(client: &AuthorityClient, swtpm: &Swtpm, public: &TpmtPublic) -> Challe
     ChallengeRequest {
         device: "node".to_owned(),
         ek_certificates: vec![std::fs::read(rsa).unwrap()],
+        ek_keys: Vec::new(),
         ak_public: public.as_bytes().to_vec(),
         nonce,
         baseline: None,
@@ -238,6 +239,7 @@ fn every_endorsement_key_with_a_certificate_enrolls() {
         let challenge = client.challenge(&ChallengeRequest {
             device: format!("node-{number}"),
             ek_certificates: vec![certificate.clone()],
+            ek_keys: Vec::new(),
             ak_public: described.public,
             nonce,
             baseline: None,

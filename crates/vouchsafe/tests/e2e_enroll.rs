@@ -249,6 +249,7 @@ fn a_challenge_that_was_received_is_answered_by_the_next_run() {
     let challenge = client.challenge(&ChallengeRequest {
         device: "node-1".to_owned(),
         ek_certificates: described.certificates,
+        ek_keys: described.endorsement_keys,
         ak_public: described.public,
         nonce,
         baseline: None,
@@ -532,4 +533,32 @@ fn a_pseudonym_is_enrolled_with_one_authority_and_gets_published_certificates_fr
         .run(&issuing, &["verify", "web.pem", "--trust", trust.to_str().unwrap(), "--at", "2060-01-01T00:00:00Z"]);
     assert_eq!(late.code, 1, "{late:?}");
     assert!(late.stdout.contains("--at"), "{}", late.stdout);
+}
+
+/// A TPM whose maker certified no endorsement key is known by the key itself, which the operator has listed.
+#[test]
+fn a_tpm_without_endorsement_certificates_is_enrolled_by_the_inventory() {
+    let device = DeviceSide::start_after(|device| {
+        for index in ["0x01c00002", "0x01c00016"] {
+            tpm2(device, "nvundefine", &["-C", "p", index]);
+        }
+    });
+    let authority = lifecycle::open_authority("lab");
+    let run = |arguments: &[&str]| device.run(&authority, arguments);
+    let enroll = |method: &str| run(&["enroll", "ak", "--device", "node-1", "--method", method, "--state", "enroll"]);
+    let certified = enroll("manufacturer");
+    assert!(certified.is_usage_error(), "{certified:?}");
+    assert!(certified.stderr.contains("--method inventory"), "{certified:?}");
+    let described = device.client().describe_endorsement("").unwrap();
+    assert!(described.certificates.is_empty());
+    let [ek] = described.endorsement_keys.as_slice() else { panic!("{described:?}") };
+    let digest = hex::encode(&HashAlg::Sha256.digest(&[ek]));
+    let list = authority.path("modules.csv");
+    fs::write(&list, format!("device,account,ek_sha256\nnode-1,lab,{digest}\n")).unwrap();
+    let unlisted = enroll("inventory");
+    assert!(unlisted.code == 1 && unlisted.stderr.contains("authority.not-listed"), "{unlisted:?}");
+    let imported = lifecycle::administer(&authority, &["inventory", "import", list.to_str().unwrap(), "--by", "alma"]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let enrolled = enroll("inventory");
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
 }

@@ -119,6 +119,9 @@ pub enum AttestingKeyChoice<'a> {
 pub struct Endorsement {
     /// DER certificates of endorsement keys that this module holds; empty for modules without such keys.
     pub certificates: Vec<Vec<u8>>,
+    /// DER SubjectPublicKeyInfo of the endorsement keys, in the order of the certificates where there are any: who has no
+    /// certificate for one may know it by its key.
+    pub keys: Vec<Vec<u8>>,
     /// DER certificates that the module keeps beside them: helpers, never trusted.
     pub chain: Vec<Vec<u8>>,
     /// Name of the attesting key.

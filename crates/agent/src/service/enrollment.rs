@@ -41,6 +41,7 @@ pub(super) fn describe(
         name: endorsement.name,
         spki: endorsement.spki,
         attestation: endorsement.attestation.map(result),
+        endorsement_keys: endorsement.keys,
     })
 }
 

@@ -104,6 +104,7 @@ impl Machine {
         let challenge = authority.challenge(&ChallengeRequest {
             device: device.to_owned(),
             ek_certificates: vec![self.ek_certificate.clone()],
+            ek_keys: Vec::new(),
             ak_public: key.public.as_bytes().to_vec(),
             nonce: authority.nonce(NoncePurpose::AttestationKey)?,
             baseline: None,

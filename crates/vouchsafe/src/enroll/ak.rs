@@ -100,11 +100,17 @@ fn anew(
         None => None,
     };
     progress("Asking the authority for a challenge.");
+    if voucher.is_none() && described.certificates.is_empty() {
+        return Err(Failure::new("the TPM holds no certificate of its endorsement key")
+            .next("have the key listed and enroll with --method inventory (docs/enrolment.md), or provision its certificate")
+            .into());
+    }
     let mut ek_certificates = described.certificates;
     ek_certificates.extend(described.chain);
     let request = ChallengeRequest {
         device: enrollment.device.clone(),
         ek_certificates,
+        ek_keys: described.endorsement_keys,
         ak_public: described.public,
         nonce,
         baseline,

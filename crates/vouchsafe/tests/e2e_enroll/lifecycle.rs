@@ -8,7 +8,8 @@ use vouchsafe_verifier::hex;
 use crate::environment::{AuthoritySide, DeviceSide};
 use crate::support::{Run, command};
 
-fn administer(authority: &AuthoritySide, arguments: &[&str]) -> Run {
+/// Runs a verb of the authority's administrators.
+pub fn administer(authority: &AuthoritySide, arguments: &[&str]) -> Run {
     let mut command = command();
     command.arg("authority").args(arguments).arg("--config").arg(authority.path("authority.toml"));
     command.arg("--state").arg(authority.path("state")).output().unwrap().into()

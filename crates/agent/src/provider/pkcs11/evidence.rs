@@ -221,6 +221,7 @@ impl Pkcs11Provider {
         let tbs = tbs.key(&facts.identifier, |claims| facts.say(claims, &everything));
         let attestation = self.signed(&signer, &tbs)?;
         Ok(Endorsement {
+            keys: Vec::new(),
             certificates: Vec::new(),
             chain: Vec::new(),
             attesting_key: key.name,

@@ -1,5 +1,7 @@
 //! Endorsement keys and their certificates (TCG EK Credential Profile).
 
+use std::mem::discriminant;
+
 use tracing::{info, warn};
 use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CERTIFICATES_PARSED};
 use vouchsafe_evidence::tpm::credential::IdObject;
@@ -27,15 +29,19 @@ const LAST_HANDLE: u32 = 0x8101_00FF;
 /// Octets of a TPM2B_ID_OBJECT and of a TPM2B_ENCRYPTED_SECRET, above any that a TPM makes or takes.
 const CREDENTIAL_OCTETS: usize = 1024;
 
-/// An endorsement key that this TPM holds and has a certificate for.
+/// The template of the endorsement key of a TPM that has no certificate for any: what owners of such TPMs have listed.
+const UNCERTIFIED: EkTemplate = EkTemplate::L1;
+
+/// An endorsement key that this TPM holds.
 pub(super) struct EndorsementKey {
     template: EkTemplate,
     object: Object,
     public: TpmtPublic,
-    certificate: Vec<u8>,
+    /// Its certificate; none for the one key of a TPM that holds no certificate for any.
+    certificate: Option<Vec<u8>>,
 }
 
-/// Every endorsement key with a certificate, and the helpers stored beside them.
+/// Every endorsement key with a certificate, and the helpers stored beside them; else the default key without one.
 pub(super) struct EndorsementKeys {
     keys: Vec<EndorsementKey>,
     chain: Vec<Vec<u8>>,
@@ -53,16 +59,21 @@ impl EndorsementKeys {
             let Some(certificate) = certificate_at(tpm, template.certificate_index())? else {
                 continue;
             };
-            match key_of(tpm, template, &indices, certificate.spki())? {
+            match key_of(tpm, template, &indices, Some(certificate.spki()))? {
                 Some((object, public)) => {
                     let certificate = certificate.as_der().to_vec();
-                    keys.push(EndorsementKey { template, object, public, certificate });
+                    keys.push(EndorsementKey { template, object, public, certificate: Some(certificate) });
                 }
                 None => warn!(
                     template = template.label(),
                     "no endorsement key of this TPM fits the certificate in its NV memory"
                 ),
             }
+        }
+        if keys.is_empty()
+            && let Some((object, public)) = key_of(tpm, UNCERTIFIED, &indices, None)?
+        {
+            keys.push(EndorsementKey { template: UNCERTIFIED, object, public, certificate: None });
         }
         let chain = read_chain(tpm, &indices)?;
         Ok(Self { keys, chain })
@@ -74,7 +85,8 @@ impl EndorsementKeys {
             return Err(Fault::NoEndorsementCertificate);
         }
         Ok(Endorsement {
-            certificates: self.keys.iter().map(|key| key.certificate.clone()).collect(),
+            certificates: self.keys.iter().filter_map(|key| key.certificate.clone()).collect(),
+            keys: self.keys.iter().filter_map(|key| key.public.spki()).map(|spki| spki.as_der().to_vec()).collect(),
             chain: self.chain.clone(),
             attesting_key: attesting_key.name.clone(),
             spki: attesting_key.spki.as_der().to_vec(),
@@ -91,14 +103,14 @@ impl EndorsementKeys {
         self.keys.iter().any(|key| key.template == EkTemplate::L1)
     }
 
-    /// Whether a public area is that of an endorsement key with a certificate.
+    /// Whether a public area is that of one of them.
     pub(super) fn contains(&self, public: &TpmtPublic) -> bool {
         self.keys.iter().any(|key| key.public == *public)
     }
 
     /// What a credential for a key of a user is made of.
     pub(super) fn activation_parameters(&self, key: &KeyBlob) -> Result<ActivationParameters, Fault> {
-        let missing = Fault::Missing { what: "endorsement key of RSA 2048 with a certificate" };
+        let missing = Fault::Missing { what: "endorsement key of RSA 2048" };
         let endorsement = self.keys.iter().find(|key| key.template == EkTemplate::L1).ok_or(missing)?;
         let blob = Blob::parse(key)?;
         let name = blob.public.name().ok_or(Fault::PurposeMismatch)?;
@@ -136,18 +148,20 @@ fn read_index(tpm: &mut Tpm, index: u32) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-/// The key that the certificate speaks of: a persistent one, or one made by the template and then persisted.
+/// The key that the certificate speaks of, or without one the key of the template: a persistent one, or one made by the
+/// template and then persisted.
 fn key_of(
     tpm: &mut Tpm,
     template: EkTemplate,
     indices: &[u32],
-    certified: &SpkiView,
+    certified: Option<&SpkiView>,
 ) -> Result<Option<(Object, TpmtPublic)>, Fault> {
     let wanted = template_public(tpm, template, indices)?;
     let is_it = |public: &TpmtPublic| {
-        public.spki().is_some_and(|spki| spki.same_key(certified))
+        public.spki().is_some_and(|spki| certified.is_none_or(|certified| spki.same_key(certified)))
             && public.attributes() == wanted.attributes()
             && public.auth_policy() == wanted.auth_policy()
+            && discriminant(public.parameters()) == discriminant(wanted.parameters())
     };
     let persistent: Vec<u32> = tpm.handles(FIRST_HANDLE)?.into_iter().filter(|handle| *handle <= LAST_HANDLE).collect();
     for handle in &persistent {

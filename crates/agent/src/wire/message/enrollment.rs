@@ -36,6 +36,9 @@ pub struct DescribeEndorsementResult {
     /// An attestation of the attesting key by itself or by the module's maker, where there is one.
     #[prost(message, optional, tag = "7")]
     pub attestation: Option<AttestationResult>,
+    /// DER SubjectPublicKeyInfo of the endorsement keys, in the order of the certificates where there are any.
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    pub endorsement_keys: Vec<Vec<u8>>,
 }
 
 /// ActivateCredential, 0x0105.
