@@ -242,13 +242,13 @@ fn a_process_that_is_killed_leaves_only_what_is_on_record() {
             program.args(["--exact", NAME, "--nocapture", "--test-threads=1"]).env(ROLE, role);
             program
         };
-        for round in 0..12_u64 {
+        for round in 0..8_u64 {
             let mut maker = again("make").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let lines = BufReader::new(maker.stdout.take().unwrap()).lines().map_while(Result::ok);
             let mut keys = lines.filter_map(|line| line.strip_prefix("KEY ").map(str::to_owned));
             // Into the second key, and from there to somewhere in one that follows.
             let mut last = keys.by_ref().take(3).last().unwrap();
-            thread::sleep(Duration::from_micros(round * 1300));
+            thread::sleep(Duration::from_micros(round * 1900));
             maker.kill().unwrap();
             maker.wait().unwrap();
             if let Some(later) = keys.last() {
