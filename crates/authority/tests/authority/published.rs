@@ -284,7 +284,7 @@ impl Reporter {
         let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
         let signature = self.ak.sign_der(&tbs);
         let evidence = Evidence::new(tbs).signed_by_key(self.ak.spki().as_der(), &algorithm, &signature).to_der();
-        let beside = [&[self.certificate.clone()], more].concat();
+        let beside = [std::slice::from_ref(&self.certificate), more].concat();
         request(key, vec![AttestationStatement::new(oid::STATEMENT_PKIX_EVIDENCE, evidence)], &beside)
     }
 
@@ -313,10 +313,10 @@ async fn evidence_is_published_if_it_tells_of_the_one_key_alone() {
 
     // A certificate beside it is published too if it is the signer's; others that came along are not.
     let stranger = Module::new(&site.vendor, NOW).ek_certificate;
-    let beside = |nonce: &[u8]| reporter.csr_with_certificate_beside(&key, nonce, &[stranger.clone()]);
+    let beside = |nonce: &[u8]| reporter.csr_with_certificate_beside(&key, nonce, std::slice::from_ref(&stranger));
     let certificate = issued(&ask(&beside).await);
     let certificates: Vec<Vec<u8>> = bundle_of(&certificate).certificates().map(|of| of.as_der().to_vec()).collect();
-    assert_eq!(certificates, [reporter.certificate.clone()]);
+    assert_eq!(certificates, std::slice::from_ref(&reporter.certificate));
 
     let with_platform = |nonce: &[u8]| reporter.csr(&key, nonce, |tbs| tbs.platform(|claims| claims.vendor("Acme")));
     assert_eq!(ask(&with_platform).await.codes(), ["authority.evidence-not-key-only"]);
