@@ -133,9 +133,13 @@ fn is_device_bound(key: &ReportedKey<'_>) -> Option<bool> {
 /// The claims about the module.
 pub(super) fn platform(platform: &Platform<'_>, is_virtual: bool, source: Source, at: usize) -> Claims {
     let mut claims = Claims::new();
-    // The mark on an anchor says "virtual"; that an unmarked one is of real modules is its maker's promise.
-    let (kind, by) = if is_virtual { ("virtual", Source::Endorsed) } else { ("physical", Source::Implied) };
-    claims.put("kind", kind, by, at);
+    // The mark on an anchor says "virtual"; that an unmarked one is of real modules is its maker's promise. Where software
+    // on the host speaks nobody promised anything: any library can stand behind its words.
+    if is_virtual {
+        claims.put("kind", "virtual", Source::Endorsed, at);
+    } else if source != Source::HostAsserted {
+        claims.put("kind", "physical", Source::Implied, at);
+    }
     let texts = [
         ("vendor", platform.vendor.map(printable)),
         ("oem_id", platform.oem_id.map(hex::encode)),
