@@ -26,10 +26,10 @@ mod decrypting_ak;
 mod enrolment;
 #[path = "authority/faults.rs"]
 mod faults;
-#[path = "authority/leaks.rs"]
-mod leaks;
 #[path = "authority/host.rs"]
 mod host;
+#[path = "authority/leaks.rs"]
+mod leaks;
 #[path = "authority/lifecycle.rs"]
 mod lifecycle;
 #[path = "authority/limits.rs"]
