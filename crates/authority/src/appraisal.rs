@@ -28,12 +28,21 @@ pub(crate) struct Appraised {
     pub(crate) device: Option<Device>,
 }
 
+/// What evidence must answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freshness<'a> {
+    /// The nonce, where there is one.
+    pub(crate) nonce: Option<&'a Nonce>,
+    /// The context of a proof of possession, where it is known what it must be.
+    pub(crate) possession_context: Option<&'a [u8]>,
+}
+
 impl Service {
     /// Judges what was handed in. A device with a baseline on record is judged against it.
     pub(crate) fn judge(
         &self,
         files: &[InputFile<'_>],
-        nonce: &Nonce,
+        freshness: Freshness<'_>,
         expected_device: Option<&str>,
     ) -> Result<Appraised, Error> {
         let submission = match Submission::recognize(files, None) {
@@ -46,7 +55,7 @@ impl Service {
         };
         let likely = self.likely_device(&submission)?;
         let guessed = likely.as_ref().map(|(_, device)| device);
-        let verdict = self.verdict(&submission, nonce, expected_device, references(guessed)?)?;
+        let verdict = self.verdict(&submission, freshness, expected_device, references(guessed)?)?;
         // Which device speaks is known only after its signatures were checked. If it is another one than was
         // guessed, and either has a baseline, the verdict counts for nothing.
         let speaker = key_digest(&verdict);
@@ -58,7 +67,7 @@ impl Service {
                 if [&guessed, &device].into_iter().flatten().all(|device| device.baseline.is_none()) {
                     return Ok(Appraised { verdict, device });
                 }
-                let verdict = self.verdict(&submission, nonce, expected_device, references(device.as_ref())?)?;
+                let verdict = self.verdict(&submission, freshness, expected_device, references(device.as_ref())?)?;
                 // Other reference values make no other speaker.
                 if key_digest(&verdict) == speaker { Ok(Appraised { verdict, device }) } else { Err(Error::Worker) }
             }
@@ -81,18 +90,24 @@ impl Service {
     fn verdict(
         &self,
         submission: &Submission,
-        nonce: &Nonce,
+        freshness: Freshness<'_>,
         expected_device: Option<&str>,
         references: ReferenceValues,
     ) -> Result<Verdict, Error> {
         let wrong_length = |_| Error::Malformed { field: "nonce", expected: "16 to 64 octets" };
-        let nonce = vouchsafe_verifier::Nonce::new(nonce.octets()).map_err(wrong_length)?;
+        let nonce = freshness.nonce.map(|nonce| vouchsafe_verifier::Nonce::new(nonce.octets()));
+        let nonce = nonce.transpose().map_err(wrong_length)?;
         let trust = self.trust_store();
         let at = Instant::from_unix_seconds(self.now());
-        let request = Request::new(submission, &trust, &self.policy, at)
-            .nonce(&nonce)
+        let mut request = Request::new(submission, &trust, &self.policy, at)
             .baseline(references)
             .verification_cache(&self.signatures);
+        if let Some(nonce) = &nonce {
+            request = request.nonce(nonce);
+        }
+        if let Some(context) = freshness.possession_context {
+            request = request.possession_context(context);
+        }
         Ok(match expected_device {
             Some(device) => verify(&request.expected_device(device)),
             None => verify(&request),
@@ -115,7 +130,8 @@ impl Service {
         let names: Vec<String> = (0..parts.len()).map(|index| format!("evidence[{index}]")).collect();
         let files: Vec<InputFile<'_>> =
             names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
-        let appraised = self.judge(&files, &nonce, expected_id)?;
+        let freshness = Freshness { nonce: Some(&nonce), possession_context: None };
+        let appraised = self.judge(&files, freshness, expected_id)?;
         let device = appraised.device.as_ref();
         let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());
         let own = expected_name.and_then(|name| other_device(caller.name(), name, device)).or(revoked);

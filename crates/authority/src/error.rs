@@ -75,6 +75,7 @@ pub mod own_codes {
         ENDORSEMENT_KEY_WITHDRAWN = "authority.endorsement-key-withdrawn", "The module of this endorsement key gets no more pseudonyms.";
         EVIDENCE_NOT_KEY_ONLY = "authority.evidence-not-key-only", "The profile publishes the key statement, and the Evidence tells of more than the one key.";
         FORMAT_NOT_PERMITTED = "authority.format-not-permitted", "The key statement is of a format that the profile does not name.";
+        FRESHNESS_REQUIRED = "authority.freshness-required", "The profile wants evidence that answers a nonce of this session, and none was asked for.";
         INVENTORY_ROW = "authority.inventory-row", "A row of the inventory is malformed or contradicts another, or a device that is enrolled.";
         KEY_EXPIRED = "authority.key-expired", "The attesting key has no certificate that is still valid; it is enrolled anew, not renewed.";
         KEY_NOT_ENROLLED = "authority.key-not-enrolled", "The account has enrolled no such attesting key on the device.";
@@ -220,7 +221,9 @@ impl From<StoreError> for Error {
             StoreError::DiskFull | StoreError::Io(_) | StoreError::Locked | StoreError::ReadOnly => {
                 Self::StorageUnavailable(error)
             }
+            StoreError::Server(ref server) if server.passes() => Self::StorageUnavailable(error),
             StoreError::Database(_)
+            | StoreError::Server(_)
             | StoreError::Schema { .. }
             | StoreError::SerialTaken
             | StoreError::Stopped

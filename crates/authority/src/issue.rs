@@ -1,23 +1,22 @@
 //! Issuing: an accepted verdict about a request becomes a certificate, once.
 
 use vouchsafe_evidence::input::InputFile;
-use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{NameView, build};
 use vouchsafe_verifier::CertifiableKey;
 
-use crate::appraisal::{Appraised, key_digest};
+use crate::appraisal::{Appraised, Freshness, key_digest};
 use crate::ca::CertificationAuthority;
 use crate::certificate::{BACKDATED_SECONDS, CertificateError, DAY_SECONDS, Issued, SignedContent, sign_content};
 use crate::config::{Account, NAME_OCTETS_MAX};
+use crate::enroll::CertificationRequest;
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
-use crate::nonce::{NONCE_OCTETS, Nonce, Purpose as NoncePurpose};
+use crate::nonce::{NONCE_OCTETS, Nonce};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::publish::Published;
-use crate::request::CertificateRequest;
-use crate::service::{Caller, Service, violations};
+use crate::service::{Service, violations};
 use crate::store::{
     CertificateRecord, Decision, DecisionKind, Digest, KeyUse, Outcome, Spending, Spent, Store, StoreError,
 };
@@ -46,15 +45,6 @@ struct Certifiable {
     published: Published,
 }
 
-/// How far a request for a certificate has come.
-#[derive(Debug)]
-pub(crate) enum Issuing {
-    /// It was decided before.
-    Decided(IssuedChain),
-    /// It is decided, and is answered once that is recorded.
-    Deciding(Box<Deciding>),
-}
-
 /// A decision on its way into the store.
 #[derive(Debug)]
 pub(crate) struct Deciding {
@@ -73,10 +63,17 @@ pub(crate) struct HeldAnswer {
 }
 
 /// What is to be recorded about a request, and what to be told.
-struct Judged {
+pub(crate) struct Judged {
     decision: Decision,
     certificates: Vec<CertificateRecord>,
     answer: Result<IssuedChain, Error>,
+}
+
+impl Judged {
+    /// Whether a certificate was granted.
+    pub(crate) const fn is_granted(&self) -> bool {
+        self.answer.is_ok()
+    }
 }
 
 impl Deciding {
@@ -92,44 +89,33 @@ impl Deciding {
 }
 
 impl Service {
-    /// Decides on a certificate for the key of a request; a refusal holds every violation.
-    ///
-    /// The same request with the same nonce gets the same answer again; the same nonce with anything else
-    /// is refused.
-    pub(crate) fn issue(&self, caller: &Caller, request: &CertificateRequest) -> Result<Issuing, Error> {
-        let account = caller.account()?;
-        let profile = self.profile(&request.profile)?;
-        if request.csr.len() > CSR_OCTETS {
-            return Err(Error::BodyTooLarge { limit: CSR_OCTETS });
-        }
-        let purpose = NoncePurpose::Certificate { profile: profile.name() };
-        let minted = self.mint.recognize(&request.nonce, purpose, account.name())?;
-        let octets = *minted.octets();
-        let digest = self.recorder.request_digest(&[profile.name().as_bytes(), &request.csr]);
-        let nonce = match minted.fresh(self.now()) {
-            Ok(nonce) => nonce,
-            // It may have been spent in time, for this very request. For a fresh one the store says so when the
-            // decision is recorded, which saves every other request a look.
-            Err(error) => {
-                let spent = self.store.spent(&octets)?.ok_or(error)?;
-                return self.replay(&spent, &digest).map(Issuing::Decided);
-            }
-        };
-        let judged = match self.certifiable(account, profile, &request.csr, &nonce) {
-            Ok(certifiable) => self.certify_key(account.name(), profile, request, certifiable)?,
+    /// The decision on a request, and what is to be recorded and told.
+    pub(crate) fn judge_request(
+        &self,
+        account: &Account,
+        profile: &Profile,
+        request: CertificationRequest<'_>,
+        freshness: Freshness<'_>,
+    ) -> Result<Judged, Error> {
+        match self.certifiable(account, profile, request, freshness) {
+            Ok(certifiable) => self.certify_key(account.name(), profile, request, certifiable),
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
-                let decision =
-                    self.decision(DecisionKind::Certificate, account.name(), Outcome::Refused, &report, &request.csr)?;
-                Judged { decision, certificates: Vec::new(), answer: Err(error) }
+                let decided = (DecisionKind::Certificate, account.name(), Outcome::Refused);
+                let decision = self.decision(decided.0, decided.1, decided.2, &report, request.octets())?;
+                Ok(Judged { decision, certificates: Vec::new(), answer: Err(error) })
             }
             // Nothing was decided about the request: the nonce stays unspent for another attempt.
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A judged request on its way into the store, which spends the nonce for it.
+    #[allow(clippy::unused_self, reason = "only a service decides")]
+    pub(crate) fn deciding(&self, judged: Judged, nonce: Nonce, digest: Digest) -> Deciding {
         let Judged { decision, certificates, answer } = judged;
-        let answer = HeldAnswer { answer, nonce: octets, digest };
-        let spending = Spending::new(nonce, digest);
-        Ok(Issuing::Deciding(Box::new(Deciding { spending, decision, certificates, answer })))
+        let answer = HeldAnswer { answer, nonce: *nonce.octets(), digest };
+        Deciding { spending: Spending::new(nonce, digest), decision, certificates, answer }
     }
 
     /// What is told now that the store has said how the recording ended. Reads the store if another request
@@ -146,7 +132,7 @@ impl Service {
         }
     }
 
-    fn replay(&self, spent: &Spent, digest: &Digest) -> Result<IssuedChain, Error> {
+    pub(crate) fn replay(&self, spent: &Spent, digest: &Digest) -> Result<IssuedChain, Error> {
         if spent.request != *digest {
             return Err(Error::NonceSpent);
         }
@@ -170,10 +156,14 @@ impl Service {
         &self,
         account: &Account,
         profile: &Profile,
-        csr: &[u8],
-        nonce: &Nonce,
+        request: CertificationRequest<'_>,
+        freshness: Freshness<'_>,
     ) -> Result<Certifiable, Error> {
-        let appraised = self.judge(&[InputFile { name: "csr", bytes: csr }], nonce, None)?;
+        let appraised = match request {
+            CertificationRequest::Pkcs10(csr) => {
+                self.judge(&[InputFile { name: "csr", bytes: csr }], freshness, None)?
+            }
+        };
         let mut found = violations(appraised.verdict.reasons());
         found.extend(records_against(account, profile, &appraised));
         let device = device_name(&appraised);
@@ -207,13 +197,14 @@ impl Service {
         &self,
         account: &str,
         profile: &Profile,
-        request: &CertificateRequest,
+        request: CertificationRequest<'_>,
         certifiable: Certifiable,
     ) -> Result<Judged, Error> {
         let Certifiable { key, subject, published } = certifiable;
         let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
         serde_json::to_writer(&mut report, key.verdict())?;
-        let decision = self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, &request.csr)?;
+        let decision =
+            self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
         let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
         let issuer = Issuer { ca: self.hierarchy.issuing()?, now: self.now() };
         let issued = issuer.issue(key, profile, &subject, &published)?;

@@ -18,6 +18,7 @@ mod certificate;
 mod clock;
 pub mod config;
 pub mod credential;
+mod enroll;
 mod enrolment;
 mod error;
 mod http;

@@ -2,8 +2,8 @@
 //!
 //! A nonce is 32 octets: `time (4, seconds since the epoch, big-endian) || random (12) || MAC (16)`.
 //! The MAC is HMAC-SHA-256, truncated, over the purpose, the account, the time and the random, so that a
-//! nonce works for one purpose, one profile and one account alone. Nothing is stored when one is minted;
-//! spending it is one row in the transaction that uses it.
+//! nonce works for one purpose, one profile, one session and one account alone. Nothing is stored when one is
+//! minted; spending it is one row in the transaction that uses it.
 
 use aws_lc_rs::{constant_time, hmac, rand};
 use thiserror::Error;
@@ -15,8 +15,56 @@ pub const NONCE_OCTETS: usize = 32;
 const TIME_OCTETS: usize = 4;
 const RANDOM_OCTETS: usize = 12;
 const MAC_OCTETS: usize = 16;
+/// What the MAC begins with where there was no nonce.
+const UNPROVEN_TAG: u8 = 255;
 /// How far ahead of this clock another replica's clock may be, in seconds.
 const SKEW_SECONDS: i64 = 60;
+
+/// Seconds in which a request without a nonce counts as one and the same.
+const UNPROVEN_WINDOW_SECONDS: i64 = 600;
+/// Octets of what a TLS exporter gives (RFC 8446, section 7.5).
+pub const EXPORTER_OCTETS: usize = 32;
+
+/// The protocol and the session in which a certificate is asked for. A nonce of one is none in any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session<'a> {
+    /// HTTPS with JSON: the account alone.
+    Json,
+    /// A TLS connection, by its exporter (EST).
+    Tls(&'a [u8; EXPORTER_OCTETS]),
+    /// A CMP transaction, by its transactionID.
+    CmpTransaction(&'a [u8]),
+    /// An ACME order.
+    AcmeOrder {
+        /// Its identifier.
+        id: &'a str,
+        /// SHA-256 of the key authorization (RFC 8555, section 8.1). The account's key is in it, and a proof of possession
+        /// names it; a nonce is bound to the order, and so to the account, without it.
+        key_authorization: &'a [u8; 32],
+    },
+}
+
+impl<'a> Session<'a> {
+    const fn parts(self) -> (u8, &'a [u8]) {
+        match self {
+            Self::Json => (1, b""),
+            Self::Tls(exporter) => (2, exporter),
+            Self::CmpTransaction(id) => (3, id),
+            Self::AcmeOrder { id, .. } => (4, id.as_bytes()),
+        }
+    }
+
+    /// What a proof of possession (`key-pop`) in this session must hold as its context.
+    #[must_use]
+    pub const fn possession_context(self) -> &'a [u8] {
+        match self {
+            Self::Json => b"",
+            Self::Tls(exporter) => exporter,
+            Self::CmpTransaction(id) => id,
+            Self::AcmeOrder { key_authorization, .. } => key_authorization,
+        }
+    }
+}
 
 /// What a nonce may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +75,19 @@ pub enum Purpose<'a> {
     Certificate {
         /// The profile's name.
         profile: &'a str,
+        /// Where it is asked for.
+        session: Session<'a>,
     },
     /// An appraisal without a certificate.
     Appraisal,
 }
 
 impl<'a> Purpose<'a> {
-    const fn parts(self) -> (u8, &'a str) {
+    const fn parts(self) -> (u8, &'a str, Session<'a>) {
         match self {
-            Self::AttestationKey => (1, ""),
-            Self::Certificate { profile } => (2, profile),
-            Self::Appraisal => (3, ""),
+            Self::AttestationKey => (1, "", Session::Json),
+            Self::Certificate { profile, session } => (2, profile, session),
+            Self::Appraisal => (3, "", Session::Json),
         }
     }
 }
@@ -57,8 +107,8 @@ pub enum NonceError {
         /// Seconds a nonce may be used.
         lifetime_seconds: i64,
     },
-    /// Its MAC is false: not from here, altered, or meant for another purpose, profile or account.
-    #[error("nonce is not one of this authority for this account and purpose")]
+    /// Its MAC is false: not from here, altered, or meant for another purpose, profile, session or account.
+    #[error("nonce is not one of this authority for this account, purpose and session")]
     Foreign,
     /// Its length is wrong.
     #[error("nonce has {found} octets, expected {NONCE_OCTETS}")]
@@ -135,14 +185,38 @@ impl Mint {
         Ok(MintedNonce { octets, minted_at, lifetime_seconds: self.lifetime_seconds })
     }
 
-    fn mac(&self, purpose: Purpose<'_>, account: &str, time: &[u8], random: &[u8]) -> [u8; MAC_OCTETS] {
-        let (tag, profile) = purpose.parts();
+    /// What is spent for an accepted request that answers no nonce: within ten minutes the same request gets the same
+    /// answer, as one with a nonce does. No client has seen it, and it proves nothing.
+    pub(crate) fn unproven(&self, request: &[u8; 32], account: &str, now: i64) -> Result<Nonce, NonceError> {
+        let time = u32::try_from(now - now.rem_euclid(UNPROVEN_WINDOW_SECONDS)).map_err(|_| NonceError::Clock)?;
+        let time = time.to_be_bytes();
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(&[tag]);
-        for text in [profile, account] {
-            // Lengths first, so that no two pairs of texts read as the same octets.
-            context.update(&text.len().to_be_bytes());
-            context.update(text.as_bytes());
+        // No purpose has this tag.
+        context.update(&[UNPROVEN_TAG]);
+        context.update(account.as_bytes());
+        context.update(request);
+        context.update(&time);
+        let mut octets = [0; NONCE_OCTETS];
+        for (to, from) in octets.iter_mut().zip(time.iter().chain(context.sign().as_ref())) {
+            *to = *from;
+        }
+        Ok(Nonce { octets })
+    }
+
+    /// What is spent for a refused request that answers no nonce: the next such request is judged anew.
+    pub(crate) fn unrepeated(&self, now: i64) -> Result<Nonce, NonceError> {
+        Ok(Nonce { octets: self.mint(Purpose::Appraisal, "", now)? })
+    }
+
+    fn mac(&self, purpose: Purpose<'_>, account: &str, time: &[u8], random: &[u8]) -> [u8; MAC_OCTETS] {
+        let (tag, profile, session) = purpose.parts();
+        let (session_tag, session) = session.parts();
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[tag, session_tag]);
+        for octets in [profile.as_bytes(), account.as_bytes(), session] {
+            // Lengths first, so that no two lists read as the same octets.
+            context.update(&octets.len().to_be_bytes());
+            context.update(octets);
         }
         context.update(time);
         context.update(random);
@@ -219,19 +293,61 @@ mod tests {
     #[test]
     fn a_nonce_is_bound_to_account_purpose_and_profile() {
         let mint = mint();
-        let device = Purpose::Certificate { profile: "device" };
+        let certificate = |profile| Purpose::Certificate { profile, session: Session::Json };
+        let device = certificate("device");
         let octets = mint.mint(device, "a", NOW).unwrap();
         assert!(mint.recognize(&octets, device, "a").is_ok());
-        for (purpose, account) in [
-            (device, "b"),
-            (Purpose::Certificate { profile: "other" }, "a"),
-            (Purpose::AttestationKey, "a"),
-            (Purpose::Appraisal, "a"),
-        ] {
+        for (purpose, account) in
+            [(device, "b"), (certificate("other"), "a"), (Purpose::AttestationKey, "a"), (Purpose::Appraisal, "a")]
+        {
             assert_eq!(mint.recognize(&octets, purpose, account).unwrap_err(), NonceError::Foreign);
         }
-        let moved = mint.mint(Purpose::Certificate { profile: "ab" }, "c", NOW).unwrap();
-        assert!(mint.recognize(&moved, Purpose::Certificate { profile: "a" }, "bc").is_err());
+        let moved = mint.mint(certificate("ab"), "c", NOW).unwrap();
+        assert!(mint.recognize(&moved, certificate("a"), "bc").is_err());
+    }
+
+    #[test]
+    fn a_nonce_of_one_session_is_none_in_any_other() {
+        let mint = mint();
+        let order = |id| Session::AcmeOrder { id, key_authorization: &[0; 32] };
+        let (one, other) = ([b'a'; EXPORTER_OCTETS], [b'b'; EXPORTER_OCTETS]);
+        let text = "a".repeat(EXPORTER_OCTETS);
+        let sessions = [
+            Session::Json,
+            Session::Tls(&one),
+            Session::Tls(&other),
+            Session::CmpTransaction(&one),
+            Session::CmpTransaction(&other),
+            Session::CmpTransaction(b""),
+            order(&text),
+            order("2"),
+            order(""),
+        ];
+        let purpose = |session| Purpose::Certificate { profile: "device", session };
+        for from in sessions {
+            let octets = mint.mint(purpose(from), "a", NOW).unwrap();
+            for to in sessions {
+                let recognized = mint.recognize(&octets, purpose(to), "a");
+                assert_eq!(recognized.is_ok(), from == to, "{from:?} in {to:?}");
+            }
+        }
+        // Nor can what one field ends with begin the next.
+        let octets = mint.mint(purpose(order("xy")), "a", NOW).unwrap();
+        assert!(mint.recognize(&octets, purpose(order("y")), "ax").is_err());
+    }
+
+    #[test]
+    fn what_is_spent_without_a_nonce_is_one_request_for_ten_minutes_and_nothing_a_client_could_send() {
+        let mint = mint();
+        let spent = |request, account, now| *mint.unproven(&[request; 32], account, now).unwrap().octets();
+        let start = NOW - NOW.rem_euclid(UNPROVEN_WINDOW_SECONDS);
+        let first = spent(1, "a", start);
+        assert_eq!(first, spent(1, "a", start + 599));
+        for other in [spent(1, "a", start + 600), spent(2, "a", start), spent(1, "b", start)] {
+            assert_ne!(first, other);
+        }
+        assert_eq!(mint.recognize(&first, Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
+        assert_ne!(mint.unrepeated(NOW).unwrap().octets(), mint.unrepeated(NOW).unwrap().octets());
     }
 
     #[test]

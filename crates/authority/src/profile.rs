@@ -60,6 +60,8 @@ pub struct ProfileConfig {
     publish_key_attestation: PublishConfig,
     assurance: Option<AssuranceConfig>,
     formats: Option<Vec<String>>,
+    #[serde(default)]
+    freshness: FreshnessRule,
 }
 
 const fn default_validity_days() -> i64 {
@@ -82,6 +84,7 @@ impl Default for ProfileConfig {
             publish_key_attestation: PublishConfig::default(),
             assurance: None,
             formats: None,
+            freshness: FreshnessRule::default(),
         }
     }
 }
@@ -114,6 +117,18 @@ pub enum DeviceRule {
     Any,
 }
 
+/// Whether evidence must answer a nonce of the session in which the certificate is asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreshnessRule {
+    /// It must.
+    #[default]
+    Required,
+    /// It must where the client asked for a nonce. A client that knows of none proves that the key lives in hardware, and
+    /// not when that was attested.
+    WhenGiven,
+}
+
 /// A purpose that a certificate may have. The attestation purposes are none: those certificates come from
 /// another root.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -138,6 +153,7 @@ pub struct Profile {
     devices: DeviceRule,
     publication: Publication,
     formats: FormatRule,
+    freshness: FreshnessRule,
 }
 
 impl Profile {
@@ -170,6 +186,7 @@ impl Profile {
             devices: config.devices,
             publication,
             formats,
+            freshness: config.freshness,
         })
     }
 
@@ -215,6 +232,12 @@ impl Profile {
         &self.formats
     }
 
+    /// Whether evidence must answer a nonce.
+    #[must_use]
+    pub const fn freshness(&self) -> FreshnessRule {
+        self.freshness
+    }
+
     /// What certificates publish of the key attestation.
     pub(crate) const fn publication(&self) -> &Publication {
         &self.publication
@@ -247,7 +270,7 @@ mod tests {
         let profile = Profile::new(ProfileConfig::default()).unwrap();
         assert_eq!(profile.purposes(), [Purpose::ClientAuth]);
         assert_eq!((profile.subject(), profile.devices()), (SubjectRule::Device, DeviceRule::Enrolled));
-        assert_eq!(profile.validity_days(), 90);
+        assert_eq!((profile.validity_days(), profile.freshness()), (90, FreshnessRule::Required));
     }
 
     #[test]

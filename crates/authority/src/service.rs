@@ -8,9 +8,10 @@ use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
 use crate::ca::Hierarchy;
 use crate::clock::Clock;
 use crate::config::{Account, Capability, Config, Role};
+use crate::enroll::{Applicant, Credential};
 use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
-use crate::nonce::{Mint, NONCE_OCTETS, Purpose};
+use crate::nonce::{Mint, NONCE_OCTETS, Purpose, Session};
 use crate::profile::Profile;
 use crate::record::Recorder;
 use crate::request::NonceRequest;
@@ -33,6 +34,14 @@ impl Caller {
         match self {
             Self::Anonymous => "",
             Self::Account(account) => account.name(),
+        }
+    }
+
+    /// The account that asks for a certificate by its bearer token.
+    pub(crate) fn applicant(&self) -> Result<Applicant, Error> {
+        match self {
+            Self::Anonymous => Err(Error::NotAuthenticated),
+            Self::Account(account) => Ok(Applicant { account: Arc::clone(account), by: Credential::BearerToken }),
         }
     }
 
@@ -139,12 +148,37 @@ impl Service {
         if account.may_use_profile(profile) { Ok(profile) } else { Err(Error::ProfileNotPermitted) }
     }
 
+    fn certificate_purpose<'a>(&'a self, profile: &str, session: Session<'a>) -> Result<Purpose<'a>, Error> {
+        Ok(Purpose::Certificate { profile: self.profile(profile)?.name(), session })
+    }
+
+    /// A nonce for a certificate under this profile, in this session and no other.
+    pub(crate) fn mint_session_nonce(
+        &self,
+        account: &Account,
+        profile: &str,
+        session: Session<'_>,
+    ) -> Result<NonceReply, Error> {
+        if !account.may(Capability::Issue) {
+            return Err(Error::NotPermitted(Capability::Issue));
+        }
+        let profile = self.permitted_profile(account, profile)?.name();
+        self.mint_for(Purpose::Certificate { profile, session }, account.name())
+    }
+
+    fn mint_for(&self, purpose: Purpose<'_>, account: &str) -> Result<NonceReply, Error> {
+        let now = self.now();
+        let octets = self.mint.mint(purpose, account, now)?;
+        let expires = Instant::from_unix_seconds(now.saturating_add(self.mint.lifetime_seconds()));
+        Ok(NonceReply { octets, expires })
+    }
+
     /// A nonce for what the caller may do.
     pub(crate) fn mint_nonce(&self, caller: &Caller, request: &NonceRequest) -> Result<NonceReply, Error> {
         let (purpose, capability) = match request {
             NonceRequest::AttestationKey => (Purpose::AttestationKey, Capability::Enroll),
             NonceRequest::Certificate { profile } => {
-                (Purpose::Certificate { profile: self.profile(profile)?.name() }, Capability::Issue)
+                (self.certificate_purpose(profile, Session::Json)?, Capability::Issue)
             }
             NonceRequest::Appraisal => (Purpose::Appraisal, Capability::Appraise),
         };
@@ -166,10 +200,7 @@ impl Service {
                 return Err(Error::NotAuthenticated);
             }
         }
-        let now = self.now();
-        let octets = self.mint.mint(purpose, caller.name(), now)?;
-        let expires = Instant::from_unix_seconds(now.saturating_add(self.mint.lifetime_seconds()));
-        Ok(NonceReply { octets, expires })
+        self.mint_for(purpose, caller.name())
     }
 
     /// A decision with its evidence sealed.

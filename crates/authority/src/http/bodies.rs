@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::{Operation, json, with_type};
 use crate::ak_certificate::Families;
+use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Issuing};
 use crate::enrolment::{ActivationReply, Question};
 use crate::error::Error;
 use crate::init::pem;
-use crate::issue::{Deciding, HeldAnswer, IssuedChain, Issuing};
+use crate::issue::{Deciding, HeldAnswer, IssuedChain};
+use crate::nonce::Session;
 use crate::request::{ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
 use crate::store::StoreError;
@@ -120,7 +122,13 @@ fn decide(service: &Service, call: &Call) -> Result<Decided, Error> {
         }
         Request::Issue(request) => {
             let wants_pem = call.header(&header::ACCEPT).contains(PEM_CHAIN);
-            match service.issue(&call.caller, &request)? {
+            let request = EnrollmentRequest {
+                request: CertificationRequest::Pkcs10(&request.csr),
+                profile: &request.profile,
+                session: Session::Json,
+                freshness: Freshness::Nonce(&request.nonce),
+            };
+            match service.enroll(&call.caller.applicant()?, request)? {
                 Issuing::Decided(chain) => chain_response(&chain, wants_pem),
                 Issuing::Deciding(deciding) => return Ok(Decided::Deciding { deciding, wants_pem }),
             }

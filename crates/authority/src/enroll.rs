@@ -1,0 +1,182 @@
+//! The one way to a certificate: every protocol translates its request into an [`EnrollmentRequest`], and what
+//! [`Service::enroll`] answers back into its own words.
+//!
+//! Whoever asks has an account, whatever credential showed it, and asks within a session. A nonce and a proof of
+//! possession count in the session that they were made for and in no other.
+
+use std::sync::Arc;
+
+use vouchsafe_evidence::limits::CSR_OCTETS;
+
+use crate::appraisal::Freshness as Answered;
+use crate::config::{Account, Capability};
+use crate::error::{Error, own_codes};
+use crate::issue::{Deciding, IssuedChain};
+use crate::nonce::{Nonce, Purpose, Session};
+use crate::profile::{FreshnessRule, Profile};
+use crate::service::Service;
+use crate::store::Digest;
+
+/// By what an account was recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// A bearer token (HTTPS with JSON).
+    BearerToken,
+    /// A client certificate in the TLS handshake of this very connection.
+    ClientCertificate,
+    /// Name and token in HTTP Basic authentication.
+    HttpBasic,
+    /// A MAC on a CMP message.
+    CmpMac,
+    /// A signature on a CMP message.
+    CmpSignature,
+    /// The key of an ACME account.
+    AcmeAccount,
+}
+
+/// Who asks for a certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Applicant {
+    /// The account.
+    pub(crate) account: Arc<Account>,
+    /// By what it was recognized.
+    pub(crate) by: Credential,
+}
+
+/// What is to be certified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CertificationRequest<'a> {
+    /// PKCS #10 (RFC 2986), DER or PEM.
+    Pkcs10(&'a [u8]),
+}
+
+/// What the evidence answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Freshness<'a> {
+    /// This nonce, which must be one of the session.
+    Nonce(&'a [u8]),
+    /// Nothing: the client asked for no nonce. For profiles with `freshness = "when-given"` alone.
+    NotProven,
+}
+
+/// A request for a certificate, free of the protocol that it came by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EnrollmentRequest<'a> {
+    /// What is to be certified.
+    pub(crate) request: CertificationRequest<'a>,
+    /// The profile's name.
+    pub(crate) profile: &'a str,
+    /// Where it is asked for.
+    pub(crate) session: Session<'a>,
+    /// What the evidence answers.
+    pub(crate) freshness: Freshness<'a>,
+}
+
+/// How far a request for a certificate has come.
+#[derive(Debug)]
+pub(crate) enum Issuing {
+    /// It was decided before.
+    Decided(IssuedChain),
+    /// It is decided, and is answered once that is recorded.
+    Deciding(Box<Deciding>),
+}
+
+impl Credential {
+    /// Whether a session of this kind is one in which the credential counts: a protocol's own credentials are none in
+    /// any other.
+    const fn counts_in(self, session: Session<'_>) -> bool {
+        match self {
+            Self::BearerToken => matches!(session, Session::Json),
+            Self::ClientCertificate | Self::HttpBasic => matches!(session, Session::Tls(_)),
+            Self::CmpMac | Self::CmpSignature => matches!(session, Session::CmpTransaction(_)),
+            Self::AcmeAccount => matches!(session, Session::AcmeOrder { .. }),
+        }
+    }
+}
+
+impl<'a> CertificationRequest<'a> {
+    /// Its octets, by which it is told from others and which are kept with the decision.
+    pub(crate) const fn octets(self) -> &'a [u8] {
+        match self {
+            Self::Pkcs10(octets) => octets,
+        }
+    }
+}
+
+/// What became of the nonce of a request.
+enum Spendable {
+    Nonce(Nonce),
+    Spent(IssuedChain),
+}
+
+impl Service {
+    /// Decides on a certificate for the key of a request; a refusal holds every violation.
+    ///
+    /// The same request with the same nonce gets the same answer again; the same nonce with anything else
+    /// is refused. Without a nonce the same request gets the same certificate for ten minutes.
+    pub(crate) fn enroll(&self, applicant: &Applicant, request: EnrollmentRequest<'_>) -> Result<Issuing, Error> {
+        let account = &*applicant.account;
+        if !account.may(Capability::Issue) {
+            return Err(Error::NotPermitted(Capability::Issue));
+        }
+        if !applicant.by.counts_in(request.session) {
+            return Err(Error::NotAuthenticated);
+        }
+        let profile = self.permitted_profile(account, request.profile)?;
+        let octets = request.request.octets();
+        if octets.len() > CSR_OCTETS {
+            return Err(Error::BodyTooLarge { limit: CSR_OCTETS });
+        }
+        let digest = self.recorder.request_digest(&[profile.name().as_bytes(), octets]);
+        let context = request.session.possession_context();
+        let deciding = match request.freshness {
+            Freshness::Nonce(nonce) => match self.spendable(account, profile, request.session, nonce, &digest)? {
+                Spendable::Spent(chain) => return Ok(Issuing::Decided(chain)),
+                Spendable::Nonce(nonce) => {
+                    let answered = Answered { nonce: Some(&nonce), possession_context: Some(context) };
+                    let judged = self.judge_request(account, profile, request.request, answered)?;
+                    self.deciding(judged, nonce, digest)
+                }
+            },
+            Freshness::NotProven => {
+                match profile.freshness() {
+                    FreshnessRule::Required => {
+                        return Err(Error::Rejected(vec![own_codes::FRESHNESS_REQUIRED.violation()]));
+                    }
+                    FreshnessRule::WhenGiven => {}
+                }
+                let answered = Answered { nonce: None, possession_context: Some(context) };
+                let judged = self.judge_request(account, profile, request.request, answered)?;
+                let nonce = match judged.is_granted() {
+                    true => self.mint.unproven(&digest, account.name(), self.now())?,
+                    false => self.mint.unrepeated(self.now())?,
+                };
+                self.deciding(judged, nonce, digest)
+            }
+        };
+        Ok(Issuing::Deciding(Box::new(deciding)))
+    }
+
+    /// The nonce of a request, or what was answered to this very request when it was spent.
+    fn spendable(
+        &self,
+        account: &Account,
+        profile: &Profile,
+        session: Session<'_>,
+        nonce: &[u8],
+        digest: &Digest,
+    ) -> Result<Spendable, Error> {
+        let purpose = Purpose::Certificate { profile: profile.name(), session };
+        let minted = self.mint.recognize(nonce, purpose, account.name())?;
+        let octets = *minted.octets();
+        match minted.fresh(self.now()) {
+            Ok(nonce) => Ok(Spendable::Nonce(nonce)),
+            // It may have been spent in time, for this very request. For a fresh one the store says so when the
+            // decision is recorded, which saves every other request a look.
+            Err(error) => {
+                let spent = self.store.spent(&octets)?.ok_or(error)?;
+                self.replay(&spent, digest).map(Spendable::Spent)
+            }
+        }
+    }
+}
