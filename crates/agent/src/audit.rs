@@ -7,7 +7,8 @@
 //! attesting key's name, or - | SHA-256 of the nonce, or - | outcome | chain
 //! ```
 //!
-//! `client` is whose keys were asked for ([`ClientId`](crate::client_id::ClientId)), `uid` the user that the kernel reported. `chain`
+//! `client` is whose keys were asked for ([`ClientId`](crate::client_id::ClientId)), `uid` the user that the kernel reported. An
+//! attesting key of a client's own is named `CLIENT/PROVIDER/NAME`, one of the machine's by its name alone. `chain`
 //! is SHA-256, in hexadecimal, over the previous entry's 32 octets (zeros for the first) and the line up to its last tab. Whoever
 //! changes, removes or adds an entry must compute all that follow anew; whoever has noted a chain value sees it. What a copy of the log
 //! alone cannot show is that entries at its end are missing: for that a value has to be kept elsewhere ([`verify`] takes it), and the

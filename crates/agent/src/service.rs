@@ -34,6 +34,7 @@ mod refusal;
 mod settlement;
 mod signatures;
 mod slot;
+mod turns;
 mod worker;
 
 use std::path::{Path, PathBuf};

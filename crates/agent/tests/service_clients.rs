@@ -6,6 +6,8 @@
 mod mechanisms;
 #[path = "service_clients/name_spaces.rs"]
 mod name_spaces;
+#[path = "service_clients/quotas.rs"]
+mod quotas;
 #[path = "support/service.rs"]
 mod support;
 
@@ -442,11 +444,12 @@ fn the_record_says_who_did_what_with_which_key() {
     assert!(key != mine && key != again && mine != again);
     let machine = entries[2][8];
     let own_text = own.to_string();
+    let own_attesting_key = format!("unix:{own}/tpm/mine");
     let expected = [
         ["generate", "tpm", "k", key, "-", "-", "ok"],
         ["create-attesting-key", "tpm", "mine", mine, "-", "-", "ok"],
         ["attest-key", "tpm", "k", key, machine, &first, "ok"],
-        ["attest-key", "tpm", "k", key, "mine", &second, "ok"],
+        ["attest-key", "tpm", "k", key, &own_attesting_key, &second, "ok"],
         ["attest-platform", "tpm", "", "-", machine, &first, "ok"],
         ["destroy", "tpm", "k", key, "-", "-", "ok"],
         ["generate", "tpm", "k", again, "-", "-", "ok"],

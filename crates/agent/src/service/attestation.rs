@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use prost::Message;
 use tracing::info;
 
 use super::certificate_template::certificate_template;
@@ -21,6 +22,7 @@ use crate::wire::message::{
     self, AttestKeyOperation, AttestPlatformOperation, AttestationResult, AttestingKeyInfo, FamilyChain,
     ListAttestingKeysResult, ListMechanismsOperation, ListMechanismsResult, MechanismInfo,
 };
+use crate::wire::{MAX_RESPONSE_OCTETS, Status};
 
 /// AttestKey.
 pub(super) fn attest_key(
@@ -196,7 +198,7 @@ pub(super) fn list_attesting_keys(
     call: &Call,
     provider: &mut dyn Provider,
 ) -> Result<ListAttestingKeysResult, Refusal> {
-    let mut keys = Vec::new();
+    let mut list = AttestingKeyList::default();
     // The machine's keys and certificates tell which machine this is: seen by those who may use them, one by one.
     let grants = &call.shared.grants;
     if grants.allow_any(&call.caller) {
@@ -206,14 +208,33 @@ pub(super) fn list_attesting_keys(
                 || may(Capability::Attest, &key.name)
                 || may(Capability::AttestPlatform, &key.name)
         };
-        keys.extend(provider.attesting_keys()?.into_iter().filter(is_seen).map(machine_key_info));
+        provider.attesting_keys()?.into_iter().filter(is_seen).try_for_each(|key| list.add(machine_key_info(key)))?;
     }
     for key in call.shared.store.keys(&call.caller.client())? {
         if key.role == KeyRole::Pair(KeyPurpose::Attest) && key.id.provider == call.provider.name {
-            keys.push(own_key_info(call, provider, &key)?);
+            list.add(own_key_info(call, provider, &key)?)?;
         }
     }
-    Ok(ListAttestingKeysResult { keys })
+    Ok(ListAttestingKeysResult { keys: list.keys })
+}
+
+/// Attesting keys for one response. With their certificates they may be far more than a response holds, and than is good to
+/// have in memory at once.
+#[derive(Default)]
+struct AttestingKeyList {
+    keys: Vec<AttestingKeyInfo>,
+    octets: usize,
+}
+
+impl AttestingKeyList {
+    fn add(&mut self, key: AttestingKeyInfo) -> Result<(), Refusal> {
+        self.octets = self.octets.saturating_add(key.encoded_len());
+        if self.octets > MAX_RESPONSE_OCTETS {
+            return Err(Refusal::Protocol(Status::ResponseTooLarge));
+        }
+        self.keys.push(key);
+        Ok(())
+    }
 }
 
 /// The description of one of the machine's attesting keys.
@@ -285,7 +306,7 @@ impl Call {
     }
 
     /// Refuses a mechanism that is not served.
-    fn demand_enabled(&self, mechanism: MechanismName) -> Result<(), Refusal> {
+    pub(super) fn demand_enabled(&self, mechanism: MechanismName) -> Result<(), Refusal> {
         if self.is_enabled(mechanism) { Ok(()) } else { Err(Refusal::MechanismDisabled { mechanism }) }
     }
 
@@ -295,6 +316,11 @@ impl Call {
             return Ok(None);
         }
         let key = self.shared.store.key(&self.key_id(name.to_owned()))?;
-        Ok(key.filter(|key| key.role == KeyRole::Pair(KeyPurpose::Attest)))
+        let own = key.filter(|key| key.role == KeyRole::Pair(KeyPurpose::Attest));
+        if let Some(key) = &own {
+            // One of the machine's may have that name too: the record is to say which of them it was.
+            let _ = self.own_attesting_key.set(key.id.clone());
+        }
+        Ok(own)
     }
 }

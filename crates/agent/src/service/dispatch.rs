@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use prost::Message;
+use tokio::time::timeout;
 
 use super::frame::{Authentication, Request, Response};
 use super::monitoring::Metrics;
 use super::peer::{Caller, Peer};
 use super::refusal::Refusal;
 use super::slot::Provider;
+use super::turns::Turns;
 use super::worker::Worker;
 use super::{
     activation, attestation, audited, capability, clients, discovery, encryption, enrollment, keys, signatures,
@@ -22,7 +24,14 @@ use crate::grants::Grants;
 use crate::provider::{KeyUid, MechanismName};
 use crate::provider_identity::ProviderIdentity;
 use crate::store::{KeyId, Store};
+use crate::wire::message::ListKeysResult;
 use crate::wire::{CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Status};
+
+/// Lists of keys that are made at one time. The store is one for all: who waits for a list must not keep others from it.
+const LISTINGS: usize = 4;
+
+/// Those of one user.
+const LISTINGS_PER_USER: usize = 1;
 
 /// What answers requests.
 #[derive(Debug)]
@@ -32,6 +41,7 @@ pub(super) struct Service {
     /// The providers, the default one first.
     pub(super) workers: Vec<Worker>,
     metrics: Metrics,
+    listings: Turns,
 }
 
 /// What handlers need that is the same for all requests. Work that is queued at a provider holds it, so it
@@ -69,12 +79,15 @@ pub(super) struct Call {
     pub(super) noted: OnceLock<KeyUid>,
     /// The key that it is about, if that is another client's.
     pub(super) lent: OnceLock<(KeyId, KeyUid)>,
+    /// The caller's own attesting key that attests or is certified, if it is no key of the machine's.
+    pub(super) own_attesting_key: OnceLock<KeyId>,
 }
 
 impl Service {
     /// A service of these providers.
     pub(super) fn new(shared: Shared, workers: Vec<Worker>) -> Service {
-        Service { shared: Arc::new(shared), workers, metrics: Metrics::default() }
+        let listings = Turns::new(LISTINGS, LISTINGS_PER_USER);
+        Service { shared: Arc::new(shared), workers, metrics: Metrics::default(), listings }
     }
 
     /// The limits.
@@ -128,16 +141,19 @@ impl Service {
             CoreOperation::ListOpcodes(operation) => {
                 discovery::list_opcodes(self, operation.provider_id)?.encode_to_vec()
             }
-            CoreOperation::ListKeys => {
-                let store = self.shared.store.clone();
-                let numbers = self.numbers();
-                let listed =
-                    tokio::task::spawn_blocking(move || discovery::list_keys(&store, &numbers, &caller.client()));
-                listed.await.map_err(|_| Refusal::ProviderFailed)??.encode_to_vec()
-            }
+            CoreOperation::ListKeys => self.list_keys(&caller).await?.encode_to_vec(),
             CoreOperation::ListClients => clients::list(self, &caller).await?.encode_to_vec(),
             CoreOperation::DeleteClient(operation) => clients::delete(self, &caller, operation).await?.encode_to_vec(),
         })
+    }
+
+    async fn list_keys(&self, caller: &Caller) -> Result<ListKeysResult, Refusal> {
+        let limit = self.shared.limits.request;
+        let turn = timeout(limit, self.listings.take(caller.peer().uid)).await;
+        let _turn = turn.map_err(|_| Refusal::Deadline { limit })?;
+        let (store, numbers, client) = (self.shared.store.clone(), self.numbers(), caller.client());
+        let listed = tokio::task::spawn_blocking(move || discovery::list_keys(&store, &numbers, &client));
+        listed.await.map_err(|_| Refusal::ProviderFailed)?
     }
 
     async fn provider(&self, caller: Caller, id: ProviderId, operation: ProviderOperation) -> Result<Vec<u8>, Refusal> {
@@ -151,6 +167,7 @@ impl Service {
             default_attesting_key: Arc::clone(&worker.default_attesting_key),
             noted: OnceLock::new(),
             lent: OnceLock::new(),
+            own_attesting_key: OnceLock::new(),
         };
         let Some(event) = audited::event(&call, &operation) else {
             let work = move |provider: &mut dyn Provider| {
@@ -169,6 +186,9 @@ impl Service {
                 let answer = perform(&call, provider, operation);
                 if let Some((lent, _)) = call.lent.get() {
                     event.client.clone_from(&lent.client);
+                }
+                if let Some(own) = call.own_attesting_key.get() {
+                    event.attesting_key = Some(own.to_string());
                 }
                 audited::record(&call.shared.audit, &event, call.noted.get().copied(), answer)
             }

@@ -1,6 +1,7 @@
 //! Making attesting keys and having them certified.
 
 use tracing::info;
+use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::CertView;
 use zeroize::Zeroizing;
 
@@ -13,7 +14,7 @@ use crate::config::key_kind;
 use crate::grants::Capability;
 use crate::provider::{
     ActivatedKey, Activation, AttestingKeySource, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind,
-    KeyPurpose, KeySpec, Template,
+    KeyPurpose, KeySpec, MechanismName, Template,
 };
 use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
@@ -25,6 +26,9 @@ use crate::wire::message::{
 /// Most certificates of one family: the longest chain that is verified.
 const MAX_CHAIN: usize = 8;
 
+/// Octets of one family's certificates of a client's own attesting key: they lie in the agent's store, not in the client's.
+const OWN_CHAIN_OCTETS: usize = 64 * 1024;
+
 /// DescribeEndorsement.
 pub(super) fn describe(
     call: &Call,
@@ -33,6 +37,10 @@ pub(super) fn describe(
 ) -> Result<DescribeEndorsementResult, Refusal> {
     call.demand(Capability::ActivateCredential)?;
     let endorsement = provider.endorsement(&operation.attesting_key)?;
+    let statement = endorsement.attestation.as_ref().map(|attestation| attestation.statement_oid);
+    if statement == Some(oid::STATEMENT_PKIX_EVIDENCE) {
+        call.demand_enabled(MechanismName::PkixEvidence)?;
+    }
     Ok(DescribeEndorsementResult {
         certificates: endorsement.certificates,
         chain: endorsement.chain,
@@ -94,8 +102,21 @@ fn install_own(
     key: &StoredKey,
     chains: &[FamilyCertificates],
 ) -> Result<(), Refusal> {
+    let families = provider.families(&key.blob)?;
     let public = provider.export_public(&key.blob)?;
     for chain in chains {
+        if !families.contains(&chain.family) {
+            return Err(Refusal::Invalid {
+                field: "certificates.family",
+                found: chain.family.as_str().to_owned(),
+                expected: "a family of the attesting key",
+            });
+        }
+        let octets: usize = chain.certificates.iter().map(Vec::len).sum();
+        if octets > OWN_CHAIN_OCTETS {
+            let found = format!("{octets} octets");
+            return Err(Refusal::Invalid { field: "certificates", found, expected: "at most 65536 octets" });
+        }
         let parsed = chain
             .certificates
             .iter()
@@ -119,7 +140,7 @@ fn family_certificates(chain: FamilyChain) -> Result<FamilyCertificates, Refusal
     let family = Family::from_name(&chain.family).ok_or(Refusal::Invalid {
         field: "certificates.family",
         found: chain.family,
-        expected: "attest or certify-x509",
+        expected: "attest, certify-x509 or pkix-evidence",
     })?;
     let count = chain.certificates.len();
     if !(1..=MAX_CHAIN).contains(&count) {

@@ -1,13 +1,11 @@
 //! Requests and responses on a connection.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 
+use super::turns::Turns;
 use crate::config::AuthenticatorsConfig;
 use crate::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader, ResponseHeader};
 use crate::wire::{Opcode, ProviderId, Status};
@@ -117,14 +115,13 @@ pub(super) async fn begin(stream: &mut UnixStream) -> io::Result<Option<Beginnin
 #[derive(Debug)]
 pub(super) struct FrameReader {
     authenticators: AuthenticatorsConfig,
-    turns: Semaphore,
-    turns_by_user: Mutex<BTreeMap<u32, Weak<Semaphore>>>,
+    turns: Turns,
 }
 
 impl FrameReader {
     /// A reader for all connections of a service that offers these authenticators.
     pub(super) fn new(authenticators: AuthenticatorsConfig) -> FrameReader {
-        FrameReader { authenticators, turns: Semaphore::new(LARGE_BODIES), turns_by_user: Mutex::default() }
+        FrameReader { authenticators, turns: Turns::new(LARGE_BODIES, LARGE_BODIES_PER_USER) }
     }
 
     /// Reads the rest of a request of this user.
@@ -146,9 +143,7 @@ impl FrameReader {
         let small = header.body_octets.min(SMALL_BODY_OCTETS);
         read_until(stream, &mut body, small).await?;
         if header.body_octets > small {
-            // Never closed, so always granted in the end.
-            let of_user = self.turns_of(uid);
-            let _turns = (of_user.acquire().await.ok(), self.turns.acquire().await.ok());
+            let _turn = self.turns.take(uid).await;
             read_until(stream, &mut body, header.body_octets).await?;
         }
         let authentication = match header.auth_type {
@@ -161,17 +156,6 @@ impl FrameReader {
             AuthType::UnixPeerCredentials => Authentication::UnixPeer { uid: stream.read_u32_le().await? },
         };
         Ok(Request { header, body, authentication })
-    }
-
-    fn turns_of(&self, uid: u32) -> Arc<Semaphore> {
-        let mut users = self.turns_by_user.lock().unwrap_or_else(PoisonError::into_inner);
-        users.retain(|_, turns| turns.strong_count() > 0);
-        if let Some(turns) = users.get(&uid).and_then(Weak::upgrade) {
-            return turns;
-        }
-        let turns = Arc::new(Semaphore::new(LARGE_BODIES_PER_USER));
-        users.insert(uid, Arc::downgrade(&turns));
-        turns
     }
 }
 

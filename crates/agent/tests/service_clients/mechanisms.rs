@@ -28,7 +28,8 @@ fn an_experimental_mechanism_is_served_where_the_configuration_names_it() {
     assert_eq!(names(client.list_mechanisms_of_key("k").unwrap()), stable);
     assert_eq!(client.list_mechanisms_of_key("none").unwrap_err().status(), Some(Status::PsaErrorDoesNotExist));
     let refused = [attest(&mut client, PkixEvidence::default()), attest_platform(&mut client)];
-    for refused in refused.map(Result::unwrap_err) {
+    let endorsement = client.describe_endorsement("token").unwrap_err();
+    for refused in refused.map(Result::unwrap_err).into_iter().chain([endorsement]) {
         assert_eq!(refused.code(), Some("agent.mechanism-disabled"), "{refused}");
         assert_eq!(refused.status(), Some(Status::PsaErrorNotSupported));
         // Told is the very line to write.
@@ -44,6 +45,7 @@ fn an_experimental_mechanism_is_served_where_the_configuration_names_it() {
     assert_eq!(subjects, [("pkix-evidence", "key"), ("pkix-evidence", "platform")]);
     attest(&mut client, PkixEvidence::default()).unwrap();
     attest_platform(&mut client).unwrap();
+    assert!(client.describe_endorsement("token").unwrap().attestation.is_some());
     let claims = vec!["1.3.6.1.5.5.999.1.2.1".to_owned()];
     attest(&mut client, PkixEvidence { claims, with_platform: true, ..PkixEvidence::default() }).unwrap();
     // What is no request is refused, and so is one in the draft's form beside another, or for another key.

@@ -40,6 +40,8 @@ pub struct Control {
     pub begun: AtomicUsize,
     /// Keys and platforms that were attested.
     pub attested: AtomicUsize,
+    /// Public keys that were asked for.
+    pub exported: AtomicUsize,
     /// Times that the provider was opened.
     pub opened: AtomicUsize,
     /// Whether opening fails.
@@ -108,6 +110,7 @@ impl KeyProvider for Numbers {
     }
 
     fn export_public(&mut self, key: &KeyBlob) -> Result<PublicKey, Fault> {
+        self.control.exported.fetch_add(1, Ordering::SeqCst);
         let purpose = if key.as_bytes().starts_with(b"Sign") {
             vouchsafe_agent::provider::KeyPurpose::Sign
         } else {
@@ -231,8 +234,24 @@ impl Attester for Numbers {
         Ok(attestation(FormatId::TpmQuote, nonce.to_vec()))
     }
 
-    fn endorsement(&mut self, _: &str) -> Result<Endorsement, Fault> {
-        Err(Fault::NoEndorsementCertificate)
+    fn endorsement(&mut self, name: &str) -> Result<Endorsement, Fault> {
+        if name != "token" {
+            return Err(Fault::NoEndorsementCertificate);
+        }
+        // As a module without endorsement keys has it: Evidence of the attesting key by itself.
+        Ok(Endorsement {
+            certificates: Vec::new(),
+            keys: Vec::new(),
+            chain: Vec::new(),
+            attesting_key: name.to_owned(),
+            spki: vec![2],
+            public: Vec::new(),
+            name: Vec::new(),
+            attestation: FormatId::from_oid(oid::STATEMENT_PKIX_EVIDENCE).map(|format| Attestation {
+                statement_oid: oid::STATEMENT_PKIX_EVIDENCE,
+                ..attestation(format, vec![1])
+            }),
+        })
     }
 
     fn activation_parameters(&mut self, _: &KeyBlob) -> Result<ActivationParameters, Fault> {
