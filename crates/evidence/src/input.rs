@@ -11,7 +11,7 @@ use crate::Malformed;
 use crate::bundle::{AttestationBundle, AttestationStatement, BundleDefect, CertChoice};
 use crate::formats::ListedFormat;
 use crate::statement::FormatId;
-use crate::x509::{CertView, CsrDefect, CsrView, SpkiView};
+use crate::x509::{CertView, CsrDefect, CsrView, NameView, SignedCrmf, SpkiView};
 
 /// One file, or one value of an interface: what it is called, and its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct InputFile<'a> {
 pub enum Form {
     /// A certification request.
     Csr(CsrView),
+    /// A certification request in CRMF, as CMP carries it.
+    Crmf(SignedCrmf),
     /// A certificate that publishes statements about its key in the extension id-aa-attestation.
     PublishedCertificate(CertView),
     /// The certificate of a TPM's endorsement key, which identifies the TPM and states nothing else.
@@ -173,6 +175,16 @@ impl Submission {
         Ok(Self { form: Form::Csr(csr), format: None, statements, certs })
     }
 
+    /// The submission that a request in CRMF is. A request without the extension id-aa-attestation has no statements.
+    ///
+    /// # Errors
+    /// [`InputError::Csr`] if the extension is not what it must be.
+    pub fn from_crmf(request: SignedCrmf) -> Result<Self, InputError> {
+        let (statements, certs) =
+            request.view().attestation_bundle()?.map(AttestationBundle::into_parts).unwrap_or_default();
+        Ok(Self { form: Form::Crmf(request), format: None, statements, certs })
+    }
+
     /// The submission that a bare bundle is.
     #[must_use]
     pub fn from_bundle(bundle: AttestationBundle) -> Self {
@@ -192,6 +204,25 @@ impl Submission {
     pub const fn csr(&self) -> Option<&CsrView> {
         match &self.form {
             Form::Csr(csr) => Some(csr),
+            Form::Crmf(_) | Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence => None,
+        }
+    }
+
+    /// Whether it is a certification request, of whichever syntax.
+    #[must_use]
+    pub const fn is_request(&self) -> bool {
+        match &self.form {
+            Form::Csr(_) | Form::Crmf(_) => true,
+            Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence => false,
+        }
+    }
+
+    /// The subject that a certification request asks for.
+    #[must_use]
+    pub fn requested_subject(&self) -> Option<&NameView> {
+        match &self.form {
+            Form::Csr(csr) => Some(csr.subject()),
+            Form::Crmf(request) => Some(request.subject()),
             Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence => None,
         }
     }
@@ -202,6 +233,7 @@ impl Submission {
     pub fn subject_key(&self) -> Option<&SpkiView> {
         match &self.form {
             Form::Csr(csr) => Some(csr.spki()),
+            Form::Crmf(request) => Some(request.spki()),
             Form::PublishedCertificate(certificate) => Some(certificate.spki()),
             Form::EndorsementKey(_) | Form::Evidence => None,
         }
@@ -211,7 +243,7 @@ impl Submission {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match (&self.form, self.format) {
-            (Form::Csr(_), _) => "csr",
+            (Form::Csr(_) | Form::Crmf(_), _) => "csr",
             (Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence, Some(format)) => format.id(),
             (Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence, None) => "unknown",
         }

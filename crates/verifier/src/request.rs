@@ -4,7 +4,7 @@ use vouchsafe_evidence::bundle::{AttestationStatement, CertChoice};
 use vouchsafe_evidence::input::{Form, Submission};
 use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
 use vouchsafe_evidence::statement::FormatId;
-use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, SpkiView};
 
 use crate::Nonce;
 use crate::advisory::Advisories;
@@ -116,8 +116,8 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         Some(cache) => SignatureBudget::new().with_cache(cache, request.trust.version()),
         None => SignatureBudget::new(),
     };
-    if let Some(csr) = submission.csr() {
-        request_failures.extend(check_request(csr, &mut budget).err());
+    if submission.is_request() {
+        request_failures.extend(check_request(submission.form(), &mut budget).err());
         if submission.statements().is_empty() {
             request_failures.push(Rejection::plain(codes::CSR_NO_ATTESTATION));
         }
@@ -130,7 +130,7 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         trust: request.trust,
         at: request.at,
         nonce: request.nonce,
-        in_request: submission.csr().is_some(),
+        in_request: submission.is_request(),
         possession_context: request.possession_context,
         subject: submission.subject_key().or(request.expected_key),
         revocation: request.policy.revocation(),
@@ -141,7 +141,7 @@ pub fn verify(request: &Request<'_>) -> Verdict {
         Form::EndorsementKey(certificate) => {
             authenticate_endorsement_key(certificate, request.policy.platform(), &mut context)
         }
-        Form::Csr(_) | Form::PublishedCertificate(_) | Form::Evidence => {
+        Form::Csr(_) | Form::Crmf(_) | Form::PublishedCertificate(_) | Form::Evidence => {
             authenticate(&unwrapped, request.policy.platform(), &mut context)
         }
     };
@@ -190,7 +190,7 @@ fn has_nothing_to_bind(authentication: &Authentication, request_failures: &[Reje
 fn check_published(form: &Form, unwrapped: &cmw::Unwrapped) -> Result<(), Rejection> {
     match form {
         Form::PublishedCertificate(_) => {}
-        Form::Csr(_) | Form::EndorsementKey(_) | Form::Evidence => return Ok(()),
+        Form::Csr(_) | Form::Crmf(_) | Form::EndorsementKey(_) | Form::Evidence => return Ok(()),
     }
     let is_quote = |statement: &AttestationStatement| statement.format() == Some(FormatId::TpmQuote);
     match unwrapped.statements.iter().find(|(_, statement)| is_quote(statement)) {
@@ -199,11 +199,15 @@ fn check_published(form: &Form, unwrapped: &cmw::Unwrapped) -> Result<(), Reject
     }
 }
 
-/// Whether the request is signed by the key it carries, over its original bytes (RFC 2986, 4.2).
-fn check_request(csr: &CsrView, budget: &mut SignatureBudget) -> Result<(), Rejection> {
-    let algorithm = SignatureAlgorithm::from_der(csr.algorithm().as_der())
-        .map_err(|_| Rejection::plain(codes::CSR_WEAK_SIGNATURE))?;
-    verify_signature(budget, csr.spki(), algorithm, csr.info(), csr.signature()).map_err(|error| {
+/// Whether the request is signed by the key it carries, over its original bytes (RFC 2986, 4.2; RFC 4211, 4.1).
+fn check_request(form: &Form, budget: &mut SignatureBudget) -> Result<(), Rejection> {
+    let (spki, algorithm, message, signature) = match form {
+        Form::Csr(csr) => (csr.spki(), csr.algorithm().as_der(), csr.info(), csr.signature()),
+        Form::Crmf(request) => (request.spki(), request.algorithm(), request.view().request(), request.signature()),
+        Form::PublishedCertificate(_) | Form::EndorsementKey(_) | Form::Evidence => return Ok(()),
+    };
+    let algorithm = SignatureAlgorithm::from_der(algorithm).map_err(|_| Rejection::plain(codes::CSR_WEAK_SIGNATURE))?;
+    verify_signature(budget, spki, algorithm, message, signature).map_err(|error| {
         let code = match error {
             SignatureError::BudgetExhausted { .. } => codes::LIMIT_SIGNATURE_CHECKS,
             SignatureError::Invalid | SignatureError::KeyMismatch { .. } => codes::CSR_BAD_SIGNATURE,

@@ -2,7 +2,7 @@
 
 use vouchsafe_evidence::input::{InputError, Submission};
 use vouchsafe_evidence::statement::FormatId;
-use vouchsafe_evidence::x509::{CsrView, NameView, SpkiView};
+use vouchsafe_evidence::x509::{NameView, SpkiView};
 
 use crate::advisory::Advisory;
 use crate::appraise::Appraisal;
@@ -91,7 +91,7 @@ pub struct Verdict {
     reasons: Vec<Rejection>,
     anonymous_reasons: usize,
     subject: Option<SpkiView>,
-    csr: Option<CsrView>,
+    request: Option<Submission>,
     registers: Vec<Register>,
     advisories: Vec<Advisory>,
     policy_note: Option<String>,
@@ -103,27 +103,29 @@ pub struct Verdict {
 /// certificate.
 #[derive(Debug)]
 pub struct CertifiableKey {
-    csr: CsrView,
+    request: Submission,
+    spki: SpkiView,
+    subject: NameView,
     verdict: Verdict,
 }
 
 impl CertifiableKey {
     /// The key to be certified.
     #[must_use]
-    pub fn spki(&self) -> &SpkiView {
-        self.csr.spki()
+    pub const fn spki(&self) -> &SpkiView {
+        &self.spki
     }
 
     /// The subject that the request asks for: a wish, not a claim.
     #[must_use]
-    pub fn requested_subject(&self) -> &NameView {
-        self.csr.subject()
+    pub const fn requested_subject(&self) -> &NameView {
+        &self.subject
     }
 
-    /// The request.
+    /// The request, with its statements.
     #[must_use]
-    pub const fn csr(&self) -> &CsrView {
-        &self.csr
+    pub const fn request(&self) -> &Submission {
+        &self.request
     }
 
     /// The verdict that this rests on.
@@ -195,7 +197,7 @@ impl Verdict {
             reasons,
             anonymous_reasons,
             subject: binding.subject,
-            csr: submission.csr().cloned(),
+            request: submission.is_request().then(|| submission.clone()),
         }
     }
 
@@ -219,7 +221,7 @@ impl Verdict {
             reasons: vec![describe::input_rejection(error)],
             anonymous_reasons: 1,
             subject: None,
-            csr: None,
+            request: None,
             registers: Vec::new(),
             advisories: Vec::new(),
             policy_note: policy.note().map(str::to_owned),
@@ -230,10 +232,17 @@ impl Verdict {
     ///
     /// # Errors
     /// The verdict itself, when it rejects or is not about a certification request.
-    pub fn certify(self) -> Result<CertifiableKey, Box<Self>> {
-        match (&self.csr, self.accepted) {
-            (Some(csr), true) => Ok(CertifiableKey { csr: csr.clone(), verdict: self }),
-            (Some(_), false) | (None, _) => Err(Box::new(self)),
+    pub fn certify(mut self) -> Result<CertifiableKey, Box<Self>> {
+        let named = self.request.as_ref().and_then(|request| request.subject_key().zip(request.requested_subject()));
+        let named = named.map(|(spki, subject)| (spki.clone(), subject.clone()));
+        match (self.request.take(), named, self.accepted) {
+            (Some(request), Some((spki, subject)), true) => {
+                Ok(CertifiableKey { request, spki, subject, verdict: self })
+            }
+            (request, _, _) => {
+                self.request = request;
+                Err(Box::new(self))
+            }
         }
     }
 

@@ -38,9 +38,8 @@ impl Service {
         &self,
         key: &CertifiableKey,
     ) -> Result<(AttestationBundle, i64, Option<CertificateRecord>), Error> {
-        let submission =
-            Submission::from_csr(key.csr().clone()).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
-        let statement = only_statement(&submission, key).ok_or_else(|| refused(own_codes::STATEMENT_NOT_ALONE))?;
+        let submission = key.request();
+        let statement = only_statement(submission, key).ok_or_else(|| refused(own_codes::STATEMENT_NOT_ALONE))?;
         let offered: Vec<&CertView> = submission.certs().iter().filter_map(|choice| choice.certificate()).collect();
         let unreadable = |_| refused(own_codes::STATEMENT_NOT_ALONE);
         let earliest = self.now().saturating_sub(BACKDATED_SECONDS);

@@ -4,7 +4,7 @@
 //! Such a key signs whatever it is given, so that nothing about it can be read from what it signs: its certificate says
 //! `host`, whatever method enrolled it.
 
-use vouchsafe_evidence::ak_possession::{AkPossession, PossessionProof};
+use vouchsafe_evidence::ak_possession::{AkPossession, PossessionProof, PossessionPurpose};
 use vouchsafe_evidence::formats::pkix_evidence::EvidenceView;
 use vouchsafe_evidence::input::{Form, Submission};
 use vouchsafe_evidence::statement::FormatId;
@@ -82,6 +82,10 @@ impl HostAk {
 
     /// Checks the answer to a challenge.
     ///
+    /// Evidence counts where it is about no key: what a service lets its own clients have made of their keys, over a nonce
+    /// of their choice, shows only that they are its clients. For a successor it never counts, since whoever may have
+    /// Evidence made could then put a key of their own in this one's place.
+    ///
     /// # Errors
     /// `ak.possession`.
     pub fn verify_possession(&self, possession: &AkPossession<'_>, proof: &PossessionProof) -> Result<(), Rejection> {
@@ -95,7 +99,16 @@ impl HostAk {
                     .map_err(|error| refused(&error.to_string()))
             }
             PossessionProof::Evidence(evidence) => {
+                match possession.purpose {
+                    PossessionPurpose::Enrolment | PossessionPurpose::Renewal => {}
+                    PossessionPurpose::Succession => {
+                        return Err(refused("for its successor the key signs itself, by no Evidence"));
+                    }
+                }
                 let view = EvidenceView::parse(evidence).map_err(|_| refused("the Evidence is malformed"))?;
+                if !view.elements().keys.is_empty() {
+                    return Err(refused("the Evidence is about a key, and so may be made for any client"));
+                }
                 let nonce = view.elements().transaction.as_ref().and_then(|transaction| transaction.nonce);
                 if nonce != Some(possession.nonce().as_slice()) {
                     return Err(refused("the Evidence answers another challenge"));
@@ -158,7 +171,7 @@ pub fn authenticate_attested_ak(
 ) -> Result<AttestedAk, Vec<Rejection>> {
     match evidence.form() {
         Form::Evidence => {}
-        Form::Csr(_) | Form::PublishedCertificate(_) | Form::EndorsementKey(_) => {
+        Form::Csr(_) | Form::Crmf(_) | Form::PublishedCertificate(_) | Form::EndorsementKey(_) => {
             return Err(vec![Rejection::plain(codes::AK_ATTESTATION_FORMAT)]);
         }
     }
