@@ -19,6 +19,7 @@
 //! waiting_requests = 256
 //! waiting_requests_per_user = 32
 //! keys_per_user = 1024
+//! recorded_per_minute = 600
 //! frame_seconds = 5
 //! idle_seconds = 300
 //! request_seconds = 120
@@ -185,6 +186,8 @@ pub struct Limits {
     pub waiting_requests_per_user: usize,
     /// Keys of one user.
     pub keys_per_user: u32,
+    /// Operations that are recorded in the audit log, of one user within a minute, under no grant.
+    pub recorded_per_minute: u32,
     /// From the first octet of a request to its last, and for writing a response.
     pub frame: Duration,
     /// Between a response and the next request.
@@ -201,6 +204,7 @@ impl Default for Limits {
             waiting_requests: 256,
             waiting_requests_per_user: 32,
             keys_per_user: 1024,
+            recorded_per_minute: 600,
             frame: Duration::from_secs(5),
             idle: Duration::from_secs(300),
             request: Duration::from_secs(120),

@@ -26,6 +26,7 @@ mod keys;
 mod listener;
 mod monitoring;
 mod notify;
+mod pace;
 mod peer;
 mod public_key;
 mod queue;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::frame::{Authentication, Request, Response};
 use super::monitoring::Metrics;
+use super::pace::Pace;
 use super::peer::{Caller, Peer};
 use super::refusal::Refusal;
 use super::slot::Provider;
@@ -42,6 +43,7 @@ pub(super) struct Service {
     pub(super) workers: Vec<Worker>,
     metrics: Metrics,
     listings: Turns,
+    recorded: Pace,
 }
 
 /// What handlers need that is the same for all requests. Work that is queued at a provider holds it, so it
@@ -87,7 +89,8 @@ impl Service {
     /// A service of these providers.
     pub(super) fn new(shared: Shared, workers: Vec<Worker>) -> Service {
         let listings = Turns::new(LISTINGS, LISTINGS_PER_USER);
-        Service { shared: Arc::new(shared), workers, metrics: Metrics::default(), listings }
+        let recorded = Pace::new(shared.limits.recorded_per_minute);
+        Service { shared: Arc::new(shared), workers, metrics: Metrics::default(), listings, recorded }
     }
 
     /// The limits.
@@ -177,6 +180,9 @@ impl Service {
             return worker.run(uid, work).await;
         };
         let audit = self.shared.audit.clone();
+        if let Err(refusal) = self.keep_pace(&call.caller) {
+            return audited::record(&audit, &Event { durability: Durability::Soon, ..event }, None, Err(refusal));
+        }
         let begun = Arc::new(AtomicBool::new(false));
         let work = {
             let (begun, mut event) = (Arc::clone(&begun), event.clone());
@@ -199,6 +205,14 @@ impl Service {
         }
         // What did not reach the module is on record as well. It changed nothing, and this thread waits for no disk.
         audited::record(&audit, &Event { durability: Durability::Soon, ..event }, None, answer)
+    }
+
+    /// Refuses what would be recorded of a user who had too much recorded of late. Who has a grant was trusted with more.
+    fn keep_pace(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.recorded.count(caller.peer().uid, Instant::now()) || self.shared.grants.allow_any(caller) {
+            return Ok(());
+        }
+        Err(Refusal::TooOften { limit: self.shared.limits.recorded_per_minute })
     }
 
     /// The provider of that id.

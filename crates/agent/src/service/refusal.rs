@@ -145,6 +145,12 @@ pub(super) enum Refusal {
     /// The key store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The user had as much recorded within a minute as may be.
+    #[error("this user made, destroyed or attested {limit} keys within a minute, as many as allowed without a grant")]
+    TooOften {
+        /// How much that is.
+        limit: u32,
+    },
     /// The key's usage does not include the operation.
     #[error("the key's usage does not include {operation}")]
     UsageNotPermitted {
@@ -164,7 +170,7 @@ impl Refusal {
             Refusal::Audit(fault) if fault.is_full() => Status::PsaErrorInsufficientStorage,
             Refusal::Audit(_) => Status::PsaErrorStorageFailure,
             Refusal::BodyMalformed(_) => Status::DeserializingBodyFailed,
-            Refusal::Busy { .. } => Status::PsaErrorInsufficientMemory,
+            Refusal::Busy { .. } | Refusal::TooOften { .. } => Status::PsaErrorInsufficientMemory,
             Refusal::Deprecated { .. } => Status::DeprecatedPrimitive,
             Refusal::Deadline { .. } => Status::PsaErrorCommunicationFailure,
             Refusal::Fault(fault) => fault_status(fault),
@@ -215,6 +221,7 @@ impl Refusal {
             Refusal::Protocol(_) => "agent.protocol",
             Refusal::SignatureInvalid => "agent.signature-invalid",
             Refusal::Store(error) => error.code(),
+            Refusal::TooOften { .. } => "agent.too-often",
             Refusal::UsageNotPermitted { .. } => "agent.usage-not-permitted",
         }
     }
@@ -233,6 +240,7 @@ impl Refusal {
             }
             Refusal::MechanismDisabled { mechanism } => mechanism.enabling_step(),
             Refusal::NotAdministrator => "ask one of them",
+            Refusal::TooOften { .. } => "wait a minute, or have limits.recorded_per_minute raised in agent.toml",
             Refusal::Invalid { .. } => "correct the field",
             Refusal::AuthenticationFalse { .. }
             | Refusal::AlgorithmNotPermitted

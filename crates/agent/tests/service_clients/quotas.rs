@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use vouchsafe_agent::provider::{Family, FamilyCertificates, KeyBlob, KeyPurpose, KeyUid};
 use vouchsafe_agent::provider_identity::ProviderKind;
 use vouchsafe_agent::store::{Insertion, KeyId, KeyRole, NewKey, Store};
-use vouchsafe_agent::wire::message::{FamilyChain, KeyMechanism, TpmCertify, hash};
+use vouchsafe_agent::wire::message::{
+    FamilyChain, GenerateKeyOperation, KeyMechanism, SignHashOperation, TpmCertify, hash,
+};
 use vouchsafe_agent::wire::{Opcode, ProviderId, Status};
 use vouchsafe_agent::{ClientId, audit};
 
-use crate::support::{Bench, Control, authenticated, ecdsa, p256, status};
+use crate::support::{Bench, Control, authenticated, ecdsa, named, p256, status};
 
 fn state(bench: &Bench) -> std::path::PathBuf {
     bench.directory.path().join("state")
@@ -133,4 +136,31 @@ fn lists_on_many_connections_hold_nobody_up() {
     // An unoptimized build takes some ms for one list. All of them together took 400 ms.
     let p95 = times[REQUESTS * 95 / 100];
     assert!(p95 < Duration::from_millis(100), "{p95:?}");
+}
+
+/// What was done is always recorded, and nobody needs a grant to make and destroy keys of its own: so that is bounded, for whoever has
+/// none, or a few users could fill the disk without which nothing more is done for anyone.
+#[test]
+fn who_has_no_grant_has_only_so_much_recorded() {
+    let bench = Bench::of(Arc::default(), |config| {
+        config.authenticators.direct = true;
+        config.limits.recorded_per_minute = 3;
+    });
+    let mut stream = bench.raw();
+    // A name that a client gave itself has no grants; it is the user behind it that is counted.
+    let mut generate = |client: &str, key: &str| {
+        let operation = GenerateKeyOperation { key_name: key.to_owned(), attributes: Some(p256()) };
+        let body = operation.encode_to_vec();
+        status(&mut stream, &named(ProviderId::TPM, Opcode::PsaGenerateKey.number(), &body, client))
+    };
+    assert_eq!(["a", "b", "c"].map(|name| generate(name, "k")), [Status::Success; 3]);
+    assert_eq!(generate("d", "k"), Status::PsaErrorInsufficientMemory);
+    // Using a key is not recorded and goes on; an administrator is not held up.
+    let sign = SignHashOperation { key_name: "k".to_owned(), alg: Some(ecdsa(hash::SHA_256)), hash: vec![7; 32] };
+    let sign = named(ProviderId::TPM, Opcode::PsaSignHash.number(), &sign.encode_to_vec(), "a");
+    assert_eq!(status(&mut bench.raw(), &sign), Status::Success);
+    bench.client().generate_key("own", p256()).unwrap();
+    let text = std::fs::read_to_string(state(&bench).join(audit::FILE_NAME)).unwrap();
+    let outcomes: Vec<&str> = text.lines().map(|line| line.split('\t').nth(10).unwrap()).collect();
+    assert_eq!(outcomes, ["ok", "ok", "ok", "agent.too-often", "ok"]);
 }
