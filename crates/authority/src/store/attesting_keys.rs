@@ -269,7 +269,8 @@ pub trait AttestingKeyStore {
     /// [`StoreError::Database`], as for every method below.
     fn take_challenge(&self, id: &[u8; CHALLENGE_ID_OCTETS], account: &str) -> Result<Option<Challenge>, StoreError>;
 
-    /// Binds module, device and attesting key, and records the decision with its certificates.
+    /// Binds module, device and attesting key, and records the decision with its certificates. Where a module takes the place
+    /// of another, by leave, every key of that one is revoked.
     ///
     /// # Errors
     /// [`StoreError::DeviceBoundElsewhere`], [`StoreError::EkBoundElsewhere`], [`StoreError::AkBoundElsewhere`],
@@ -333,6 +334,7 @@ pub trait AttestingKeyStore {
     fn dependents(&self, spki_digest: &Digest, now: i64) -> Result<Vec<Dependent>, StoreError>;
 
     /// Revokes an attesting key with its certificates and, where that is asked for, every certificate that rests on it.
+    /// With a compromised key go its successors, which were certified on its word.
     /// Returns how many certificates were revoked; nothing is changed of what was revoked before.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use vouchsafe_evidence::ceremony::{
 };
 use vouchsafe_evidence::emit::{Evidence, Purpose, TbsEvidence};
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::x509::build;
+use vouchsafe_evidence::x509::{SpkiView, build};
 
 use crate::made::request;
 use crate::module::SoftwareKey;
@@ -73,18 +73,27 @@ pub async fn enroll(site: &Site, token: &str, ak: &SoftwareKey, device: &str, fi
     reply.json()
 }
 
-/// A request for a fresh key, with PKIX Evidence about it.
-pub fn csr(ak: &SoftwareKey, certificate: &[u8], nonce: &[u8]) -> Vec<u8> {
-    let key = SoftwareKey::generate();
-    let spki = key.spki();
+/// PKIX Evidence about a key, by an attesting key with or without its certificate.
+pub fn evidence_about(spki: &SpkiView, (ak, certificate): (&SoftwareKey, Option<&[u8]>), nonce: &[u8]) -> Vec<u8> {
     let tbs = TbsEvidence::new().transaction(|claims| claims.nonce(nonce)).key("key-1", |claims| {
         let claims = claims.spki(spki.as_der()).extractable(false).sensitive(true);
         claims.never_extractable(true).local(true).purposes(&[Purpose::Sign])
     });
     let tbs = tbs.to_der();
     let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
-    let evidence =
-        Evidence::new(tbs.clone()).signed_by_certificate(certificate, &algorithm, &ak.sign_der(&tbs)).to_der();
+    let signature = ak.sign_der(&tbs);
+    let evidence = Evidence::new(tbs);
+    match certificate {
+        Some(certificate) => evidence.signed_by_certificate(certificate, &algorithm, &signature),
+        None => evidence.signed_by_key(ak.spki().as_der(), &algorithm, &signature),
+    }
+    .to_der()
+}
+
+/// A request for a fresh key, with PKIX Evidence about it.
+pub fn csr(ak: &SoftwareKey, certificate: &[u8], nonce: &[u8]) -> Vec<u8> {
+    let key = SoftwareKey::generate();
+    let evidence = evidence_about(&key.spki(), (ak, Some(certificate)), nonce);
     request(&key, vec![AttestationStatement::new(oid::STATEMENT_PKIX_EVIDENCE, evidence)], &[])
 }
 

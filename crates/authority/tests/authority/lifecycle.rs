@@ -12,7 +12,7 @@ use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, USER_KEY_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{EccScheme, HashAlg};
 use vouchsafe_evidence::x509::{CertView, CrlView};
 
-use crate::host::{DAVE, enroll, every_method};
+use crate::host::{DAVE, enroll, every_method, evidence_over};
 use crate::module::{Module, SoftwareKey};
 use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex};
 
@@ -192,8 +192,26 @@ async fn keys_that_a_host_drives_renew_and_succeed_by_signatures() {
     };
     assert_eq!(succeed(&thief, &next).await.codes(), ["ak.possession"]);
     assert_eq!(succeed(&ak, &thief).await.codes(), ["ak.possession"]);
+    // By Evidence, which is made for others than the key's holder too, the key renews itself and vouches for no other.
+    let by_evidence = async |purpose| {
+        let nonce = site.enrolment_nonce(DAVE).await;
+        let key = if purpose == Succession { next.spki() } else { ak.spki() };
+        let possession = AkPossession { purpose, device: "device", key: &key, challenge: &nonce };
+        let mut body = json!({"evidence": b64(&evidence_over(&ak, &possession.nonce()))});
+        if purpose == Succession {
+            let proof = signed(&next, &next, Enrolment, &nonce);
+            body["successor"] = json!({"ak_spki": b64(next.spki().as_der()), "signature": proof});
+        }
+        renew(&site, DAVE, &ak, &nonce, body).await
+    };
+    assert_eq!(by_evidence(Renewal).await.status, 201);
+    assert_eq!(by_evidence(Succession).await.codes(), ["ak.possession"]);
     assert_eq!(succeed(&ak, &next).await.status, 201);
     assert_eq!(administration(&site).attesting_keys().unwrap().len(), 2);
+    // A key that others know vouches for nothing: what it vouched for goes with it.
+    let report = administration(&site).revoke(&digest(&ak), RevocationReason::KeyCompromise, "alma", false).unwrap();
+    assert_eq!(report.revoked, 4);
+    assert!(administration(&site).attesting_keys().unwrap().iter().all(|key| key.revocation.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,8 +372,18 @@ async fn a_failed_module_is_replaced_with_leave_and_once() {
     assert_eq!(ask(&site, ALICE, &old, &old_chain).await.codes(), ["authority.key-revoked"]);
     // Leave is for the device's account, not for others.
     assert_eq!(site.challenge(BOB, &new, "device").await.problem(), "device-conflict");
+    // A key that the old module enrolls meanwhile lasts no longer than it has the name.
+    let ak = SoftwareKey::generate();
+    let ak_public = ak.public(AK_ATTRIBUTES, EccScheme::Ecdsa(HashAlg::Sha256));
+    let old = Module { ek: old.ek, ek_certificate: old.ek_certificate, ak, ak_public };
+    let meanwhile = chain(&site.enroll(ALICE, &old, "device").await["certificates"]["attest"]);
+    assert_eq!(ask(&site, ALICE, &old, &meanwhile).await.status, 201);
     let new_chain = chain(&site.enroll(ALICE, &new, "device").await["certificates"]["attest"]);
     assert_eq!(ask(&site, ALICE, &new, &new_chain).await.status, 201);
+    assert_eq!(ask(&site, ALICE, &old, &meanwhile).await.codes(), ["authority.key-revoked"]);
+    let nonce = site.enrolment_nonce(ALICE).await;
+    let reply = renew(&site, ALICE, &old.ak, &nonce, quoted(&old, &nonce)).await;
+    assert_eq!(reply.codes(), ["authority.key-revoked"]);
     assert_eq!(site.challenge(ALICE, &third, "device").await.problem(), "device-conflict");
     // Unused leave ends.
     administration.approve_replacement("device", "alma", 2).unwrap();

@@ -11,7 +11,7 @@ use vouchsafe_evidence::x509::{CertView, build};
 
 use vouchsafe_verifier::ak_certificate::{CONTENT, CertificateFamily};
 
-use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method, evidence_over};
+use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method, evidence_about, evidence_over};
 use crate::module::{EndorsementKey, Module, SoftwareKey, Vendor, pem, sign_certificate};
 use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex, unb64};
 
@@ -300,6 +300,15 @@ async fn a_service_that_lets_its_attesting_key_sign_evidence_alone_answers_by_ev
     };
     assert_eq!(attempt(&thief, "hsm").await.problem(), "activation-failed");
     assert_eq!(attempt(&ak, "other").await.problem(), "activation-failed");
+    // Evidence about a key is made for whoever has the key: over a nonce of their choice it shows nothing.
+    let opened = challenge(&site, DAVE, &ak, "hsm", json!({"method": "first-use"})).await.json();
+    let challenge = unb64(&opened["challenge"]);
+    let possession =
+        AkPossession { purpose: PossessionPurpose::Enrolment, device: "hsm", key: &ak.spki(), challenge: &challenge };
+    let path = format!("/v1/attestation-keys/{}/activation", opened["id"].as_str().unwrap());
+    let evidence = evidence_about(&SoftwareKey::generate().spki(), (&ak, None), &possession.nonce());
+    let reply = site.post(&path, Some(DAVE), json!({"evidence": b64(&evidence)})).await;
+    assert_eq!(reply.problem(), "activation-failed");
     assert_eq!(attempt(&ak, "hsm").await.status, 201);
 }
 

@@ -286,7 +286,20 @@ impl AttestingKeyStore for Sqlite {
             if !known.exists([key])? {
                 return Err(StoreError::NoSuchKey);
             }
-            revoke_key(connection, &key, &revocation, dependents)
+            let mut revoked = revoke_key(connection, &key, &revocation, dependents)?;
+            match revocation.reason {
+                // Whoever else knows the key may have had it vouch for one of theirs.
+                RevocationReason::KeyCompromise => {
+                    for successor in successors(connection, &key)? {
+                        revoked += revoke_key(connection, &successor, &revocation, dependents)?;
+                    }
+                }
+                RevocationReason::Unspecified
+                | RevocationReason::AffiliationChanged
+                | RevocationReason::Superseded
+                | RevocationReason::CessationOfOperation => {}
+            }
+            Ok(revoked)
         })
     }
 
@@ -318,13 +331,7 @@ impl AttestingKeyStore for Sqlite {
                 "UPDATE devices SET replaceable_until = ?2, replacement_approver = ?3 WHERE id = ?1",
                 params![id, replacement.until, replacement.approver],
             )?;
-            let mut keys = connection
-                .prepare_cached("SELECT spki_digest FROM attesting_keys WHERE device = ?1 AND revoked_at IS NULL")?;
-            let keys: Vec<Digest> = keys.query_map([id], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            for key in &keys {
-                revoke_key(connection, key, &revocation, false)?;
-            }
-            Ok(keys.len())
+            revoke_keys_of(connection, id, &revocation)
         })
     }
 
@@ -365,6 +372,30 @@ fn revoke_key(
          SELECT id, ?2, ?3 FROM certificates WHERE attesting_key = ?1 AND (is_of_key OR ?4) AND not_after > ?2",
         params![key, at, reason.label(), dependents],
     )?)
+}
+
+/// Revokes what attesting keys a device has; how many those were.
+fn revoke_keys_of(connection: &Connection, device: i64, revocation: &Revocation) -> Result<usize, StoreError> {
+    let mut keys =
+        connection.prepare_cached("SELECT spki_digest FROM attesting_keys WHERE device = ?1 AND revoked_at IS NULL")?;
+    let keys: Vec<Digest> = keys.query_map([device], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for key in &keys {
+        revoke_key(connection, key, revocation, false)?;
+    }
+    Ok(keys.len())
+}
+
+/// The keys that are certified on this key's word, directly or by way of others.
+fn successors(connection: &Connection, key: &Digest) -> Result<Vec<Digest>, StoreError> {
+    let mut found = connection.prepare_cached(
+        "WITH RECURSIVE successors (id, spki_digest) AS (
+             SELECT later.id, later.spki_digest FROM attesting_keys AS later
+                 JOIN attesting_keys AS first ON later.predecessor = first.id WHERE first.spki_digest = ?1
+             UNION SELECT later.id, later.spki_digest FROM attesting_keys AS later
+                 JOIN successors ON later.predecessor = successors.id)
+         SELECT spki_digest FROM successors",
+    )?;
+    Ok(found.query_map([key], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 fn insert_enrolment(connection: &Connection, decision: i64, proof: &Proof) -> Result<(), StoreError> {
@@ -480,6 +511,14 @@ fn bind_device(connection: &Connection, key: &EnrolledKey, at: i64) -> Result<i6
         return Ok(statement.insert(row)?);
     };
     if bound.identity != key.identity {
+        // What the failed module enrolled since the leave was given goes as its other keys did.
+        let by = connection.query_row(
+            "SELECT coalesce(replacement_approver, '') FROM devices WHERE id = ?1",
+            [bound.id],
+            |row| row.get(0),
+        )?;
+        let revocation = Revocation { at, reason: RevocationReason::CessationOfOperation, approver: by };
+        revoke_keys_of(connection, bound.id, &revocation)?;
         // The leave is used up, and what the failed module quoted says nothing of this one.
         connection.execute(
             "UPDATE devices SET identity = ?2, ek_certificate = ?3, baseline = ?4, replaceable_until = NULL WHERE id = ?1",
@@ -576,7 +615,7 @@ fn bind_key(
         [known] if known.device == device && known.is_same && known.is_of_account && predecessor.is_none() => {
             connection.execute(
                 "UPDATE attesting_keys SET is_virtual = ?2, method = ?3, environment = ?4, proof = ?5, approvers = ?6,
-                     enrolled_at = ?7 WHERE spki_digest = ?1",
+                     predecessor = NULL, enrolled_at = ?7 WHERE spki_digest = ?1",
                 params![
                     key.spki_digest,
                     key.is_virtual,
