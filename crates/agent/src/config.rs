@@ -78,6 +78,8 @@ mod file;
 mod module;
 mod provider_file;
 
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,6 +104,9 @@ pub const DEFAULT_STATE_PATH: &str = "/var/lib/vouchsafe/agent";
 
 /// The group of administrators unless said otherwise.
 pub const DEFAULT_GROUP: &str = "vouchsafe";
+
+/// Write permission of everyone.
+const WRITABLE_BY_ANYONE: u32 = 0o002;
 
 /// What an agent needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,8 +293,16 @@ impl Config {
     ///
     /// [`ConfigFault`], naming the file, the key and what to do.
     pub fn load(path: &Path) -> Result<Config, ConfigFault> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigFault::Unreadable { file: path.to_owned(), source })?;
+        let unreadable = |source| ConfigFault::Unreadable { file: path.to_owned(), source };
+        let mut file = std::fs::File::open(path).map_err(unreadable)?;
+        // Of the file that is read, whatever the path means by then.
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if metadata.is_file() && mode & WRITABLE_BY_ANYONE != 0 {
+            return Err(ConfigFault::Shared { file: path.to_owned(), mode });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
         Config::from_toml(&text, path)
     }
 

@@ -195,8 +195,11 @@ pub fn stored(path: Option<&Path>) -> Result<Config, Failure> {
     };
     match path {
         Some(path) => load(path),
-        None if default.exists() => load(default),
-        None => Ok(Config::with_defaults()),
+        None => match default.try_exists() {
+            Ok(false) => Ok(Config::with_defaults()),
+            // One that this user may not look for is not one that is not there: the defaults have other paths and no grants.
+            Ok(true) | Err(_) => load(default),
+        },
     }
 }
 

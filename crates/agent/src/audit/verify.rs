@@ -137,6 +137,8 @@ impl Walk {
             // A log whose older files were moved away begins with what they ended with.
             self.chain = placed.continues.unwrap_or([0; CHAIN_OCTETS]);
             self.last = if placed.continues.is_some() { placed.sequence.saturating_sub(1) } else { 0 };
+            // What was noted may be what the first entry follows: the end of a file that was moved away, or the zeros of a new log.
+            self.is_noted_found |= self.noted == Some(self.chain);
         }
         let expected = self.last.saturating_add(1);
         if placed.sequence != expected {

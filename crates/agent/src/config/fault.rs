@@ -21,6 +21,14 @@ pub enum ConfigFault {
         /// What to write instead.
         next_step: &'static str,
     },
+    /// Anyone may write the file, and so give itself every grant.
+    #[error("{}: anyone may write it (mode {mode:04o}); chmod it to 0644", file.display())]
+    Shared {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The text is not TOML, or holds a key that is not known, or a value of the wrong type.
     #[error(
         "{}: {detail}; correct or remove that key (the documentation of the agent lists all keys)",

@@ -135,6 +135,20 @@ fn a_missing_file_says_so() {
     assert!(error.starts_with("/nonexistent/agent.toml: ") && error.contains("--config"), "{error}");
 }
 
+#[test]
+fn a_file_that_anyone_may_write_grants_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, "[[grants]]\nuid = 1\nmay = ['attest']\n").unwrap();
+    for (mode, is_read) in [(0o600, true), (0o644, true), (0o664, true), (0o666, false), (0o602, false)] {
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        match Config::load(&file) {
+            Ok(config) => assert!(is_read && config.grants.len() == 1, "{mode:o}"),
+            Err(fault) => assert!(!is_read && fault.to_string().contains("chmod"), "{mode:o}: {fault}"),
+        }
+    }
+}
+
 /// Two TPMs and two tokens, a token first.
 const FOUR: &str = "
     [providers.card]
