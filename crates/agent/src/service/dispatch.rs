@@ -11,6 +11,7 @@ use super::frame::{Authentication, Request, Response};
 use super::monitoring::Metrics;
 use super::pace::Pace;
 use super::peer::{Caller, Peer};
+use super::queue::Full;
 use super::refusal::Refusal;
 use super::slot::Provider;
 use super::turns::Turns;
@@ -151,9 +152,9 @@ impl Service {
     }
 
     async fn list_keys(&self, caller: &Caller) -> Result<ListKeysResult, Refusal> {
-        let limit = self.shared.limits.request;
-        let turn = timeout(limit, self.listings.take(caller.peer().uid)).await;
-        let _turn = turn.map_err(|_| Refusal::Deadline { limit })?;
+        let Limits { request: limit, waiting_requests_per_user: waiting, .. } = self.shared.limits;
+        let turn = timeout(limit, self.listings.take_behind(caller.peer().uid, waiting)).await;
+        let _turn = turn.map_err(|_| Refusal::Deadline { limit })?.ok_or(Refusal::Busy { full: Full::User })?;
         let (store, numbers, client) = (self.shared.store.clone(), self.numbers(), caller.client());
         let listed = tokio::task::spawn_blocking(move || discovery::list_keys(&store, &numbers, &client));
         listed.await.map_err(|_| Refusal::ProviderFailed)?

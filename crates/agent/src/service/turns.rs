@@ -28,8 +28,22 @@ impl Turns {
 
     /// Waits for a turn of this user. Whoever waits for one of the user's own holds none of those of all.
     pub(super) async fn take(&self, uid: u32) -> Turn<'_> {
+        self.turn(self.of(uid)).await
+    }
+
+    /// The same, unless so many of the user's wait already.
+    pub(super) async fn take_behind(&self, uid: u32, waiting: usize) -> Option<Turn<'_>> {
+        let of_user = self.of(uid);
+        // Whoever has a turn or waits for one holds it, and so does this one.
+        if Arc::strong_count(&of_user) > self.per_user.saturating_add(waiting) {
+            return None;
+        }
+        Some(self.turn(of_user).await)
+    }
+
+    async fn turn(&self, of_user: Arc<Semaphore>) -> Turn<'_> {
         // Neither is ever closed, so both are granted in the end.
-        let of_user = self.of(uid).acquire_owned().await.ok();
+        let of_user = of_user.acquire_owned().await.ok();
         Turn { _of_user: of_user, _of_all: self.all.acquire().await.ok() }
     }
 
@@ -63,6 +77,10 @@ mod tests {
         assert!(timeout(soon, turns.take(4)).await.is_err());
         drop(first);
         assert!(timeout(soon, turns.take(1)).await.is_ok());
-        assert_eq!(turns.users.lock().unwrap().values().filter(|turns| turns.strong_count() > 0).count(), 2);
+        let _again = turns.take(1).await;
+        assert!(turns.take_behind(1, 0).await.is_none());
+        assert!(timeout(soon, turns.take_behind(1, 1)).await.is_err());
+        assert!(turns.take_behind(2, 0).await.is_none());
+        assert_eq!(turns.users.lock().unwrap().values().filter(|turns| turns.strong_count() > 0).count(), 3);
     }
 }

@@ -118,7 +118,12 @@ fn lists_on_many_connections_hold_nobody_up() {
                 let mut stream = bench.raw();
                 stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
                 while !stop.load(Ordering::SeqCst) {
-                    assert_eq!(status(&mut stream, &list), Status::Success);
+                    match status(&mut stream, &list) {
+                        Status::Success => {}
+                        // More of them wait than one user may have wait.
+                        Status::PsaErrorInsufficientMemory => std::thread::sleep(Duration::from_millis(5)),
+                        other => panic!("{other}"),
+                    }
                 }
             });
         }
