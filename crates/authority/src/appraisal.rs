@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use vouchsafe_evidence::bundle::CertChoice;
 use vouchsafe_evidence::input::{InputFile, Submission};
-use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Request, Verdict, verify};
+use vouchsafe_verifier::{
+    CertifiableKey, Instant, Reason, ReferenceValues, Rejection, Request, Verdict, codes, verify,
+};
 
 use crate::baseline::Baseline;
 use crate::config::is_name;
@@ -11,7 +13,7 @@ use crate::error::{Error, Violation, own_codes};
 use crate::lifecycle::proof_json;
 use crate::nonce::{Nonce, Purpose};
 use crate::request::AppraisalRequest;
-use crate::service::{Caller, Service};
+use crate::service::{Caller, Service, violations};
 use crate::store::{DecisionKind, Device, Digest, Outcome, Spending, StoreError};
 use crate::text::from_hex;
 
@@ -112,6 +114,13 @@ impl Service {
             Some(device) => verify(&request.expected_device(device)),
             None => verify(&request),
         })
+    }
+
+    /// The violation that a key which is to be certified is recorded as an attesting key, whose signature under a request
+    /// proves nothing (A7). Of its own attesting keys the authority knows even what the evidence does not show.
+    pub(crate) fn attests_others(&self, key: &CertifiableKey) -> Result<Option<Violation>, Error> {
+        let recorded = self.store.device_of_key(&key.spki().sha256())?;
+        Ok(recorded.and_then(|_| violations(&[Rejection::plain(codes::BIND_CSR_KEY_IS_AK)]).pop()))
     }
 
     /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.

@@ -169,6 +169,7 @@ impl Service {
         let device = device_name(&appraised);
         match appraised.verdict.certify() {
             Ok(key) => {
+                found.extend(self.attests_others(&key)?);
                 let subject = subject_source(profile, device, &key);
                 found.extend(subject.as_ref().err().cloned());
                 let published = match self.publication(profile, &key) {

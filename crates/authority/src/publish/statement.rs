@@ -18,8 +18,24 @@ use crate::store::{CertificateRecord, KeyUse};
 
 /// The format of PKIX Evidence.
 pub(super) const PKIX_EVIDENCE: &str = ROW.id;
-/// For how long after the time of issue the certificate of an attesting key is valid that was made to be published.
-const PUBLISHED_SECONDS: i64 = 600;
+/// The extensions of certificates of attesting keys that may be published: those that paths need and those of this project.
+/// What stands in another nobody here can tell.
+const PUBLISHABLE: [oid::Oid; 12] = [
+    oid::AK_NAME,
+    oid::AUTHORITY_INFO_ACCESS,
+    oid::AUTHORITY_KEY_IDENTIFIER,
+    oid::BASIC_CONSTRAINTS,
+    oid::CERTIFICATE_POLICIES,
+    oid::CRL_DISTRIBUTION_POINTS,
+    oid::DEVICE_LINK,
+    oid::EXTENDED_KEY_USAGE,
+    oid::KEY_USAGE,
+    oid::NAME_CONSTRAINTS,
+    oid::SUBJECT_KEY_IDENTIFIER,
+    oid::TPMA_OBJECT,
+];
+/// The attributes of a subject that are there to tell of a module.
+const OF_MODULES: [oid::Oid; 4] = [oid::SERIAL_NUMBER, oid::TPM_MANUFACTURER, oid::TPM_MODEL, oid::TPM_VERSION];
 /// Certificates between an attesting key and its root, at most.
 const CHAIN_MAX: usize = 8;
 
@@ -167,11 +183,11 @@ fn with_issuers(certificate: &CertView, offered: &[&CertView]) -> Result<Vec<Cer
     Ok(chain)
 }
 
-/// Whether the certificate tells of the module: manufacturer, model and version stand in the alternative name, and a
-/// serial number may stand in the subject.
+/// Whether the certificate tells of the module, or may: manufacturer, model and version stand in the alternative name, or
+/// in the subject beside a serial number, and makers have extensions of their own.
 fn names_module(certificate: &CertView) -> bool {
-    let has_alternatives = certificate.extensions().any(|extension| extension.oid() == oid::SUBJECT_ALT_NAME);
-    has_alternatives || certificate.subject().attributes(oid::SERIAL_NUMBER).next().is_some()
+    let tells_more = certificate.extensions().any(|extension| !PUBLISHABLE.contains(&extension.oid()));
+    tells_more || OF_MODULES.iter().any(|told| certificate.subject().attributes(*told).next().is_some())
 }
 
 fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
@@ -182,8 +198,8 @@ fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
 
 /// The same certificate without the names of the module, under a serial number of its own.
 ///
-/// It is valid around the time of issue alone: whoever checks what was published names that time, and nobody can hide a
-/// module whose model has become known for a flaw by presenting it with new evidence.
+/// It is valid up to the time of issue and no longer: whoever checks what was published names a time at which it was, and
+/// nobody can hide a module whose model is known for a flaw by presenting it with new evidence, here or elsewhere.
 fn without_module(
     root: &CertificationAuthority,
     certificate: &CertView,
@@ -195,7 +211,7 @@ fn without_module(
         subject: certificate.subject().clone(),
         spki: certificate.spki(),
         not_before: certificate.not_before().max(now.saturating_sub(BACKDATED_SECONDS)),
-        not_after: certificate.not_after().min(now.saturating_add(PUBLISHED_SECONDS)),
+        not_after: certificate.not_after().min(now),
         extensions: kept.map(|extension| extension.as_der().to_vec()).collect(),
     };
     let issued = sign_content(&root.issuer(), content)?;

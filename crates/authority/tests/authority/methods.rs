@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vouchsafe_authority::store::{Sqlite, Store};
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
+use vouchsafe_evidence::bundle::AttestationStatement;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::tpm::Curve;
 use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
@@ -12,6 +13,7 @@ use vouchsafe_evidence::x509::{CertView, build};
 use vouchsafe_verifier::ak_certificate::{CONTENT, CertificateFamily};
 
 use crate::host::{DAVE, Witnesses, answer, challenge, csr, enroll, every_method, evidence_about, evidence_over};
+use crate::made::request;
 use crate::module::{EndorsementKey, Module, SoftwareKey, Vendor, pem, sign_certificate};
 use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex, unb64};
 
@@ -534,6 +536,23 @@ async fn what_a_host_asserts_is_for_the_lab_and_strict_policies_say_why_not() {
                 assert!(sentence.contains(part), "{sentence}");
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attesting_key_is_not_certified_on_the_word_of_another() {
+    let site = Site::start_with(&format!("policy = 'lab'\n{}", every_method(""))).await;
+    let (ak, attested, plain) = (SoftwareKey::generate(), SoftwareKey::generate(), SoftwareKey::generate());
+    let enrolled = enroll(&site, DAVE, &ak, "one", json!({"method": "first-use"})).await;
+    let certificate = chain(&enrolled["certificates"]["pkix_evidence"])[0].clone();
+    enroll(&site, DAVE, &attested, "two", json!({"method": "first-use"})).await;
+    // Nothing in the request shows that the second key attests.
+    for (key, codes) in [(&attested, vec!["bind.csr-key-is-ak"]), (&plain, vec![])] {
+        let nonce = site.certificate_nonce(DAVE).await;
+        let evidence = evidence_about(&key.spki(), (&ak, Some(&certificate)), &nonce);
+        let made = request(key, vec![AttestationStatement::new(oid::STATEMENT_PKIX_EVIDENCE, evidence)], &[]);
+        let body = json!({"csr": b64(&made), "nonce": hex(&nonce)});
+        assert_eq!(site.post("/v1/certificates", Some(DAVE), body).await.codes(), codes);
     }
 }
 
