@@ -1,5 +1,6 @@
 //! The authority's configuration file, `/etc/vouchsafe/authority.toml`.
 
+mod database;
 mod enrolment;
 mod role;
 
@@ -11,11 +12,13 @@ use serde::Deserialize;
 use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
 
+use self::database::DatabaseSetting;
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError, SubjectRule};
 
+pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
 
@@ -41,6 +44,9 @@ pub enum ConfigError {
         /// The account.
         account: String,
     },
+    /// The database's part.
+    #[error(transparent)]
+    Database(#[from] DatabaseConfigError),
     /// Two accounts share a name or a token.
     #[error("account {account}: its name or token appears twice")]
     DuplicateAccount {
@@ -114,6 +120,7 @@ pub struct Config {
     pub(crate) pseudonyms: Option<PseudonymConfig>,
     pub(crate) listen: SocketAddr,
     pub(crate) state: PathBuf,
+    pub(crate) database: DatabaseConfig,
     pub(crate) trust: PathBuf,
     pub(crate) policy: String,
     pub(crate) nonce_lifetime_seconds: i64,
@@ -156,6 +163,8 @@ pub struct Account {
     pub(crate) profiles: Profiles,
     /// The methods by which the account may enroll attesting keys.
     pub(crate) enroll_methods: Vec<Method>,
+    /// A file of CA certificates; whoever shows a certificate of one of them in the TLS handshake has the account.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// The certificate profiles an account may use.
@@ -186,6 +195,7 @@ struct ConfigFile {
     #[serde(default = "default_listen")]
     listen: SocketAddr,
     state: Option<PathBuf>,
+    database: Option<DatabaseSetting>,
     trust: Option<PathBuf>,
     #[serde(default = "default_policy")]
     policy: String,
@@ -229,6 +239,7 @@ struct AccountFile {
     profiles: Option<Vec<String>>,
     #[serde(default = "default_enroll_methods")]
     enroll_methods: Vec<MethodName>,
+    client_ca: Option<PathBuf>,
 }
 
 /// Every other method must be granted by name.
@@ -279,6 +290,7 @@ impl Config {
             listen: file.listen,
             trust: file.trust.unwrap_or_else(|| state.join("trust")),
             state,
+            database: database::check(file.database)?,
             policy: file.policy,
             nonce_lifetime_seconds: in_range("nonce_lifetime_seconds", file.nonce_lifetime_seconds, 10, 86_400)?,
             challenge_lifetime_seconds: in_range(
@@ -398,7 +410,7 @@ impl AccountFile {
         };
         let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
         let enroll_methods = self.enroll_methods.into_iter().map(Method::from).collect();
-        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods })
+        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods, client_ca: self.client_ca })
     }
 }
 

@@ -19,8 +19,8 @@ use crate::record::{RecordError, Recorder};
 use crate::request::InventoryRequest;
 use crate::service::decision;
 use crate::store::{
-    AttestingKeyRow, AttestingKeyStore, Decision, DecisionKind, Dependent, Digest, InventoryRow, InventoryStore,
-    Outcome, Proof, Replacement, Revocation, RevocationReason, Sqlite, StoreError,
+    self, AttestingKeyRow, Decision, DecisionKind, Dependent, Digest, InventoryRow, Outcome, Proof, Replacement,
+    Revocation, RevocationReason, Store, StoreError,
 };
 use crate::text::to_hex;
 
@@ -73,7 +73,7 @@ pub struct RevocationReport {
 /// An installation as its administrators see it.
 #[derive(Debug)]
 pub struct Administration {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     recorder: Recorder,
     hierarchy: Hierarchy,
     clock: Arc<dyn Clock>,
@@ -88,7 +88,7 @@ impl Administration {
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, AdministrationError> {
         let secret = read_secret(config)?;
         Ok(Self {
-            store: Sqlite::open(&database_file(config))?,
+            store: store::open(&config.database, &database_file(config))?,
             recorder: Recorder::new(&secret)?,
             hierarchy: Hierarchy::load(&ca_folder(config), config.role)?,
             clock,
@@ -200,7 +200,7 @@ impl Administration {
     ) -> Result<InventoryReport, AdministrationError> {
         check_approver(approver)?;
         let request = InventoryRequest { csv, is_dry_run };
-        Ok(import(&self.store, &self.recorder, self.clock.now_unix_seconds(), approver, &request)?)
+        Ok(import(&*self.store, &self.recorder, self.clock.now_unix_seconds(), approver, &request)?)
     }
 
     /// Every row of the inventory, by device.

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 
 use crate::ca::{Hierarchy, HierarchyError};
+use crate::client_certificate::{ClientAuthorities, ClientCaError};
 use crate::clock::Clock;
-use crate::config::{CeremonyConfig, Config, WitnessesError};
+use crate::config::{CeremonyConfig, Config, DatabaseConfig, WitnessesError};
 use crate::enrolment::pseudonym::{EscrowError, Pseudonyms};
 use crate::http::{Listener, StopHandle, router};
 use crate::init::{InitError, ca_folder, database_file, read_secret};
@@ -19,7 +20,7 @@ use crate::lifecycle::expiring;
 use crate::nonce::Mint;
 use crate::record::{RecordError, Recorder};
 use crate::service::Service;
-use crate::store::{Sqlite, Store, StoreError};
+use crate::store::{self, Store, StoreError};
 use crate::text::to_hex;
 use crate::tls::{self, TlsError};
 use crate::trust::{Trust, TrustSource, TrustSourceError};
@@ -42,6 +43,9 @@ const MODULE_LIST_OCTETS: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The authorities of client certificates cannot be used.
+    #[error(transparent)]
+    ClientCa(#[from] ClientCaError),
     /// The signing keys cannot be loaded.
     #[error(transparent)]
     Hierarchy(#[from] HierarchyError),
@@ -82,10 +86,10 @@ pub enum StartError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The database cannot be opened.
-    #[error("{}", path.display())]
+    #[error("{place}")]
     Store {
-        /// Its file.
-        path: PathBuf,
+        /// Its file, or its server.
+        place: String,
         /// Why.
         #[source]
         error: StoreError,
@@ -132,18 +136,19 @@ impl Authority {
         clock: Arc<dyn Clock>,
     ) -> Result<Running, StartError> {
         let secret = read_secret(&config)?;
-        let path = database_file(&config);
-        let store = Sqlite::open(&path).map_err(|error| StartError::Store { path, error })?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = open_store(&config)?;
         let trust = Arc::new(Trust::load(trust_source)?);
+        let hierarchy = Hierarchy::load(&ca_folder(&config), config.role)?;
+        let clients = Arc::new(ClientAuthorities::load(&config, &hierarchy)?);
         let parts = (
             Mint::new(&secret, config.nonce_lifetime_seconds),
             Recorder::new(&secret)?,
-            Hierarchy::load(&ca_folder(&config), config.role)?,
+            hierarchy,
+            Arc::clone(&clients),
             config.enrolment.ceremony.as_ref().map(CeremonyConfig::load).transpose()?,
             config.pseudonyms.as_ref().map(Pseudonyms::new).transpose()?,
         );
-        let tls = tls::server_config(&config, clock.now_unix_seconds())?;
+        let tls = tls::server_config(&config, clients, &clock)?;
         let policy = policy(config.policy())?;
         let service = Service::new(&config, Arc::clone(&store), parts, Arc::clone(&trust), policy, Arc::clone(&clock));
         let router = router(&config, Arc::new(service)).map_err(StartError::Threads)?;
@@ -195,6 +200,17 @@ impl Drop for Running {
         self.stop.stop();
         self.upkeep.abort();
     }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let path = database_file(config);
+    store::open(&config.database, &path).map_err(|error| {
+        let place = match &config.database {
+            DatabaseConfig::Sqlite => path.display().to_string(),
+            DatabaseConfig::Postgres(server) => server.place(),
+        };
+        StartError::Store { place, error }
+    })
 }
 
 fn policy(name: &str) -> Result<Policy, StartError> {

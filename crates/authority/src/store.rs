@@ -1,17 +1,23 @@
 //! What the authority remembers: spent nonces, challenges, devices, certificates, decisions, evidence.
 //!
-//! [`Store`] is the joint; [`Sqlite`] is the implementation. Every method is one transaction: what it
+//! [`Store`] is the joint; [`Sqlite`] and [`Postgres`] implement it. Every method is one transaction: what it
 //! writes is durable when it returns, and either all of it or nothing is there.
 
 mod attesting_keys;
+mod columns;
 mod inventory;
+mod postgres;
 mod schema;
 mod sqlite;
 mod writer;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
+use crate::config::DatabaseConfig;
 use crate::nonce::{NONCE_OCTETS, Nonce};
 
 pub use attesting_keys::{
@@ -19,6 +25,7 @@ pub use attesting_keys::{
     KeyUse, Proof, Replacement, Revocation, RevocationReason, Revoked,
 };
 pub use inventory::{InventoryImport, InventoryRow, InventoryStore, ListedIdentity};
+pub use postgres::{Postgres, ServerError};
 pub use sqlite::Sqlite;
 
 /// Octets of a challenge's identifier.
@@ -86,6 +93,9 @@ pub enum StoreError {
         /// Version of this program.
         expected: i64,
     },
+    /// The database server, or the way to it.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A certificate with this serial number exists.
     #[error("the serial number is taken")]
     SerialTaken,
@@ -260,6 +270,28 @@ pub struct CertificateRecord {
     pub key_use: KeyUse,
 }
 
+/// Opens the database of a configuration: the server that it names, or else the file at `path`.
+///
+/// # Errors
+/// As [`Sqlite::open`] and [`Postgres::open`].
+pub fn open(database: &DatabaseConfig, path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match database {
+        DatabaseConfig::Sqlite => Arc::new(Sqlite::open(path)?),
+        DatabaseConfig::Postgres(server) => Arc::new(Postgres::open(server)?),
+    })
+}
+
+/// A certificate that was issued here, as the rows say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// The account that it was issued for.
+    pub account: String,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// Whether it is revoked.
+    pub is_revoked: bool,
+}
+
 /// Is told how a write ended, once that is known; on a thread that it must not hold up.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
@@ -320,6 +352,12 @@ pub trait Store: AttestingKeyStore + InventoryStore + std::fmt::Debug + Send + S
     /// # Errors
     /// [`StoreError::Database`].
     fn certificates(&self, decision: i64) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// The certificate with this serial number that was issued here, and for whom.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn issued(&self, serial: &[u8]) -> Result<Option<IssuedCertificate>, StoreError>;
 
     /// Erases the evidence of a decision; its commitment stays and can no longer be opened.
     ///

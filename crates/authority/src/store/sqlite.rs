@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::writer::Writer;
 use super::{
-    CertificateRecord, Decision, Digest, Done, KeyUse, Outcome, Proof, RecordedDecision, Spending, Spent, Store,
-    StoreError, schema,
+    CertificateRecord, Decision, Digest, Done, IssuedCertificate, Proof, RecordedDecision, Spending, Spent, Store,
+    StoreError, columns, schema,
 };
 use crate::nonce::NONCE_OCTETS;
 
@@ -115,11 +115,7 @@ impl Store for Sqlite {
             let mut statement =
                 connection.prepare_cached("SELECT serial FROM certificates WHERE decision = ?1 ORDER BY id")?;
             let serials = statement.query_map([id], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            let accepted = match outcome.as_str() {
-                outcome if outcome == Outcome::Accepted.as_str() => true,
-                outcome if outcome == Outcome::Refused.as_str() => false,
-                _ => return Err(StoreError::Unexpected { column: "outcome" }),
-            };
+            let accepted = columns::accepted(&outcome)?;
             let enrolment = enrolment_of(connection, id)?;
             Ok(Some(RecordedDecision { id, kind, account, accepted, commitment, serials, enrolment }))
         })
@@ -137,6 +133,21 @@ impl Store for Sqlite {
             let mut statement =
                 connection.prepare_cached("SELECT der FROM certificates WHERE decision = ?1 ORDER BY id")?;
             Ok(statement.query_map([decision], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn issued(&self, serial: &[u8]) -> Result<Option<IssuedCertificate>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT account, der, revocations.certificate IS NOT NULL FROM certificates
+                 JOIN decisions ON decisions.id = certificates.decision
+                 LEFT JOIN revocations ON revocations.certificate = certificates.id
+                 WHERE serial = ?1",
+            )?;
+            let read = |row: &rusqlite::Row<'_>| {
+                Ok(IssuedCertificate { account: row.get(0)?, der: row.get(1)?, is_revoked: row.get(2)? })
+            };
+            Ok(statement.query_row([serial], read).optional()?)
         })
     }
 
@@ -208,11 +219,7 @@ fn insert_certificates(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for certificate in certificates {
-        let (key, is_of_key) = match certificate.key_use {
-            KeyUse::None => (None, false),
-            KeyUse::Of(key) => (Some(key), true),
-            KeyUse::RestsOn(key) => (Some(key), false),
-        };
+        let (key, is_of_key) = columns::key_use_columns(&certificate.key_use);
         let row = params![certificate.serial, decision, certificate.not_after, certificate.der, key, is_of_key];
         unless_taken(statement.execute(row), StoreError::SerialTaken)?;
     }

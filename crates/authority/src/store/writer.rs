@@ -170,6 +170,7 @@ impl Failure {
             | StoreError::NonceSpent
             | StoreError::Schema { .. }
             | StoreError::SerialTaken
+            | StoreError::Server(_)
             | StoreError::Stopped
             | StoreError::Thread(_)
             | StoreError::Unexpected { .. } => Self::Stopped,

@@ -1,13 +1,13 @@
 //! Attesting keys in SQLite.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use vouchsafe_verifier::enrolment::{Environment, Method};
 
 use super::{Sqlite, insert_certificates, insert_decision, spend};
+use crate::store::columns::{self, approvers, material, material_columns, reason_of};
 use crate::store::{
-    AkMaterial, AttestingKeyRow, AttestingKeyStore, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision,
-    Dependent, Device, Digest, EnrolledKey, Expected, KeyFacts, Proof, Replacement, Revocation, RevocationReason,
-    Revoked, Spending, StoreError,
+    AttestingKeyRow, AttestingKeyStore, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Dependent, Device,
+    Digest, EnrolledKey, Expected, KeyFacts, Proof, Replacement, Revocation, RevocationReason, Revoked, Spending,
+    StoreError,
 };
 
 /// The columns of a [`Proof`], as they lie in the database.
@@ -38,32 +38,7 @@ impl TryFrom<ProofColumns> for Proof {
     type Error = StoreError;
 
     fn try_from(columns: ProofColumns) -> Result<Self, StoreError> {
-        let unexpected = |column| StoreError::Unexpected { column };
-        Ok(Self {
-            method: Method::from_label(&columns.method).ok_or(unexpected("method"))?,
-            environment: Environment::from_label(&columns.environment).ok_or(unexpected("environment"))?,
-            digest: columns.digest,
-            approvers: serde_json::from_str(&columns.approvers).map_err(|_| unexpected("approvers"))?,
-        })
-    }
-}
-
-fn approvers(proof: &Proof) -> String {
-    serde_json::Value::from(proof.approvers.as_slice()).to_string()
-}
-
-fn material(name: Option<Vec<u8>>, public: Vec<u8>) -> AkMaterial {
-    match name {
-        Some(name) => AkMaterial::Tpm { public, name },
-        None => AkMaterial::Host { spki: public },
-    }
-}
-
-/// The Name, where the key has one, and its public part.
-fn columns(material: &AkMaterial) -> (Option<&[u8]>, &[u8]) {
-    match material {
-        AkMaterial::Tpm { public, name } => (Some(name), public),
-        AkMaterial::Host { spki } => (None, spki),
+        columns::proof(&columns.method, &columns.environment, columns.digest, &columns.approvers)
     }
 }
 
@@ -105,17 +80,9 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<Result<KeyColumns, StoreError>> {
 
 impl KeyColumns {
     fn key(self) -> Result<AttestingKeyRow, StoreError> {
-        let revocation = match self.revocation {
-            (None, _, _) => None,
-            (Some(at), Some(reason), Some(approver)) => Some(Revocation { at, reason: reason_of(&reason)?, approver }),
-            (Some(_), _, _) => return Err(StoreError::Unexpected { column: "revocation_reason" }),
-        };
-        Ok(AttestingKeyRow { revocation, ..self.key })
+        let (at, reason, approver) = self.revocation;
+        Ok(AttestingKeyRow { revocation: columns::revocation(at, reason.as_deref(), approver)?, ..self.key })
     }
-}
-
-fn reason_of(label: &str) -> Result<RevocationReason, StoreError> {
-    RevocationReason::from_label(label).ok_or(StoreError::Unexpected { column: "reason" })
 }
 
 impl AttestingKeyStore for Sqlite {
@@ -418,7 +385,7 @@ fn insert_challenge(connection: &Connection, challenge: &Challenge) -> Result<()
         Expected::Signature(challenge) => (true, challenge),
     };
     let key = &challenge.key;
-    let (name, public) = columns(&key.material);
+    let (name, public) = material_columns(&key.material);
     statement.execute(params![
         challenge.id,
         challenge.expires,
@@ -560,7 +527,7 @@ struct KnownKey {
 }
 
 fn known_keys(connection: &Connection, key: &EnrolledKey) -> Result<Vec<KnownKey>, StoreError> {
-    let (name, _) = columns(&key.material);
+    let (name, _) = material_columns(&key.material);
     let mut known = connection.prepare_cached(
         "SELECT device, spki_digest = ?2 AND name IS ?1, account = ?3, revoked_at IS NOT NULL
          FROM attesting_keys WHERE name = ?1 OR spki_digest = ?2",
@@ -590,7 +557,7 @@ fn bind_key(
             if key.is_exclusive && predecessor.is_none() {
                 check_exclusive(connection, device, key)?;
             }
-            let (name, public) = columns(&key.material);
+            let (name, public) = material_columns(&key.material);
             connection.execute(
                 "INSERT INTO attesting_keys (device, account, name, public, spki_digest, is_virtual, method, environment, proof,
                      approvers, predecessor, enrolled_at)
