@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use vouchsafe_evidence::limits::CSR_OCTETS;
+use vouchsafe_evidence::x509::NameView;
+use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::Freshness as Answered;
 use crate::config::{Account, Capability};
-use crate::error::{Error, own_codes};
+use crate::error::{Error, Violation, own_codes};
 use crate::issue::{Deciding, IssuedChain};
 use crate::nonce::{Nonce, Purpose, Session};
 use crate::profile::{FreshnessRule, Profile};
@@ -41,6 +43,26 @@ pub(crate) struct Applicant {
     pub(crate) account: Arc<Account>,
     /// By what it was recognized.
     pub(crate) by: Credential,
+    /// Whom it may ask for.
+    pub(crate) names: Names,
+}
+
+/// Whom an applicant may ask for a certificate for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Everybody whom the account may.
+    OfAccount,
+    /// The subject of the certificate that it showed: a device's certificate speaks for that device.
+    Only(NameView),
+}
+
+/// What a certificate is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// For the first time, or as if it were.
+    New,
+    /// In place of the one that the applicant showed: for the same subject, which the request names too.
+    Renewal,
 }
 
 /// What is to be certified.
@@ -66,6 +88,8 @@ pub(crate) struct EnrollmentRequest<'a> {
     pub(crate) request: CertificationRequest<'a>,
     /// The profile's name.
     pub(crate) profile: &'a str,
+    /// What it is wanted for.
+    pub(crate) intent: Intent,
     /// Where it is asked for.
     pub(crate) session: Session<'a>,
     /// What the evidence answers.
@@ -103,6 +127,27 @@ impl<'a> CertificationRequest<'a> {
     }
 }
 
+impl Applicant {
+    /// What stands against a certificate of this subject for the key of a request.
+    pub(crate) fn check_subject(
+        &self,
+        intent: Intent,
+        subject: &NameView,
+        key: &CertifiableKey,
+    ) -> Result<(), Violation> {
+        match (&self.names, intent) {
+            (Names::OfAccount, Intent::New) => Ok(()),
+            // There is no certificate that it would be in place of.
+            (Names::OfAccount, Intent::Renewal) => Err(own_codes::RENEWAL_OTHER_SUBJECT.violation()),
+            (Names::Only(own), _) if own != subject => Err(own_codes::SUBJECT_NOT_HOLDERS.violation()),
+            (Names::Only(own), Intent::Renewal) if own != key.requested_subject() => {
+                Err(own_codes::RENEWAL_OTHER_SUBJECT.violation())
+            }
+            (Names::Only(_), Intent::New | Intent::Renewal) => Ok(()),
+        }
+    }
+}
+
 /// What became of the nonce of a request.
 enum Spendable {
     Nonce(Nonce),
@@ -134,7 +179,7 @@ impl Service {
                 Spendable::Spent(chain) => return Ok(Issuing::Decided(chain)),
                 Spendable::Nonce(nonce) => {
                     let answered = Answered { nonce: Some(&nonce), possession_context: Some(context) };
-                    let judged = self.judge_request(account, profile, request.request, answered)?;
+                    let judged = self.judge_request(applicant, profile, request, answered)?;
                     self.deciding(judged, nonce, digest)
                 }
             },
@@ -146,7 +191,7 @@ impl Service {
                     FreshnessRule::WhenGiven => {}
                 }
                 let answered = Answered { nonce: None, possession_context: Some(context) };
-                let judged = self.judge_request(account, profile, request.request, answered)?;
+                let judged = self.judge_request(applicant, profile, request, answered)?;
                 let nonce = match judged.is_granted() {
                     true => self.mint.unproven(&digest, account.name(), self.now())?,
                     false => self.mint.unrepeated(self.now())?,

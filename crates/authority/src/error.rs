@@ -88,9 +88,11 @@ pub mod own_codes {
         OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";
         PSEUDONYM_ENROLMENT = "authority.pseudonym-enrolment", "A pseudonym is enrolled by its TPM's endorsement certificate alone, without a quote.";
         PSEUDONYM_X509SIGN = "authority.pseudonym-x509sign", "The key of a pseudonym attests by TPM2_CertifyX509 alone, for which it needs x509sign.";
+        RENEWAL_OTHER_SUBJECT = "authority.renewal-other-subject", "The request asks for another subject than that of the certificate that is renewed.";
         STATEMENT_NAMES_MODULE = "authority.statement-names-module", "The profile publishes the key statement, and the certificate of its attesting key names the module.";
         STATEMENT_NOT_ALONE = "authority.statement-not-alone", "The profile publishes the key statement, and there is not exactly one that holds by itself.";
         SUBJECT_EMPTY = "authority.subject-empty", "The profile takes the request's subject, which is empty.";
+        SUBJECT_NOT_HOLDERS = "authority.subject-not-holders", "Who shows a device's certificate gets certificates for that device alone, and this one would be for another subject.";
     }
 }
 
@@ -170,9 +172,15 @@ pub enum Error {
     /// No credentials, or none that are known.
     #[error("not authenticated")]
     NotAuthenticated,
+    /// The connection has no exporter to bind a nonce to: it is by TLS 1.2.
+    #[error("a nonce is bound to its connection by an exporter of TLS 1.3; connect by that version")]
+    NoExporter,
     /// There is no such resource.
     #[error("no such resource")]
     NotFound,
+    /// The protocol has this operation, and it is not done here.
+    #[error("{0} is not offered here")]
+    NotImplemented(&'static str),
     /// The account lacks the right.
     #[error("the account may not {0:?}")]
     NotPermitted(Capability),

@@ -6,34 +6,37 @@
 //! caller is known, and nothing that others need is held for a client that is slow.
 
 mod admission;
-mod bodies;
 mod listener;
+mod peer;
 mod places;
-mod problem;
 mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use axum::http::{HeaderMap, HeaderValue, header, request};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodFilter, MethodRouter};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::oneshot;
 
 use self::admission::{Admission, Share};
-use self::bodies::{Finished, Weight};
 use self::places::Place;
 use self::workers::Workers;
 use crate::config::{Account, Capability, Config};
+use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
 use crate::inventory::INVENTORY_OCTETS;
+use crate::protocol::json::Operation;
+use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, est};
 use crate::record::sha256;
 use crate::service::{Caller, Service};
 
 pub(crate) use listener::{Listener, StopHandle};
+pub(crate) use peer::Peer;
 
 /// Octets of the body of a request for a nonce or of an activation.
 const SMALL_BODY_OCTETS: usize = 16 * 1024;
@@ -52,87 +55,68 @@ const TOKEN_OCTETS_MAX: usize = 512;
 pub enum Access {
     /// Everybody.
     Public,
-    /// Accounts with this right.
+    /// Accounts with this right: by bearer token with JSON; by HTTP Basic or a client certificate with EST.
     Account(Capability),
     /// Every account; the right is checked when it is known what the nonce is for. Anonymous callers where
     /// anonymous appraisals are configured.
     Nonce,
     /// Accounts with the right to appraise; anonymous callers where that is configured.
     Appraisal,
-}
-
-/// What a route does; it decides the method too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// POST: a nonce.
-    MintNonce,
-    /// POST: a challenge for an attestation key.
-    OpenChallenge,
-    /// POST: the answer to a challenge.
-    Activate,
-    /// POST: new certificates for an attesting key, on its own word.
-    Renew,
-    /// POST: rows of the inventory.
-    ImportInventory,
-    /// POST: a certificate.
-    Issue,
-    /// POST: a verdict.
-    Appraise,
-    /// GET: a revocation list.
-    RevocationList,
-    /// GET: the certificates of the authority.
-    Trust,
+    /// Accounts with this right that show a certificate issued here in the TLS handshake: the one that is renewed.
+    Renewal(Capability),
 }
 
 /// A row of the route table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// The path; `{id}` stands for the identifier of a challenge, or the name of a list.
+    /// The path; `{id}` stands for the identifier of a challenge, the name of a list, or a profile.
     pub path: &'static str,
     /// What it does.
-    pub operation: Operation,
+    pub verb: Verb,
     /// Who may call it.
     pub access: Access,
     /// Octets of its body, at most.
     pub body_octets: usize,
 }
 
-impl Operation {
-    /// The HTTP method.
-    #[must_use]
-    pub const fn method(self) -> &'static str {
-        match self {
-            Self::Trust | Self::RevocationList => "GET",
-            Self::MintNonce
-            | Self::OpenChallenge
-            | Self::Activate
-            | Self::Renew
-            | Self::ImportInventory
-            | Self::Issue
-            | Self::Appraise => "POST",
-        }
-    }
+const fn json(path: &'static str, operation: Operation, access: Access, body_octets: usize) -> Route {
+    Route { path, verb: Verb::Json(operation), access, body_octets }
 }
 
-const fn route(path: &'static str, operation: Operation, access: Access, body_octets: usize) -> Route {
-    Route { path, operation, access, body_octets }
+const fn est(path: &'static str, operation: est::Operation, access: Access, body_octets: usize) -> Route {
+    Route { path, verb: Verb::Est(operation), access, body_octets }
 }
 
 const ENROLLS: Access = Access::Account(Capability::Enroll);
 const ADMINISTERS: Access = Access::Account(Capability::Administer);
 const ISSUES: Access = Access::Account(Capability::Issue);
+const RENEWS: Access = Access::Renewal(Capability::Issue);
 
 /// Every route of the authority.
 pub const ROUTES: &[Route] = &[
-    route("/v1/nonces", Operation::MintNonce, Access::Nonce, SMALL_BODY_OCTETS),
-    route("/v1/attestation-keys", Operation::OpenChallenge, ENROLLS, ENROLMENT_BODY_OCTETS),
-    route("/v1/attestation-keys/{id}/activation", Operation::Activate, ENROLLS, SMALL_BODY_OCTETS),
-    route("/v1/attestation-keys/renewals", Operation::Renew, ENROLLS, SMALL_BODY_OCTETS),
-    route("/v1/inventory", Operation::ImportInventory, ADMINISTERS, INVENTORY_OCTETS),
-    route("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
-    route("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
-    route("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
-    route("/v1/trust", Operation::Trust, Access::Public, 0),
+    json("/v1/nonces", Operation::MintNonce, Access::Nonce, SMALL_BODY_OCTETS),
+    json("/v1/attestation-keys", Operation::OpenChallenge, ENROLLS, ENROLMENT_BODY_OCTETS),
+    json("/v1/attestation-keys/{id}/activation", Operation::Activate, ENROLLS, SMALL_BODY_OCTETS),
+    json("/v1/attestation-keys/renewals", Operation::Renew, ENROLLS, SMALL_BODY_OCTETS),
+    json("/v1/inventory", Operation::ImportInventory, ADMINISTERS, INVENTORY_OCTETS),
+    json("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
+    json("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
+    json("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
+    json("/v1/trust", Operation::Trust, Access::Public, 0),
+    est("/.well-known/est/cacerts", est::Operation::CaCertificates, Access::Public, 0),
+    est("/.well-known/est/csrattrs", est::Operation::RequestAttributes, Access::Public, 0),
+    est("/.well-known/est/nonce", est::Operation::Nonce, ISSUES, SMALL_BODY_OCTETS),
+    est("/.well-known/est/simpleenroll", est::Operation::Enroll, ISSUES, CERTIFICATE_BODY_OCTETS),
+    est("/.well-known/est/simplereenroll", est::Operation::Reenroll, RENEWS, CERTIFICATE_BODY_OCTETS),
+    est("/.well-known/est/serverkeygen", est::Operation::ServerKeyGeneration, Access::Public, SMALL_BODY_OCTETS),
+    est("/.well-known/est/fullcmc", est::Operation::FullCmc, Access::Public, SMALL_BODY_OCTETS),
+    est("/.well-known/est/{id}/cacerts", est::Operation::CaCertificates, Access::Public, 0),
+    est("/.well-known/est/{id}/csrattrs", est::Operation::RequestAttributes, Access::Public, 0),
+    est("/.well-known/est/{id}/nonce", est::Operation::Nonce, ISSUES, SMALL_BODY_OCTETS),
+    est("/.well-known/est/{id}/simpleenroll", est::Operation::Enroll, ISSUES, CERTIFICATE_BODY_OCTETS),
+    est("/.well-known/est/{id}/simplereenroll", est::Operation::Reenroll, RENEWS, CERTIFICATE_BODY_OCTETS),
+    est("/.well-known/est/{id}/serverkeygen", est::Operation::ServerKeyGeneration, Access::Public, SMALL_BODY_OCTETS),
+    est("/.well-known/est/{id}/fullcmc", est::Operation::FullCmc, Access::Public, SMALL_BODY_OCTETS),
 ];
 
 /// A caller with its part of the server.
@@ -142,11 +126,26 @@ struct Known {
     share: Arc<Share>,
 }
 
+/// An account with its part of the server.
+#[derive(Clone, Debug)]
+struct KnownAccount {
+    account: Arc<Account>,
+    share: Arc<Share>,
+}
+
+impl KnownAccount {
+    fn by(&self, by: Credential, names: Names) -> Known {
+        let applicant = Applicant { account: Arc::clone(&self.account), by, names };
+        Known { caller: Caller::Account(applicant), share: Arc::clone(&self.share) }
+    }
+}
+
 /// What every request needs.
 #[derive(Debug)]
 struct Server {
     service: Arc<Service>,
-    accounts: HashMap<[u8; 32], Known>,
+    by_token: HashMap<[u8; 32], KnownAccount>,
+    by_name: HashMap<String, KnownAccount>,
     anonymous: Known,
     anonymous_appraisals: bool,
     /// One thread for each processor.
@@ -156,55 +155,49 @@ struct Server {
 /// The routes of `config`, served by `service`; an error if the system has no threads for it.
 pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<Router> {
     let admission = Admission::new(config.limits);
-    let known = |caller| Known { caller, share: admission.share() };
-    let account = |account: &Account| (account.token_sha256, known(Caller::Account(Arc::new(account.clone()))));
+    let known = |account: &Account| KnownAccount { account: Arc::new(account.clone()), share: admission.share() };
+    let accounts: Vec<KnownAccount> = config.accounts.iter().map(known).collect();
     let server = Arc::new(Server {
         service,
-        accounts: config.accounts.iter().map(account).collect(),
-        anonymous: known(Caller::Anonymous),
+        by_token: accounts.iter().map(|known| (known.account.token_sha256, known.clone())).collect(),
+        by_name: accounts.iter().map(|known| (known.account.name.clone(), known.clone())).collect(),
+        anonymous: Known { caller: Caller::Anonymous, share: admission.share() },
         anonymous_appraisals: config.anonymous_appraisals,
         workers: Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?,
     });
     let mut router = Router::new();
-    for route in ROUTES.iter().filter(|route| config.role.performs(route.operation)) {
+    for route in ROUTES.iter().filter(|route| config.role.performs(route.verb)) {
         let server = Arc::clone(&server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
-        let methods: MethodRouter = match route.operation {
-            Operation::Trust | Operation::RevocationList => get(handler),
-            Operation::MintNonce
-            | Operation::OpenChallenge
-            | Operation::Activate
-            | Operation::Renew
-            | Operation::ImportInventory
-            | Operation::Issue
-            | Operation::Appraise => post(handler),
-        };
+        let refused = move || async move { route.verb.refusal(Error::MethodNotAllowed) };
+        let methods = route.verb.methods().iter().fold(MethodRouter::new().fallback(refused), |methods, method| {
+            methods.on(if *method == "GET" { MethodFilter::GET } else { MethodFilter::POST }, handler.clone())
+        });
         router = router.route(route.path, methods);
     }
-    Ok(router
-        .fallback(|| async { problem::response(Error::NotFound) })
-        .method_not_allowed_fallback(|| async { problem::response(Error::MethodNotAllowed) }))
+    Ok(router.fallback(|| async { Verb::Json(Operation::Trust).refusal(Error::NotFound) }))
 }
 
 impl Server {
     async fn serve(self: Arc<Self>, route: &'static Route, request: Request) -> Response {
         match self.granted(route, request).await {
             Ok(response) => response,
-            Err(error) => problem::response(error),
+            Err(error) => route.verb.refusal(error),
         }
     }
 
     async fn granted(self: Arc<Self>, route: &'static Route, request: Request) -> Result<Response, Error> {
         let (mut parts, body) = request.into_parts();
-        let Known { caller, share } = self.authenticate(&parts.headers)?;
+        let peer = parts.extensions.get::<Arc<Peer>>().cloned().ok_or(Error::Worker)?;
+        let Known { caller, share } = self.authenticate(route.verb.scheme(), &parts.headers, &peer).await?;
         self.authorize(route.access, &caller)?;
         check_declared_length(&parts.headers, route.body_octets)?;
         let id = path_id(route, &mut parts).await?;
         let mut held = share.read(body, route.body_octets).await?;
         let _working = parts.extensions.get::<Arc<Place>>().cloned().map(Place::work);
         let body = std::mem::take(&mut held.octets);
-        let call = bodies::Call { operation: route.operation, caller, id, parts, body };
-        let weight = call.weight();
+        let call = Call { verb: route.verb, caller, peer, id, parts, body };
+        let weight = call.verb.weight();
         let place = match weight {
             Weight::Light => None,
             Weight::Signatures | Weight::Store => Some(share.work_place().await?),
@@ -215,7 +208,7 @@ impl Server {
         // leaves after it began, and so does what it holds; the place is kept until the answer is made.
         let work = move || {
             if !told_to.is_closed() {
-                bodies::perform(&service, &call, move |finished| drop(told_to.send((finished, place))));
+                protocol::perform(&service, &call, move |finished| drop(told_to.send((finished, place))));
             }
             drop(held);
         };
@@ -240,24 +233,75 @@ impl Server {
         tokio::task::spawn_blocking(move || recorded.answer(&service)).await.map_err(|_| Error::Worker)?
     }
 
-    /// The account of the bearer token. A request without one is anonymous; a false one is refused outright.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Known, Error> {
+    /// The account that the request shows a credential of. A request without one is anonymous; a false one is refused
+    /// outright, and so are two that are not the same account's.
+    async fn authenticate(&self, scheme: Scheme, headers: &HeaderMap, peer: &Arc<Peer>) -> Result<Known, Error> {
+        let by_header = self.by_header(scheme, headers)?;
+        let by_certificate = match scheme {
+            // A certificate says nothing where tokens are what counts.
+            Scheme::Bearer => None,
+            Scheme::Basic if peer.has_certificate() => Some(self.by_certificate(peer).await?),
+            Scheme::Basic => None,
+        };
+        match (by_header, by_certificate) {
+            (None, None) => Ok(self.anonymous.clone()),
+            (Some(known), None) | (None, Some(known)) => Ok(known),
+            (Some(header), Some(certificate)) if header.caller.name() == certificate.caller.name() => Ok(certificate),
+            (Some(_), Some(_)) => Err(Error::NotAuthenticated),
+        }
+    }
+
+    fn by_header(&self, scheme: Scheme, headers: &HeaderMap) -> Result<Option<Known>, Error> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = given.next() else { return Ok(self.anonymous.clone()) };
+        let Some(value) = given.next() else { return Ok(None) };
         if given.next().is_some() {
             return Err(Error::NotAuthenticated);
         }
-        let token = bearer_token(value).ok_or(Error::NotAuthenticated)?;
-        self.accounts.get(&sha256(token)).cloned().ok_or(Error::NotAuthenticated)
+        let known = match scheme {
+            Scheme::Bearer => {
+                let token = bearer_token(value).ok_or(Error::NotAuthenticated)?;
+                self.by_token.get(&sha256(token)).map(|known| known.by(Credential::BearerToken, Names::OfAccount))
+            }
+            Scheme::Basic => {
+                let (name, token) = basic_credentials(value).ok_or(Error::NotAuthenticated)?;
+                let known = self.by_token.get(&sha256(&token)).filter(|known| known.account.name() == name);
+                known.map(|known| known.by(Credential::HttpBasic, Names::OfAccount))
+            }
+        };
+        known.map(Some).ok_or(Error::NotAuthenticated)
+    }
+
+    /// The account of the client certificate, which the handshake has shown to be in the client's hands. What is not
+    /// certain for as long as a connection lasts is looked at for every request: whether it is valid and not revoked.
+    async fn by_certificate(&self, peer: &Arc<Peer>) -> Result<Known, Error> {
+        let (service, peer) = (Arc::clone(&self.service), Arc::clone(peer));
+        let holder = tokio::task::spawn_blocking(move || service.certificate_holder(peer.certificates()));
+        let holder = holder.await.map_err(|_| Error::Worker)??;
+        let known = self.by_name.get(&holder.account).ok_or(Error::NotAuthenticated)?;
+        Ok(known.by(Credential::ClientCertificate, holder.names))
     }
 
     fn authorize(&self, access: Access, caller: &Caller) -> Result<(), Error> {
         match (access, caller) {
             (Access::Public, _) | (Access::Nonce, Caller::Account(_)) => Ok(()),
-            (Access::Account(capability), Caller::Account(account)) => permit(account, capability),
-            (Access::Appraisal, Caller::Account(account)) => permit(account, Capability::Appraise),
+            (Access::Account(capability), Caller::Account(applicant)) => permit(&applicant.account, capability),
+            (Access::Appraisal, Caller::Account(applicant)) => permit(&applicant.account, Capability::Appraise),
+            (Access::Renewal(capability), Caller::Account(applicant)) => match (applicant.by, &applicant.names) {
+                (Credential::ClientCertificate, Names::Only(_)) => permit(&applicant.account, capability),
+                (
+                    Credential::ClientCertificate
+                    | Credential::BearerToken
+                    | Credential::HttpBasic
+                    | Credential::CmpMac
+                    | Credential::CmpSignature
+                    | Credential::AcmeAccount,
+                    Names::OfAccount | Names::Only(_),
+                ) => Err(Error::NotAuthenticated),
+            },
             (Access::Nonce | Access::Appraisal, Caller::Anonymous) if self.anonymous_appraisals => Ok(()),
-            (Access::Account(_) | Access::Nonce | Access::Appraisal, Caller::Anonymous) => Err(Error::NotAuthenticated),
+            (Access::Account(_) | Access::Nonce | Access::Appraisal | Access::Renewal(_), Caller::Anonymous) => {
+                Err(Error::NotAuthenticated)
+            }
         }
     }
 }
@@ -270,6 +314,20 @@ fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
     let fits = (1..=TOKEN_OCTETS_MAX).contains(&token.len());
     (scheme.eq_ignore_ascii_case(b"Bearer ") && fits).then_some(token)
+}
+
+/// Name and token of HTTP Basic (RFC 7617, section 2).
+fn basic_credentials(value: &HeaderValue) -> Option<(String, Vec<u8>)> {
+    let (scheme, encoded) = value.as_bytes().split_at_checked("Basic ".len())?;
+    // The name and the colon come on top, and base64 makes four octets of three.
+    if !scheme.eq_ignore_ascii_case(b"Basic ") || encoded.len() > 2 * TOKEN_OCTETS_MAX {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded).ok()?;
+    let colon = decoded.iter().position(|octet| *octet == b':')?;
+    let (name, token) = decoded.split_at_checked(colon)?;
+    let (_, token) = token.split_first()?;
+    Some((String::from_utf8(name.to_vec()).ok()?, token.to_vec()))
 }
 
 fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Error> {
@@ -289,18 +347,4 @@ async fn path_id(route: &Route, parts: &mut request::Parts) -> Result<String, Er
     }
     let Path(id) = Path::<String>::from_request_parts(parts, &()).await.map_err(|_| Error::NotFound)?;
     Ok(id)
-}
-
-/// A JSON response.
-fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, Error> {
-    with_type(status, "application/json", serde_json::to_vec(value)?)
-}
-
-fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Result<Response, Error> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }

@@ -10,7 +10,7 @@ use crate::appraisal::{Appraised, Freshness, key_digest};
 use crate::ca::CertificationAuthority;
 use crate::certificate::{BACKDATED_SECONDS, CertificateError, DAY_SECONDS, Issued, SignedContent, sign_content};
 use crate::config::{Account, NAME_OCTETS_MAX};
-use crate::enroll::CertificationRequest;
+use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest};
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
 use crate::nonce::{NONCE_OCTETS, Nonce};
@@ -41,7 +41,7 @@ enum SubjectSource {
 /// A key that may be certified, and what its certificate says besides.
 struct Certifiable {
     key: CertifiableKey,
-    subject: SubjectSource,
+    subject: NameView,
     published: Published,
 }
 
@@ -92,17 +92,18 @@ impl Service {
     /// The decision on a request, and what is to be recorded and told.
     pub(crate) fn judge_request(
         &self,
-        account: &Account,
+        applicant: &Applicant,
         profile: &Profile,
-        request: CertificationRequest<'_>,
+        request: EnrollmentRequest<'_>,
         freshness: Freshness<'_>,
     ) -> Result<Judged, Error> {
-        match self.certifiable(account, profile, request, freshness) {
-            Ok(certifiable) => self.certify_key(account.name(), profile, request, certifiable),
+        let account = &applicant.account;
+        match self.certifiable(applicant, profile, request, freshness) {
+            Ok(certifiable) => self.certify_key(account.name(), profile, request.request, certifiable),
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
                 let decided = (DecisionKind::Certificate, account.name(), Outcome::Refused);
-                let decision = self.decision(decided.0, decided.1, decided.2, &report, request.octets())?;
+                let decision = self.decision(decided.0, decided.1, decided.2, &report, request.request.octets())?;
                 Ok(Judged { decision, certificates: Vec::new(), answer: Err(error) })
             }
             // Nothing was decided about the request: the nonce stays unspent for another attempt.
@@ -154,23 +155,30 @@ impl Service {
     /// The key of an accepted request, its subject and what is published, by the profile's rules.
     fn certifiable(
         &self,
-        account: &Account,
+        applicant: &Applicant,
         profile: &Profile,
-        request: CertificationRequest<'_>,
+        request: EnrollmentRequest<'_>,
         freshness: Freshness<'_>,
     ) -> Result<Certifiable, Error> {
-        let appraised = match request {
+        let appraised = match request.request {
             CertificationRequest::Pkcs10(csr) => {
                 self.judge(&[InputFile { name: "csr", bytes: csr }], freshness, None)?
             }
         };
         let mut found = violations(appraised.verdict.reasons());
-        found.extend(records_against(account, profile, &appraised));
+        found.extend(records_against(&applicant.account, profile, &appraised));
         let device = device_name(&appraised);
         match appraised.verdict.certify() {
             Ok(key) => {
                 found.extend(self.attests_others(&key)?);
                 let subject = subject_source(profile, device, &key);
+                let subject = match subject.map(|source| subject_name(profile, &source)) {
+                    Ok(subject) => {
+                        let subject = subject?;
+                        applicant.check_subject(request.intent, &subject, &key).map(|()| subject)
+                    }
+                    Err(violation) => Err(violation),
+                };
                 found.extend(subject.as_ref().err().cloned());
                 let published = match self.publication(profile, &key) {
                     Err(Error::Rejected(more)) => {
@@ -208,7 +216,7 @@ impl Service {
             self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
         let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
         let issuer = Issuer { ca: self.hierarchy.issuing()?, now: self.now() };
-        let issued = issuer.issue(key, profile, &subject, &published)?;
+        let issued = issuer.issue(key, profile, subject, &published)?;
         let certificates =
             std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
         let chain = self.hierarchy.issuing()?.chain_below_root();
@@ -232,7 +240,7 @@ impl Issuer<'_> {
         &self,
         key: CertifiableKey,
         profile: &Profile,
-        subject: &SubjectSource,
+        subject: NameView,
         published: &Published,
     ) -> Result<Issued, CertificateError> {
         let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
@@ -244,7 +252,7 @@ impl Issuer<'_> {
         extensions.extend(published.extensions.iter().cloned());
         let lifetime = profile.validity_days().saturating_mul(DAY_SECONDS);
         let content = SignedContent {
-            subject: subject_name(profile, subject)?,
+            subject,
             spki: key.spki(),
             not_before: published.holds_from.max(self.now.saturating_sub(BACKDATED_SECONDS)),
             not_after: self.now.saturating_add(lifetime),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use self::enrolment::{ActivationBody, ChallengeBody, RenewalBody};
 use crate::error::Error;
-use crate::http::Operation;
+use crate::protocol::json::Operation;
 use crate::profile::DEFAULT_PROFILE;
 use crate::text::{from_hex, to_hex};
 

@@ -6,9 +6,10 @@ use vouchsafe_verifier::ceremony::Witnesses;
 use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
 
 use crate::ca::Hierarchy;
+use crate::client_certificate::ClientAuthorities;
 use crate::clock::Clock;
 use crate::config::{Account, Capability, Config, Role};
-use crate::enroll::{Applicant, Credential};
+use crate::enroll::Applicant;
 use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
 use crate::nonce::{Mint, NONCE_OCTETS, Purpose, Session};
@@ -24,8 +25,8 @@ use crate::trust::Trust;
 pub(crate) enum Caller {
     /// Nobody known.
     Anonymous,
-    /// The holder of an account's token.
-    Account(Arc<Account>),
+    /// Somebody who has shown a credential of an account.
+    Account(Applicant),
 }
 
 impl Caller {
@@ -33,15 +34,15 @@ impl Caller {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Anonymous => "",
-            Self::Account(account) => account.name(),
+            Self::Account(applicant) => applicant.account.name(),
         }
     }
 
-    /// The account that asks for a certificate by its bearer token.
-    pub(crate) fn applicant(&self) -> Result<Applicant, Error> {
+    /// Who asks for a certificate.
+    pub(crate) const fn applicant(&self) -> Result<&Applicant, Error> {
         match self {
             Self::Anonymous => Err(Error::NotAuthenticated),
-            Self::Account(account) => Ok(Applicant { account: Arc::clone(account), by: Credential::BearerToken }),
+            Self::Account(applicant) => Ok(applicant),
         }
     }
 
@@ -49,7 +50,7 @@ impl Caller {
     pub(crate) fn account(&self) -> Result<&Account, Error> {
         match self {
             Self::Anonymous => Err(Error::NotAuthenticated),
-            Self::Account(account) => Ok(account),
+            Self::Account(applicant) => Ok(&applicant.account),
         }
     }
 }
@@ -65,6 +66,8 @@ pub(crate) struct Service {
     pub(crate) signatures: VerificationCache,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) hierarchy: Hierarchy,
+    /// Whose client certificates are taken.
+    pub(crate) client_authorities: Arc<ClientAuthorities>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: i64,
@@ -99,12 +102,12 @@ impl Service {
     pub(crate) fn new(
         config: &Config,
         store: Arc<dyn Store>,
-        parts: (Mint, Recorder, Hierarchy, Option<Witnesses>, Option<Pseudonyms>),
+        parts: (Mint, Recorder, Hierarchy, Arc<ClientAuthorities>, Option<Witnesses>, Option<Pseudonyms>),
         trust: Arc<Trust>,
         policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (mint, recorder, hierarchy, witnesses, pseudonyms) = parts;
+        let (mint, recorder, hierarchy, client_authorities, witnesses, pseudonyms) = parts;
         let enrolment = Enrolment {
             first_use: config.enrolment.first_use,
             renewal_days: config.enrolment.renewal_days,
@@ -120,6 +123,7 @@ impl Service {
             signatures: VerificationCache::new(),
             profiles: config.profiles.clone(),
             hierarchy,
+            client_authorities,
             clock,
             challenge_lifetime_seconds: config.challenge_lifetime_seconds,
             ak_validity_days: i64::from(config.ak_validity_days),
@@ -190,10 +194,12 @@ impl Service {
             return Err(Error::NotPermitted(capability));
         }
         match (caller, request) {
-            (Caller::Account(account), NonceRequest::Certificate { profile }) if account.may(capability) => {
-                self.permitted_profile(account, profile)?;
+            (Caller::Account(applicant), NonceRequest::Certificate { profile })
+                if applicant.account.may(capability) =>
+            {
+                self.permitted_profile(&applicant.account, profile)?;
             }
-            (Caller::Account(account), _) if account.may(capability) => {}
+            (Caller::Account(applicant), _) if applicant.account.may(capability) => {}
             (Caller::Account(_), _) => return Err(Error::NotPermitted(capability)),
             (Caller::Anonymous, NonceRequest::Appraisal) => {}
             (Caller::Anonymous, NonceRequest::AttestationKey | NonceRequest::Certificate { .. }) => {

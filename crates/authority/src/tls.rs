@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::time_provider::TimeProvider;
 use thiserror::Error;
 
 use crate::ca::{self, CertificationAuthority, HierarchyError, TLS_ROOT};
 use crate::certificate::CertificateError;
+use crate::client_certificate::ClientAuthorities;
+use crate::clock::Clock;
 use crate::config::{Config, TlsConfig};
 use crate::init::ca_folder;
 
@@ -39,8 +43,24 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS 1.2 and 1.3 with the certificate that `config` names.
-pub(crate) fn server_config(config: &Config, now: i64) -> Result<Arc<ServerConfig>, TlsError> {
+/// The clock of the authority, by which certificates in handshakes are judged too.
+#[derive(Debug)]
+struct HandshakeTime(Arc<dyn Clock>);
+
+impl TimeProvider for HandshakeTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now_unix_seconds()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// TLS 1.2 and 1.3 with the certificate that `config` names. Clients may show certificates of `clients`.
+pub(crate) fn server_config(
+    config: &Config,
+    clients: Arc<ClientAuthorities>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let now = clock.now_unix_seconds();
     let (chain, key) = match config.tls() {
         TlsConfig::Files { certificate, key } => {
             let pem = |path: &PathBuf| {
@@ -59,9 +79,9 @@ pub(crate) fn server_config(config: &Config, now: i64) -> Result<Arc<ServerConfi
         }
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = ServerConfig::builder_with_provider(provider)
+    let mut tls = ServerConfig::builder_with_details(provider, Arc::new(HandshakeTime(Arc::clone(clock))))
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(tls))

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Account, Capability, ConfigError, in_range, sha256_from_hex};
-use crate::http::Operation;
+use crate::protocol::Verb;
+use crate::protocol::json::Operation;
 use crate::profile::{DeviceRule, Profile};
 use crate::store::Digest;
 
@@ -31,7 +32,15 @@ pub enum Role {
 impl Role {
     /// Whether it does this; the routes of what it does not do are absent.
     #[must_use]
-    pub const fn performs(self, operation: Operation) -> bool {
+    pub const fn performs(self, verb: Verb) -> bool {
+        match verb {
+            Verb::Json(operation) => self.answers(operation),
+            // Each is about certificates.
+            Verb::Est(_) => self.issues(),
+        }
+    }
+
+    const fn answers(self, operation: Operation) -> bool {
         match operation {
             Operation::MintNonce | Operation::Trust => true,
             Operation::OpenChallenge | Operation::Activate => self.enrolls(),
@@ -266,9 +275,9 @@ mod tests {
     #[test]
     fn no_operation_is_of_neither_role() {
         for route in crate::ROUTES {
-            let performs = [Role::Enrolment, Role::Issuing].map(|role| role.performs(route.operation));
-            assert!(Role::Both.performs(route.operation), "{}", route.path);
-            let alone = matches!(route.operation, Operation::Renew | Operation::ImportInventory);
+            let performs = [Role::Enrolment, Role::Issuing].map(|role| role.performs(route.verb));
+            assert!(Role::Both.performs(route.verb), "{}", route.path);
+            let alone = matches!(route.verb, Verb::Json(Operation::Renew | Operation::ImportInventory));
             assert_eq!(performs.contains(&true), !alone, "{}", route.path);
         }
     }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
+use super::peer::Peer;
 use super::places::{Place, Places};
 use crate::limits::Limits;
 
@@ -134,9 +135,11 @@ impl Connection {
 
     async fn answer(mut self, stream: TlsStream<TcpStream>, router: Router) {
         let place = Arc::clone(&self.place);
+        let peer = Arc::new(Peer::of(stream.get_ref().1));
         let service = router.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(Arc::clone(&place));
+            request.extensions_mut().insert(Arc::clone(&peer));
             request
         });
         let service = service.map_err(|never: Infallible| match never {});

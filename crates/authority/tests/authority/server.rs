@@ -3,43 +3,90 @@
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::AsyncWriteExt;
-use vouchsafe_authority::{Access, Config, InitError, Operation, ROUTES, init};
+use vouchsafe_authority::protocol::est;
+use vouchsafe_authority::{Access, Config, InitError, Operation, ROUTES, Route, Verb, init};
 
-use crate::site::{ALICE, CAROL, Site, read_reply};
+use crate::site::{ALICE, CAROL, Reply, Site, b64, read_reply};
+
+/// Headers by which proxies say who a client is.
+const PROXY_HEADERS: [&str; 4] = [
+    "X-Client-Cert: alice",
+    "X-SSL-Client-S-DN: CN=device-1",
+    "X-Forwarded-Client-Cert: Subject=\"CN=device-1\"",
+    "Client-Cert: :AAAA:",
+];
+
+/// The code of a refusal, from the form of its protocol.
+fn refusal(verb: Verb, reply: &Reply) -> String {
+    match verb {
+        Verb::Json(_) => reply.problem(),
+        Verb::Est(_) => {
+            assert!(reply.head.to_lowercase().contains("content-type: text/plain"), "{}", reply.head);
+            let text = std::str::from_utf8(&reply.body).unwrap();
+            text.split(':').next().unwrap().to_owned()
+        }
+    }
+}
+
+/// What a stranger is told who sends this header and body: status, and the code of a refusal.
+fn told(access: Access, verb: Verb, authorization: &str, body: &str) -> (u16, Option<&'static str>) {
+    let is_accepted_scheme = authorization.is_empty();
+    match (access, is_accepted_scheme) {
+        (Access::Public, true) => match verb {
+            Verb::Est(est::Operation::ServerKeyGeneration | est::Operation::FullCmc) => (501, Some("not-implemented")),
+            Verb::Json(_) | Verb::Est(_) if body.is_empty() => (200, None),
+            Verb::Json(_) | Verb::Est(_) => (413, Some("body-too-large")),
+        },
+        (Access::Public, false) => (401, Some("unauthenticated")),
+        (Access::Account(_) | Access::Nonce | Access::Appraisal | Access::Renewal(_), _) => {
+            (401, Some("unauthenticated"))
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_reach_the_public_routes_alone() {
     let site = Site::start().await;
     for route in ROUTES {
-        let id = match route.operation {
-            Operation::RevocationList => "attestation",
-            _ => "00112233445566778899aabbccddeeff",
+        let id = match route.verb {
+            Verb::Json(Operation::RevocationList) => "attestation",
+            Verb::Json(_) => "00112233445566778899aabbccddeeff",
+            Verb::Est(_) => "device",
         };
         let path = route.path.replace("{id}", id);
-        for body in ["", "{}"] {
-            for authorization in ["", "Bearer wrong", "Basic YTpi", "Bearer ", "bearer"] {
+        // The last but one is a token of this authority as the other protocol has it, the last one with another's name.
+        let theirs = match route.verb {
+            Verb::Json(_) => {
+                [format!("Basic {}", b64(format!("alice:{ALICE}").as_bytes())), format!("Bearer {ALICE}x")]
+            }
+            Verb::Est(_) => [format!("Bearer {ALICE}"), format!("Basic {}", b64(format!("bob:{ALICE}").as_bytes()))],
+        };
+        let wrong = ["", "Bearer wrong", "Basic YTpi", "Bearer ", "bearer", "Basic", "Basic !", "Digest x"];
+        for authorization in wrong.into_iter().chain(theirs.iter().map(String::as_str)) {
+            for (method, body) in route.verb.methods().iter().flat_map(|method| [(method, ""), (method, "{}")]) {
                 let mut headers =
                     vec!["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())];
                 if !authorization.is_empty() {
                     headers.push(format!("Authorization: {authorization}"));
                 }
-                let reply = site.exchange(route.operation.method(), &path, &headers, body.as_bytes()).await;
-                let (status, problem) = match (route.access, authorization, body) {
-                    (Access::Public, "", "") => (200, None),
-                    (Access::Public, "", _) => (413, Some("body-too-large")),
-                    (Access::Public | Access::Account(_) | Access::Nonce | Access::Appraisal, ..) => {
-                        (401, Some("unauthenticated"))
-                    }
-                };
-                assert_eq!(reply.status, status, "{path} {authorization:?}");
-                if let Some(problem) = problem {
-                    assert_eq!(reply.problem(), problem);
+                // Who a client is, as proxies write it, says nothing.
+                headers.extend(PROXY_HEADERS.map(str::to_owned));
+                let reply = site.exchange(method, &path, &headers, body.as_bytes()).await;
+                let (status, code) = told(route.access, route.verb, authorization, body);
+                assert_eq!(reply.status, status, "{method} {path} {authorization:?}");
+                if let Some(code) = code {
+                    assert_eq!(refusal(route.verb, &reply), code);
                 }
-                assert_eq!(reply.head.to_lowercase().contains("www-authenticate: bearer"), status == 401);
+                let challenge = match route.verb {
+                    Verb::Json(_) => "www-authenticate: bearer",
+                    Verb::Est(_) => "www-authenticate: basic",
+                };
+                assert_eq!(reply.head.to_lowercase().contains(challenge), status == 401);
             }
         }
     }
-    assert_eq!(ROUTES.iter().filter(|route| route.access == Access::Public).count(), 2);
+    let public = |route: &&Route| route.access == Access::Public && matches!(route.verb, Verb::Json(_));
+    assert_eq!(ROUTES.iter().filter(public).count(), 2);
     let twice = [ALICE, ALICE].map(|token| format!("Authorization: Bearer {token}"));
     assert_eq!(site.exchange("POST", "/v1/nonces", &twice, b"").await.status, 401);
 }

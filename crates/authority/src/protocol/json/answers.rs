@@ -1,7 +1,5 @@
 //! The answers, and which operation gives which. Times are RFC 3339.
 
-use axum::http::header::HeaderName;
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
@@ -10,106 +8,24 @@ use serde::Serialize;
 
 use super::{Operation, json, with_type};
 use crate::ak_certificate::Families;
-use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Issuing};
+use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent};
 use crate::enrolment::{ActivationReply, Question};
 use crate::error::Error;
 use crate::init::pem;
-use crate::issue::{Deciding, HeldAnswer, IssuedChain};
+use crate::issue::IssuedChain;
 use crate::nonce::Session;
+use crate::protocol::{Call, Decided};
 use crate::request::{ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
-use crate::store::StoreError;
 use crate::text::to_hex;
 
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
 
-/// A request whose caller is known and whose body has been read.
-pub(super) struct Call {
-    pub(super) operation: Operation,
-    pub(super) caller: Caller,
-    pub(super) id: String,
-    pub(super) parts: Parts,
-    pub(super) body: Vec<u8>,
-}
-
-/// What the work of a call waits for.
-pub(super) enum Weight {
-    /// Nothing.
-    Light,
-    /// A processor, for as long as signatures take: more at once than there are processors would gain nothing.
-    Signatures,
-    /// The store.
-    Store,
-}
-
-impl Call {
-    fn header(&self, name: &HeaderName) -> &str {
-        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    /// What its work waits for.
-    pub(super) const fn weight(&self) -> Weight {
-        match self.operation {
-            Operation::MintNonce | Operation::Trust => Weight::Light,
-            Operation::Issue => Weight::Signatures,
-            Operation::OpenChallenge
-            | Operation::Activate
-            | Operation::Renew
-            | Operation::ImportInventory
-            | Operation::RevocationList
-            | Operation::Appraise => Weight::Store,
-        }
-    }
-}
-
-/// What became of a call, to be told to its client.
-pub(super) enum Finished {
-    /// Nothing waits for it.
-    Answer(Response),
-    /// The store has said how the recording ended.
-    Recorded(Recorded),
-}
-
-/// A decision that was recorded, or could not be.
-pub(super) struct Recorded {
-    result: Result<i64, StoreError>,
-    held: HeldAnswer,
-    wants_pem: bool,
-}
-
-impl Recorded {
-    /// Whether the answer must be looked up.
-    pub(super) const fn blocks(&self) -> bool {
-        self.result.is_err()
-    }
-
-    pub(super) fn answer(self, service: &Service) -> Result<Response, Error> {
-        chain_response(&service.decided(self.held, self.result)?, self.wants_pem)
-    }
-}
-
-/// Performs a call; blocks, unless it is light. `tell` gets the outcome: before this returns, or on a thread of the
-/// store once what the answer rests on is recorded.
-pub(super) fn perform(service: &Service, call: &Call, tell: impl FnOnce(Result<Finished, Error>) + Send + 'static) {
-    match decide(service, call) {
-        Ok(Decided::Answer(response)) => tell(Ok(Finished::Answer(response))),
-        Ok(Decided::Deciding { deciding, wants_pem }) => deciding.record(&*service.store, move |result, held| {
-            tell(Ok(Finished::Recorded(Recorded { result, held, wants_pem })));
-        }),
-        Err(error) => tell(Err(error)),
-    }
-}
-
-/// How far a call comes without the store having recorded anything.
-enum Decided {
-    Answer(Response),
-    Deciding { deciding: Box<Deciding>, wants_pem: bool },
-}
-
-fn decide(service: &Service, call: &Call) -> Result<Decided, Error> {
+/// Answers a call, as far as that goes before anything is recorded.
+pub(in crate::protocol) fn decide(service: &Service, call: &Call, operation: Operation) -> Result<Decided, Error> {
     let query = call.parts.uri.query().unwrap_or_default();
     let head = Head { content_type: call.header(&header::CONTENT_TYPE), query };
-    let answer = match Request::parse(call.operation, head, &call.body)? {
+    let answer = match Request::parse(operation, head, &call.body)? {
         Request::MintNonce(request) => mint_nonce(service, &call.caller, &request),
         Request::OpenChallenge(request) => open_challenge(service, &call.caller, &request),
         Request::Activate(request) => activation(service.activate(&call.caller, &call.id, &request)?),
@@ -125,13 +41,12 @@ fn decide(service: &Service, call: &Call) -> Result<Decided, Error> {
             let request = EnrollmentRequest {
                 request: CertificationRequest::Pkcs10(&request.csr),
                 profile: &request.profile,
+                intent: Intent::New,
                 session: Session::Json,
                 freshness: Freshness::Nonce(&request.nonce),
             };
-            match service.enroll(&call.caller.applicant()?, request)? {
-                Issuing::Decided(chain) => chain_response(&chain, wants_pem),
-                Issuing::Deciding(deciding) => return Ok(Decided::Deciding { deciding, wants_pem }),
-            }
+            let issuing = service.enroll(call.caller.applicant()?, request)?;
+            return Decided::from_issuing(issuing, Box::new(move |chain| chain_response(&chain?, wants_pem)));
         }
         Request::Appraise(request) => json(StatusCode::OK, &service.appraise(&call.caller, &request)?),
         Request::Trust => trust(service),

@@ -1,0 +1,82 @@
+//! HTTPS with JSON: bodies of `crate::request`, answers in JSON, refusals as problem documents (RFC 9457).
+
+mod answers;
+mod problem;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use super::Weight;
+use crate::error::Error;
+
+pub(super) use answers::decide;
+pub(super) use problem::response as refusal;
+
+/// What is asked for; it decides the method too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// POST: a nonce.
+    MintNonce,
+    /// POST: a challenge for an attestation key.
+    OpenChallenge,
+    /// POST: the answer to a challenge.
+    Activate,
+    /// POST: new certificates for an attesting key, on its own word.
+    Renew,
+    /// POST: rows of the inventory.
+    ImportInventory,
+    /// POST: a certificate.
+    Issue,
+    /// POST: a verdict.
+    Appraise,
+    /// GET: a revocation list.
+    RevocationList,
+    /// GET: the certificates of the authority.
+    Trust,
+}
+
+impl Operation {
+    /// The HTTP methods.
+    #[must_use]
+    pub const fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Trust | Self::RevocationList => &["GET"],
+            Self::MintNonce
+            | Self::OpenChallenge
+            | Self::Activate
+            | Self::Renew
+            | Self::ImportInventory
+            | Self::Issue
+            | Self::Appraise => &["POST"],
+        }
+    }
+}
+
+/// What the work of an operation waits for.
+pub(super) const fn weight(operation: Operation) -> Weight {
+    match operation {
+        Operation::MintNonce | Operation::Trust => Weight::Light,
+        Operation::Issue => Weight::Signatures,
+        Operation::OpenChallenge
+        | Operation::Activate
+        | Operation::Renew
+        | Operation::ImportInventory
+        | Operation::RevocationList
+        | Operation::Appraise => Weight::Store,
+    }
+}
+
+/// A JSON response.
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, Error> {
+    with_type(status, "application/json", serde_json::to_vec(value)?)
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Result<Response, Error> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
