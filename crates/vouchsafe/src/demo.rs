@@ -1,5 +1,6 @@
-//! `vouchsafe demo`: the whole line on this machine, and six frauds that it refuses.
+//! `vouchsafe demo`: the whole line on this machine, and frauds that it refuses.
 
+mod authority;
 mod frauds;
 mod line;
 mod machine;
@@ -7,6 +8,7 @@ mod narrator;
 mod openssl;
 mod software;
 mod stage;
+mod token;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -35,15 +37,21 @@ pub struct Arguments {
     /// The certificates of that TPM's vendor (PEM): roots, and intermediates if there are any.
     #[arg(long, value_name = "FILE", requires = "tpm")]
     ek_root: Option<PathBuf>,
+    /// Show the line of a PKCS #11 token instead (SoftHSM): an attesting key made in a ceremony of two witnesses, and what
+    /// the word of software beside a module is worth under two policies.
+    #[arg(long, conflicts_with_all = ["tpm", "ek_root"])]
+    hsm: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   vouchsafe demo
+  vouchsafe demo --hsm
   vouchsafe demo --tpm device:/dev/tpmrm0 --ek-root vendor-chain.pem
 
 Needs the programs swtpm, swtpm_setup and openssl
-(apt install swtpm swtpm-tools openssl).";
+(apt install swtpm swtpm-tools openssl); with --hsm softhsm2-util and openssl
+(apt install softhsm2 openssl).";
 
 /// Shows.
 ///
@@ -71,6 +79,9 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 fn show(arguments: &Arguments, stage: &Stage) -> Result<(), Failure> {
     let mut narrator = Narrator::new();
+    if arguments.hsm {
+        return token::show(stage, &mut narrator);
+    }
     narrator.title("Vouchsafe: certificates only for keys that are proven to live in hardware")?;
     let own = arguments.tpm.clone().zip(arguments.ek_root.as_deref());
     let mut line = Line::set_up(stage, &mut narrator, own)?;

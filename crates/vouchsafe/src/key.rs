@@ -17,7 +17,7 @@ use crate::attestation::{self, Choice, OwnKey};
 use crate::cli::Answer;
 use crate::failure::Failure;
 use crate::key_kind::KeyKind;
-use crate::{console, files};
+use crate::{console, counter_signature, files};
 
 /// Make, list, show, attest, use and delete keys in hardware.
 ///
@@ -74,7 +74,7 @@ enum Operation {
         name: String,
     },
     /// Have a key attested, and the platform if asked; the answer is an attestation bundle in PEM.
-    Attest(AttestArguments),
+    Attest(Box<AttestArguments>),
     /// Sign a file with a key; ECDSA signatures are DER, as openssl takes them.
     Sign {
         /// The key's name.
@@ -99,6 +99,10 @@ struct AttestArguments {
     /// What the Verifier sent, 16 to 64 octets.
     #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
+    /// In place of a nonce, the digest of the PKIX Evidence in this file: what is attested counter-signs it. A TPM's quote
+    /// (--platform) then says on which machine, in what state, that Evidence lay.
+    #[arg(long, value_name = "FILE", conflicts_with = "nonce")]
+    counter_sign: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
     /// For tpm-certify-x509: the certificate's whole subject, which must lie beneath its issuer's.
@@ -222,7 +226,10 @@ fn mechanisms(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
 }
 
 fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failure> {
-    let nonce = attestation::nonce(arguments.nonce.as_deref())?;
+    let nonce = match &arguments.counter_sign {
+        Some(path) => counter_signature::digest(path)?,
+        None => attestation::nonce(arguments.nonce.as_deref())?,
+    };
     let chain = match &arguments.chain {
         Some(path) => files::read_certificates(path)?.iter().map(|view| view.as_der().to_vec()).collect(),
         None => Vec::new(),

@@ -19,6 +19,7 @@ mod authority_client;
 mod ceremony;
 mod cli;
 mod console;
+mod counter_signature;
 #[cfg(feature = "agent")]
 mod csr;
 #[cfg(all(feature = "agent", feature = "authority"))]

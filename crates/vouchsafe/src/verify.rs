@@ -18,7 +18,7 @@ use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, h
 use crate::cli::Answer;
 use crate::failure::Failure;
 use crate::files::{Opened, read_small};
-use crate::{console, trust_folder};
+use crate::{console, counter_signature, trust_folder};
 
 /// Verify that a key lives in hardware, and what the platform around it says.
 ///
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// The nonce that every statement must answer, 16 to 64 octets.
     #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
+    /// The PKIX Evidence that every statement must counter-sign: its digest is the nonce.
+    #[arg(long, value_name = "FILE", conflicts_with = "nonce")]
+    counter_signs: Option<PathBuf>,
     /// The device that the evidence must come from, as `device.id` of an earlier verdict.
     #[arg(long, value_name = "ID")]
     device: Option<String>,
@@ -142,7 +145,10 @@ impl Question {
     fn from_arguments(arguments: &Arguments) -> Result<Self, Failure> {
         Ok(Self {
             format: arguments.format.as_deref().map(format).transpose()?,
-            nonce: arguments.nonce.as_deref().map(nonce).transpose()?,
+            nonce: match &arguments.counter_signs {
+                Some(path) => Some(digest_as_nonce(path)?),
+                None => arguments.nonce.as_deref().map(nonce).transpose()?,
+            },
             at: arguments.at.as_deref().map_or_else(now, instant)?,
             policy: crate::policy::load::policy(&arguments.policy, &arguments.modules)?,
             advisories: arguments.advisories.as_deref().map(crate::policy::load::advisories).transpose()?,
@@ -217,6 +223,11 @@ fn nonce(text: &str) -> Result<Nonce, Failure> {
         Failure::new("--nonce is not an even number of hexadecimal digits").next("give 16 to 64 octets in hexadecimal")
     })?;
     Nonce::new(&octets).map_err(|error| Failure::new("--nonce cannot be used").because(error))
+}
+
+fn digest_as_nonce(path: &std::path::Path) -> Result<Nonce, Failure> {
+    Nonce::new(&counter_signature::digest(path)?)
+        .map_err(|error| Failure::new("the digest cannot be a nonce").because(error))
 }
 
 fn instant(text: &str) -> Result<Instant, Failure> {

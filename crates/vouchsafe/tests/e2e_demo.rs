@@ -15,7 +15,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,11 +63,43 @@ fn the_whole_line_is_walked_and_six_frauds_are_refused() {
 }
 
 #[test]
+fn the_line_of_a_token_tells_what_is_proven_and_what_is_not() {
+    let folder = TempDir::new().unwrap();
+    let run: Run = command().args(["demo", "--hsm"]).env("TMPDIR", folder.path()).output().unwrap().into();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert!(fits_terminal(&run.stdout), "{}", run.stdout);
+    assert_eq!(run.stdout.matches("✓ The authority refuses:").count(), 4, "{}", run.stdout);
+    for code in ["ceremony.bad-signature", "bind.key-mismatch", "pkix.signer-untrusted", "policy.host-asserted"] {
+        assert!(run.stdout.contains(code), "{code}: {}", run.stdout);
+    }
+    let text = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "two-evidences.pem: OK",
+        "With one Evidence about key and platform a certificate is issued as well.",
+        "attesting_key.environment is host, as the attesting key's certificate says; it must be module",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(text.matches("✗ NOT proven:").count(), 3, "{text}");
+    assert!(is_empty(folder.path()) && processes_in(folder.path()).is_empty());
+    let both = vouchsafe(["demo", "--hsm", "--tpm", "device:/dev/tpmrm0", "--ek-root", "vendor.pem"]);
+    assert!(both.is_usage_error(), "{both:?}");
+}
+
+#[test]
 fn an_interrupted_demonstration_leaves_nothing_behind() {
-    for (milliseconds, signal) in [(100, Signal::INT), (1500, Signal::TERM), (3000, Signal::INT)] {
+    let moments: [(u64, Signal, &[&str]); 5] = [
+        (100, Signal::INT, &[]),
+        (1500, Signal::TERM, &[]),
+        (3000, Signal::INT, &[]),
+        (300, Signal::TERM, &["--hsm"]),
+        (900, Signal::INT, &["--hsm"]),
+    ];
+    for (milliseconds, signal, more) in moments {
         let folder = TempDir::new().unwrap();
         let mut child = command()
             .arg("demo")
+            .args(more)
             .env("TMPDIR", folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -115,5 +147,18 @@ fn without_the_programs_it_needs_it_says_what_to_install() {
         command().arg("demo").env("TMPDIR", folder.path()).env("PATH", empty.path()).output().unwrap().into();
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("apt install"), "{}", run.stderr);
+    assert!(is_empty(folder.path()));
+    // One that has openssl alone.
+    let openssl = Command::new("sh").args(["-c", "command -v openssl"]).output().unwrap().stdout;
+    let openssl = String::from_utf8(openssl).unwrap();
+    std::os::unix::fs::symlink(openssl.trim(), empty.path().join("openssl")).unwrap();
+    let run: Run = command()
+        .args(["demo", "--hsm"])
+        .env("TMPDIR", folder.path())
+        .env("PATH", empty.path())
+        .output()
+        .unwrap()
+        .into();
+    assert!(run.code == 2 && run.stderr.contains("apt install softhsm2"), "{run:?}");
     assert!(is_empty(folder.path()));
 }

@@ -9,7 +9,7 @@ use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage, subject_k
 use vouchsafe_evidence::x509::{CertView, NameView};
 use vouchsafe_verifier::{TrustStore, Verdict};
 
-use super::line::{Certified, Line, VIRTUAL_ROOT, granted, judge};
+use super::line::{Certified, Line, VIRTUAL_ROOT, granted, judge, write_chain};
 use super::machine::{Enrolled, LoadedKey, public_from_outside, public_with};
 use super::narrator::Narrator;
 use super::openssl;
@@ -116,8 +116,8 @@ fn hash_ticket(line: &mut Line<'_>, narrator: &mut Narrator) -> Result<(), Failu
     let root = SoftwareKey::generate()?;
     let (root_certificate, careless) = careless_authority(&root, &issuer, &plain)?;
     let chain = [forged.clone(), careless.clone(), root_certificate.clone()];
-    line.write_chain("ticket.pem", "ticket-chain.pem", &chain)?;
-    line.write_chain("careless-root.pem", "careless-rest.pem", std::slice::from_ref(&root_certificate))?;
+    write_chain(line.stage, "ticket.pem", "ticket-chain.pem", &chain)?;
+    write_chain(line.stage, "careless-root.pem", "careless-rest.pem", std::slice::from_ref(&root_certificate))?;
     openssl_accepts(
         line,
         narrator,
@@ -125,7 +125,7 @@ fn hash_ticket(line: &mut Line<'_>, narrator: &mut Narrator) -> Result<(), Failu
     )?;
     let trust = trusting(&root_certificate)?;
     let bundle = bundle(vec![x509_statement(&forged, &key)], &[careless, root_certificate])?;
-    let verdict = judge(&key.request(&name("CN=web.example")?, &bundle)?, &nonce, &trust)?;
+    let verdict = judge(&key.request(&name("CN=web.example")?, &bundle)?, &nonce, &trust, "default")?;
     refused_by_verifier(narrator, "Our Verifier, told to trust that authority,", &verdict, &["ak.wrong-family"])
 }
 
@@ -145,7 +145,7 @@ fn self_issued_ca(line: &mut Line<'_>, narrator: &mut Narrator, second: &Second)
 
     let mut path = vec![forged.clone(), self_issued];
     path.extend(chain.iter().cloned());
-    line.write_chain("forged.pem", "forged-chain.pem", &path)?;
+    write_chain(line.stage, "forged.pem", "forged-chain.pem", &path)?;
     openssl_accepts(
         line,
         narrator,
@@ -312,13 +312,18 @@ fn refused_by_authority(
     nonce: &[u8],
     expected: &[&str],
 ) -> Result<(), Failure> {
-    match line.ask(csr, nonce) {
+    narrator.refused("The authority", &refusal(line.ask(csr, nonce), expected)?)
+}
+
+/// Why the authority refused what it had to refuse.
+///
+/// # Errors
+/// [`Failure`] if it did not, or for another reason than these.
+pub fn refusal<T>(answer: Result<T, NoAnswer>, expected: &[&str]) -> Result<Vec<Reason>, Failure> {
+    match answer {
         Ok(_) => Err(Failure::new("a fraud was certified").next("this must never happen: report it (SECURITY.md)")),
         Err(NoAnswer::Failed(failure)) => Err(failure),
-        Err(NoAnswer::Refused(problem)) => {
-            check(&problem.violations, expected)?;
-            narrator.refused("The authority", &problem.violations)
-        }
+        Err(NoAnswer::Refused(problem)) => check(&problem.violations, expected).map(|()| problem.violations),
     }
 }
 
@@ -332,7 +337,10 @@ fn refused_by_verifier(narrator: &Narrator, who: &str, verdict: &Verdict, expect
 }
 
 /// A fraud must be refused for what it is, not for some mistake in trying it.
-fn check(found: &[Reason], expected: &[&str]) -> Result<(), Failure> {
+///
+/// # Errors
+/// [`Failure`] if none of the expected codes is there.
+pub fn check(found: &[Reason], expected: &[&str]) -> Result<(), Failure> {
     if expected.iter().any(|code| found.iter().any(|reason| reason.code == *code)) {
         return Ok(());
     }

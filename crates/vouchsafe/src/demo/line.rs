@@ -10,6 +10,7 @@ use vouchsafe_evidence::pem;
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_verifier::{Nonce, Policy, Request, TrustStore, Verdict, hex, verify};
 
+use super::authority::{self, Account, Settings};
 use super::machine::Machine;
 use super::narrator::Narrator;
 use super::openssl;
@@ -18,7 +19,7 @@ use super::stage::Stage;
 use crate::advice::Situation;
 use crate::agent_socket::failure;
 use crate::attestation::{self, Attested, Choice, Mechanism, OwnKey};
-use crate::authority_client::{AuthorityAddress, AuthorityClient, NoAnswer, NoncePurpose};
+use crate::authority_client::{AuthorityClient, NoAnswer, NoncePurpose};
 use crate::csr::{self, Wanted};
 use crate::enroll::{AkEnrollment, Attempts, Voucher, enroll_ak};
 use crate::failure::Failure;
@@ -28,6 +29,8 @@ use crate::{files, key, trust_folder};
 /// The authority's profile, and the name of the key.
 const PROFILE: &str = "device";
 const KEY: &str = "web";
+/// The authority's configuration.
+const CONFIG: &str = "authority.toml";
 /// Name of the honest device.
 const DEVICE: &str = "device-1";
 
@@ -84,7 +87,12 @@ impl<'a> Line<'a> {
         narrator.note("A software TPM behaves like a chip and proves nothing about hardware: its maker's root is marked `virtual`, and verdicts say so.")?;
 
         narrator.step("An authority, and an agent on the first machine")?;
-        let authority = narrator.during("Starting the authority (HTTPS, SQLite)", || start_authority(stage))?;
+        let authority = narrator.during("Starting the authority (HTTPS, SQLite)", || {
+            let account = Account::new(stage)?;
+            account.configure(stage, CONFIG, &Settings::default())?;
+            authority::create(stage, CONFIG)?;
+            account.serve(stage, CONFIG)
+        })?;
         narrator.done(&format!(
             "The authority serves {} and trusts the makers of both TPMs, for endorsement keys alone.",
             authority.url()
@@ -168,27 +176,14 @@ impl<'a> Line<'a> {
         narrator.done("The Verifier accepts: key accepted, platform accepted, and they are bound to each other:")?;
         narrator.lines(&crate::verify::report::drawing(&verdict, 2))?;
         let chain = granted(self.authority.certificate(&csr, &nonce, PROFILE))?;
-        let chain = chain.iter().map(|der| view(der)).collect::<Result<Vec<_>, _>>()?;
-        let subject = chain.first().map(|leaf| leaf.subject().to_display()).unwrap_or_default();
-        narrator.done(&format!("The authority issues a certificate to {subject}; nothing attested is in it."))?;
-        let (leaf, rest) = (format!("{file}.pem"), format!("{file}-chain.pem"));
-        self.write_chain(&leaf, &rest, &chain)?;
-        let issued = openssl::verify(
-            self.stage.folder(),
-            &["-x509_strict", "-CAfile", "authority/ca/issuing-root.crt", "-untrusted", &rest, &leaf],
-        )?;
-        narrator.command(&issued.command)?;
-        if !issued.accepted {
-            return Err(Failure::new("openssl does not accept what the authority issued").because(issued.says));
-        }
-        narrator.done(&format!("openssl: {}", issued.says))?;
+        show_issued(self.stage, narrator, file, &chain)?;
         Ok((Certified { csr }, attested))
     }
 
     /// What plain openssl makes of the certificate that the TPM signed.
     fn witness(&self, narrator: &mut Narrator, attested: &Attested) -> Result<(), Failure> {
         narrator.step("That TPM-signed certificate, before a verifier that knows nothing of TPMs")?;
-        self.write_chain("tpm.pem", "tpm-chain.pem", &attested.tpm_made)?;
+        write_chain(self.stage, "tpm.pem", "tpm-chain.pem", &attested.tpm_made)?;
         let plain = openssl::verify(
             self.stage.folder(),
             &[
@@ -221,7 +216,7 @@ impl<'a> Line<'a> {
     /// [`Failure`] if the trust folder cannot be read.
     pub fn judge(&self, csr: &[u8], nonce: &[u8]) -> Result<Verdict, Failure> {
         let trust = trust_folder::read(&self.stage.folder().join("authority/trust"))?;
-        judge(csr, nonce, &trust)
+        judge(csr, nonce, &trust, "default")
     }
 
     /// Has the agent attest the honest key for this nonce, without the platform.
@@ -257,25 +252,46 @@ impl<'a> Line<'a> {
     pub fn ask(&self, csr: &[u8], nonce: &[u8]) -> Result<Vec<Vec<u8>>, NoAnswer> {
         self.authority.certificate(csr, nonce, PROFILE)
     }
-
-    /// Writes the first certificate and the others into files of the folder.
-    ///
-    /// # Errors
-    /// [`Failure`] if they cannot be written.
-    pub fn write_chain(&self, leaf: &str, rest: &str, chain: &[CertView]) -> Result<(), Failure> {
-        let (first, others) = chain.split_first().ok_or_else(|| Failure::new("there is no certificate"))?;
-        let folder = self.stage.folder();
-        files::write(&folder.join(leaf), pem::encode("CERTIFICATE", first.as_der()).as_bytes())?;
-        files::write(&folder.join(rest), key::certificates_pem(others).as_bytes())
-    }
 }
 
-/// The Verifier's verdict about a request.
+/// Shows a chain that the authority issued, and what openssl makes of it.
+///
+/// # Errors
+/// [`Failure`] if openssl does not accept it.
+pub fn show_issued(stage: &Stage, narrator: &Narrator, file: &str, chain: &[Vec<u8>]) -> Result<(), Failure> {
+    let chain = chain.iter().map(|der| view(der)).collect::<Result<Vec<_>, _>>()?;
+    let subject = chain.first().map(|leaf| leaf.subject().to_display()).unwrap_or_default();
+    narrator.done(&format!("The authority issues a certificate to {subject}; nothing attested is in it."))?;
+    let (leaf, rest) = (format!("{file}.pem"), format!("{file}-chain.pem"));
+    write_chain(stage, &leaf, &rest, &chain)?;
+    let issued = openssl::verify(
+        stage.folder(),
+        &["-x509_strict", "-CAfile", "authority/ca/issuing-root.crt", "-untrusted", &rest, &leaf],
+    )?;
+    narrator.command(&issued.command)?;
+    if !issued.accepted {
+        return Err(Failure::new("openssl does not accept what the authority issued").because(issued.says));
+    }
+    narrator.done(&format!("openssl: {}", issued.says))
+}
+
+/// Writes the first certificate and the others into files of the folder.
+///
+/// # Errors
+/// [`Failure`] if they cannot be written.
+pub fn write_chain(stage: &Stage, leaf: &str, rest: &str, chain: &[CertView]) -> Result<(), Failure> {
+    let (first, others) = chain.split_first().ok_or_else(|| Failure::new("there is no certificate"))?;
+    let folder = stage.folder();
+    files::write(&folder.join(leaf), pem::encode("CERTIFICATE", first.as_der()).as_bytes())?;
+    files::write(&folder.join(rest), key::certificates_pem(others).as_bytes())
+}
+
+/// The Verifier's verdict about a request, under a policy of this name.
 ///
 /// # Errors
 /// [`Failure`] if this machine's clock cannot be used.
-pub fn judge(csr: &[u8], nonce: &[u8], trust: &TrustStore) -> Result<Verdict, Failure> {
-    let policy = Policy::named("default").ok_or_else(|| Failure::new("there is no default policy"))?;
+pub fn judge(csr: &[u8], nonce: &[u8], trust: &TrustStore, policy: &str) -> Result<Verdict, Failure> {
+    let policy = Policy::named(policy).ok_or_else(|| Failure::new(format!("there is no policy {policy}")))?;
     let nonce = Nonce::new(nonce).map_err(|error| Failure::new("the nonce cannot be used").because(error))?;
     let at = crate::verify::now()?;
     Ok(match Submission::recognize(&[InputFile { name: "request", bytes: csr }], None) {
@@ -325,33 +341,6 @@ fn trust_vendor(trust: &Path, file: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(&intermediates)
         .map_err(|error| Failure::new("the trust folder cannot be made").because(error))?;
     files::write(&intermediates.join("vendor.pem"), key::certificates_pem(&others).as_bytes())
-}
-
-/// Creates an authority with one account and starts it.
-fn start_authority(stage: &Stage) -> Result<AuthorityClient, Failure> {
-    let folder = stage.folder();
-    let mut octets = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
-    let token = hex::encode(&octets);
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    let config = folder.join("authority.toml");
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\n\n[tls]\nself_signed = true\n\n[[accounts]]\nname = \"demo\"\n\
-         token_sha256 = \"{}\"\nmay = [\"enroll\", \"issue\"]\n",
-        hex::encode(digest.as_ref())
-    );
-    files::write(&config, text.as_bytes())?;
-    let token_file = folder.join("token");
-    files::write(&token_file, token.as_bytes())?;
-    let (config, state) = (config.display().to_string(), folder.join("authority").display().to_string());
-    let arguments = |verb| ["authority", verb, "--config", &config, "--state", &state];
-    stage.start_self("authority", &arguments("init"), true)?;
-    let url = stage.start_self("authority", &arguments("serve"), true)?;
-    AuthorityClient::new(&AuthorityAddress {
-        authority: url.ok_or_else(|| Failure::new("the authority did not start"))?,
-        ca: folder.join("authority/ca/tls-root.crt"),
-        token_file,
-    })
 }
 
 /// Starts the agent on this TPM and connects to it.

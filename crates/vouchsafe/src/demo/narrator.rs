@@ -67,6 +67,11 @@ impl Narrator {
         out(&wrapped(&format!("Proven: {text}"), INDENT + 2))
     }
 
+    /// What no step has proven.
+    pub fn not_proven(&self, text: &str) -> Result<(), Failure> {
+        self.marked(&paint("✗", Tone::Bad), text)
+    }
+
     /// Something to know.
     pub fn note(&self, text: &str) -> Result<(), Failure> {
         out(&wrapped(text, INDENT + 2))

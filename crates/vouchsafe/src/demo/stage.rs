@@ -1,6 +1,7 @@
 //! What the demonstration uses on this machine, all of which is gone when it ends: a folder, processes, TPMs.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
@@ -46,6 +47,18 @@ pub struct Stage {
     processes: RefCell<Vec<Process>>,
     tpms: RefCell<Vec<Swtpm>>,
     borrowed: RefCell<Option<Borrowed>>,
+    environment: RefCell<Vec<(&'static str, OsString)>>,
+}
+
+/// What a program that was run said.
+#[derive(Debug)]
+pub struct Said {
+    /// Whether it did what was asked.
+    pub done: bool,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
 }
 
 /// A TPM that is not ours, and what was persistent in it before.
@@ -78,8 +91,13 @@ impl Stage {
                 .because(error)
                 .next("name another place for temporary files with TMPDIR")
         })?;
-        let stage =
-            Self { folder, processes: RefCell::default(), tpms: RefCell::default(), borrowed: RefCell::default() };
+        let stage = Self {
+            folder,
+            processes: RefCell::default(),
+            tpms: RefCell::default(),
+            borrowed: RefCell::default(),
+            environment: RefCell::default(),
+        };
         watch_signals()?;
         Ok(stage)
     }
@@ -133,6 +151,43 @@ impl Stage {
         Ok(())
     }
 
+    /// Sets a variable for all that is started from now on.
+    pub fn set(&self, name: &'static str, value: impl Into<OsString>) {
+        let mut environment = self.environment.borrow_mut();
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, value.into()));
+    }
+
+    /// Runs a program in the folder, to its end; `vouchsafe` is this very program.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be run.
+    pub fn run(&self, words: &[&str]) -> Result<Said, Failure> {
+        let (name, arguments) = words.split_first().ok_or_else(|| Failure::new("there is no command"))?;
+        let failed = |error: std::io::Error| Failure::new(format!("{name} cannot be run")).because(error);
+        let program = if *name == "vouchsafe" { std::env::current_exe().map_err(failed)? } else { PathBuf::from(name) };
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env_remove("VOUCHSAFE_LOG")
+            .envs(self.environment.borrow().iter().cloned())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(failed)?;
+        let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+        Ok(Said { done: output.status.success(), out: text(output.stdout), err: text(output.stderr) })
+    }
+
+    /// Ends a process.
+    pub fn stop(&self, name: &str) {
+        let (stopped, others): (Vec<_>, Vec<_>) =
+            self.processes.take().into_iter().partition(|process: &Process| process.name == name);
+        *self.processes.borrow_mut() = others;
+        for mut process in stopped {
+            end(&mut process.child);
+        }
+    }
+
     /// Starts this very program with these arguments.
     ///
     /// # Errors
@@ -144,6 +199,7 @@ impl Stage {
         let mut child = Command::new(program)
             .args(arguments)
             .env_remove("VOUCHSAFE_LOG")
+            .envs(self.environment.borrow().iter().cloned())
             .stdin(Stdio::null())
             .stdout(if listen { Stdio::piped() } else { Stdio::null() })
             .stderr(log)

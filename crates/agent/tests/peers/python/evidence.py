@@ -161,4 +161,5 @@ def main(path):
             print(kind, number, value.hex())
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
