@@ -131,7 +131,7 @@ pub(crate) fn issue(
     };
     match ak.key {
         AkKey::Tpm(key) => {
-            let attest = sign_one(&|_| end_entity_extensions(oid::KP_AIK_CERTIFICATE))?;
+            let attest = sign_one(&|_| end_entity_extensions(oid::KP_AIK_CERTIFICATE, false))?;
             let certify_x509 = if key.families().contains(&Family::CertifyX509) {
                 Some(sign_one(&|subject| certify_x509_extensions(subject, key.public()))?)
             } else {
@@ -140,7 +140,7 @@ pub(crate) fn issue(
             Ok(Families::Tpm { attest, certify_x509 })
         }
         AkKey::Host(_) => {
-            Ok(Families::Host { pkix_evidence: sign_one(&|_| end_entity_extensions(oid::KP_ATTESTATION_KEY))? })
+            Ok(Families::Host { pkix_evidence: sign_one(&|_| end_entity_extensions(oid::KP_ATTESTATION_KEY, true))? })
         }
     }
 }
@@ -174,12 +174,13 @@ fn common_extensions(ak: &AkSubject<'_>) -> Vec<Vec<u8>> {
     extensions
 }
 
-/// For TPMS_ATTEST and for PKIX Evidence: an end entity that signs statements of one family.
-fn end_entity_extensions(family: Oid) -> Vec<Vec<u8>> {
+/// For TPMS_ATTEST and for PKIX Evidence: an end entity that signs statements of one family. A purpose that stands alone is
+/// critical by section 3.2 of draft-ietf-rats-pkix-key-attestation; that of keys of TPMs is not.
+fn end_entity_extensions(family: Oid, is_critical: bool) -> Vec<Vec<u8>> {
     vec![
         build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
         build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
-        build::extended_key_usage(false, &[family]),
+        build::extended_key_usage(is_critical, &[family]),
     ]
 }
 

@@ -82,10 +82,10 @@ pub const CONTENT: &[Item] = &[
     ),
     extension(
         "extKeyUsage",
-        (oid::EXTENDED_KEY_USAGE, false),
+        (oid::EXTENDED_KEY_USAGE, true),
         Place::PkixEvidence,
-        "1.3.6.1.5.5.7.3.999 (id-kp-attestationKey) alone",
-        "As before",
+        "1.3.6.1.5.5.7.3.999 (id-kp-attestationKey) alone, critical",
+        "As before; critical, since it stands alone (draft-ietf-rats-pkix-key-attestation, 3.2)",
     ),
     extension(
         "basicConstraints",
