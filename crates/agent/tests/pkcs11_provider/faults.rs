@@ -267,3 +267,31 @@ fn a_token_that_is_initialized_anew_has_lost_its_keys_and_attests_others() {
 }
 
 const SPEC: AttestingKeySpec = AttestingKeySpec { kind: KeyKind::EcP256, is_pseudonym: false };
+
+/// A token that logged the agent out (an idle limit, another program's C_Logout) shows no private objects, and says nothing of
+/// why: they are not gone. What is on record of attesting keys stays, and a key that is destroyed is destroyed.
+#[test]
+fn who_was_logged_out_takes_no_key_for_lost() {
+    alone("faults::who_was_logged_out_takes_no_key_for_lost", |softhsm| {
+        let mut provider = fresh(softhsm);
+        let (id, second) = (uid(), uid());
+        let key = provider.generate(&id, sign_key(KeyKind::EcP256)).unwrap();
+        let other = provider.generate(&second, sign_key(KeyKind::EcP256)).unwrap();
+        let before = provider.attesting_keys().unwrap().remove(0).spki;
+        let holder = PinHolder::new("keys");
+        holder.session.logout().unwrap();
+        attest(&mut provider, &key).unwrap();
+        assert_eq!(provider.attesting_keys().unwrap().remove(0).spki, before);
+        assert_eq!(holder.count(), 6);
+        holder.session.logout().unwrap();
+        provider.destroy(&key).unwrap();
+        provider.random(1).unwrap();
+        assert_eq!(holder.count(), 4);
+        holder.session.logout().unwrap();
+        provider.abandon(&second).unwrap();
+        assert_eq!(holder.count(), 2);
+        assert_eq!(code(sign(&mut provider, &other)), "agent.key-lost");
+        attest(&mut provider, &key).unwrap_err();
+        assert_eq!(provider.attesting_keys().unwrap().remove(0).spki, before);
+    });
+}

@@ -76,7 +76,10 @@ pub(super) fn resolve_anew(live: &mut Live<'_>, blob: &Blob) -> Result<Resolved,
     let known = live.known(&blob.uid);
     live.forget(&blob.uid);
     let private = objects::find_one(live, ObjectClass::PRIVATE_KEY, "private key", &blob.uid)?;
-    let private = private.ok_or(Fault::KeyLost)?;
+    let Some(private) = private else {
+        live.sees_private_objects()?;
+        return Err(Fault::KeyLost);
+    };
     let replaced = || Fault::Token(TokenFault::PublicKeyReplaced { uid: blob.uid });
     let public = objects::find_one(live, ObjectClass::PUBLIC_KEY, "public key", &blob.uid)?.ok_or_else(replaced)?;
     let spki = objects::public_key(live, public)?;

@@ -55,6 +55,7 @@ pub(super) fn find_one(
 /// Removes every key object with that id, and says how many there were.
 pub(super) fn destroy_all(live: &mut Live<'_>, uid: &KeyUid) -> Result<usize, Fault> {
     live.forget(uid);
+    live.sees_private_objects()?;
     let mut destroyed: usize = 0;
     // The private half first: what is left when it is cut short is of no use to anybody.
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
@@ -72,6 +73,7 @@ pub(super) fn destroy_all(live: &mut Live<'_>, uid: &KeyUid) -> Result<usize, Fa
 /// Removes what a token that was cut short in the middle of making a key has left of it where it had not even its id yet: key
 /// objects with neither id nor label that are said to be of a session, in a process that makes no objects of sessions.
 pub(super) fn destroy_blank(live: &Live<'_>) -> Result<(), Fault> {
+    live.sees_private_objects()?;
     let first = blank(live)?;
     if first.is_empty() {
         return Ok(());

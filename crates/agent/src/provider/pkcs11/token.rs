@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
@@ -93,6 +93,15 @@ impl Live<'_> {
     /// Forgets what is known of a key.
     pub(super) fn forget(&mut self, uid: &KeyUid) {
         self.keys.remove(uid);
+    }
+
+    /// Makes sure that private objects can be seen: to a session that was logged out meanwhile they are not there, which is not
+    /// that they are gone. The session is lost then, and another one is opened and logged in.
+    pub(super) fn sees_private_objects(&self) -> Result<(), Fault> {
+        if is_logged_in(self.session)? || !self.info()?.login_required() {
+            return Ok(());
+        }
+        Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::FindObjects).into())
     }
 
     /// The token's description, asked for now.
@@ -229,8 +238,7 @@ fn login(
 ) -> Result<(), Fault> {
     let wanted = name.to_string();
     // The login is of the whole process: another session may have it already.
-    let is_in = matches!(session.get_session_info()?.session_state(), SessionState::RwUser | SessionState::RoUser);
-    if is_in || !token.login_required() {
+    if is_logged_in(session)? || !token.login_required() {
         return Ok(());
     }
     if let Some(fault) = untried(token, &wanted) {
@@ -250,6 +258,10 @@ fn login(
         Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(Fault::Token(TokenFault::PinUnset { wanted })),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_logged_in(session: &Session) -> Result<bool, Fault> {
+    Ok(matches!(session.get_session_info()?.session_state(), SessionState::RwUser | SessionState::RoUser))
 }
 
 /// Why a PIN is not tried on a token of that description, if it is not.
