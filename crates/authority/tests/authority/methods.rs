@@ -540,6 +540,23 @@ async fn what_a_host_asserts_is_for_the_lab_and_strict_policies_say_why_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operators_list_is_no_makers_certificate_for_code_signing() {
+    for (policy, refused) in [("default", false), ("csbr-code-signing", true), ("fips-140-3-level-3", false)] {
+        let site = Site::start_with(&format!("policy = '{policy}'\n{}", every_method(""))).await;
+        let module = unendorsed(EndorsementKey::ecc(Curve::P256));
+        let list = format!("device,account,ek_sha256\ntpm,dave,{}\n", hex(&module.ek.spki().sha256()));
+        assert_eq!(import(&site, "", &list).await.status, 200);
+        let opened = tpm_challenge(&site, &module, "tpm", "inventory").await.json();
+        let enrolled = site.answer(DAVE, &module, &opened).await.json();
+        let nonce = site.certificate_nonce(DAVE).await;
+        let request = module.csr(&nonce, &chain(&enrolled["certificates"]["attest"]), None);
+        let body = json!({"csr": b64(&request), "nonce": hex(&nonce)});
+        let reply = site.post("/v1/certificates", Some(DAVE), body).await;
+        assert_eq!(reply.codes().contains(&"policy.bootstrap".to_owned()), refused, "{policy}: {:?}", reply.codes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attesting_key_is_not_certified_on_the_word_of_another() {
     let site = Site::start_with(&format!("policy = 'lab'\n{}", every_method(""))).await;
     let (ak, attested, plain) = (SoftwareKey::generate(), SoftwareKey::generate(), SoftwareKey::generate());
