@@ -19,10 +19,9 @@ use crate::key_kind::KeyKind;
 const DEFAULT_PCRS: &str = "sha256:0,1,2,3,4,5,6,7";
 
 /// How keys are attested.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mechanism {
     /// TPM2_Certify.
-    #[default]
     TpmCertify,
     /// TPM2_CertifyX509: the TPM itself signs a certificate.
     TpmCertifyX509,
@@ -33,9 +32,9 @@ pub enum Mechanism {
 /// What is attested, and with what.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Choice {
-    /// How the key is attested.
-    #[arg(long, value_enum, default_value_t = Mechanism::TpmCertify)]
-    pub mechanism: Mechanism,
+    /// How the key is attested; as its module can, if it is not given: by tpm-certify in a TPM, else by pkix-evidence.
+    #[arg(long, value_enum)]
+    pub mechanism: Option<Mechanism>,
     /// The key that attests; the administrator's default, if it is not given.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub attesting_key: String,
@@ -64,9 +63,28 @@ impl Choice {
     /// Whether one Evidence is to speak of key and platform.
     const fn is_one(&self) -> bool {
         match self.mechanism {
-            Mechanism::PkixEvidence => self.platform && self.one_evidence,
-            Mechanism::TpmCertify | Mechanism::TpmCertifyX509 => false,
+            Some(Mechanism::PkixEvidence) => self.platform && self.one_evidence,
+            Some(Mechanism::TpmCertify | Mechanism::TpmCertifyX509) | None => false,
         }
+    }
+
+    /// This choice with a mechanism: the one that is named, or the first by which the agent can attest this key.
+    fn resolved(&self, client: &mut Client, key: &str) -> Result<Self, Failure> {
+        let mut resolved = self.clone();
+        if resolved.mechanism.is_none() {
+            let listed = client
+                .list_mechanisms_of_key(key)
+                .map_err(|fault| failure(format!("the key {key} was not attested"), &fault))?;
+            let names = |mechanism: &Mechanism| {
+                listed
+                    .iter()
+                    .any(|row| row.subject == "key" && Mechanism::from_str(&row.name, false).as_ref() == Ok(mechanism))
+            };
+            // Of a key that nothing attests the agent itself says why.
+            let known = Mechanism::value_variants().iter().copied().find(names);
+            resolved.mechanism = Some(known.unwrap_or(Mechanism::TpmCertify));
+        }
+        Ok(resolved)
     }
 
     fn evidence(&self) -> PkixEvidence {
@@ -94,29 +112,32 @@ pub fn attest(
     choice: &Choice,
     certificate: TpmCertifyX509,
 ) -> Result<Attested, Failure> {
+    let choice = choice.resolved(client, key)?;
     let mechanism = match choice.mechanism {
-        Mechanism::TpmCertify => KeyMechanism::TpmCertify(TpmCertify {}),
-        Mechanism::TpmCertifyX509 => KeyMechanism::TpmCertifyX509(certificate),
-        Mechanism::PkixEvidence => KeyMechanism::PkixEvidence(choice.evidence()),
+        Some(Mechanism::TpmCertify) | None => KeyMechanism::TpmCertify(TpmCertify {}),
+        Some(Mechanism::TpmCertifyX509) => KeyMechanism::TpmCertifyX509(certificate),
+        Some(Mechanism::PkixEvidence) => KeyMechanism::PkixEvidence(choice.evidence()),
     };
     let of_key = client
         .attest_key(key, &choice.attesting_key, nonce, mechanism)
         .map_err(|fault| failure(format!("the key {key} was not attested"), &fault))?;
     let mut answers = vec![of_key];
     if choice.platform && !choice.is_one() {
-        answers.push(attest_platform(client, choice, nonce)?);
+        answers.push(attest_platform(client, &choice, nonce)?);
     }
     bundle(&answers)
 }
 
-/// Has the platform attested, by what goes with the mechanism for the key.
+/// Has the platform attested, by what goes with the mechanism for the key: a quote, where none is named.
 ///
 /// # Errors
 /// [`Failure`] if the agent refuses.
 pub fn attest_platform(client: &mut Client, choice: &Choice, nonce: &[u8]) -> Result<AttestationResult, Failure> {
     let mechanism = match choice.mechanism {
-        Mechanism::TpmCertify | Mechanism::TpmCertifyX509 => PlatformMechanism::TpmQuote(pcrs(&choice.pcrs)?),
-        Mechanism::PkixEvidence => PlatformMechanism::PkixEvidence(choice.evidence()),
+        Some(Mechanism::TpmCertify | Mechanism::TpmCertifyX509) | None => {
+            PlatformMechanism::TpmQuote(pcrs(&choice.pcrs)?)
+        }
+        Some(Mechanism::PkixEvidence) => PlatformMechanism::PkixEvidence(choice.evidence()),
     };
     client
         .attest_platform(&choice.attesting_key, nonce, mechanism)

@@ -109,8 +109,7 @@ fn enroll(token: &TokenSide, authority: &AuthoritySide, transcript: &str) -> Run
 }
 
 fn certify(token: &TokenSide, authority: &AuthoritySide, out: &str, more: &[&str]) -> Run {
-    let key =
-        ["enroll", "key", "web", "--provider", "hsm", "--attesting-key", "witnessed", "--mechanism", "pkix-evidence"];
+    let key = ["enroll", "key", "web", "--provider", "hsm", "--attesting-key", "witnessed"];
     token.run_with(authority, &[&key[..], &["--platform", "--out", out, "--state", "enroll"], more].concat())
 }
 
@@ -247,7 +246,7 @@ fn a_tpm_counter_signs_evidence() {
     token.done(&["key", "create", "web", "--provider", "hsm"]);
     token.done(&["key", "create", "counter", "--provider", "tpm"]);
     for file in ["evidence.pem", "other.pem"] {
-        let attest = ["key", "attest", "web", "--provider", "hsm", "--mechanism", "pkix-evidence", "--platform"];
+        let attest = ["key", "attest", "web", "--provider", "hsm", "--platform"];
         token.done(&[&attest[..], &["--nonce", &"5a".repeat(32), "--out", file]].concat());
     }
     let counter = ["key", "attest", "counter", "--provider", "tpm", "--platform", "--out", "counter.pem"];

@@ -164,7 +164,12 @@ impl<'a> Line<'a> {
         file: &str,
     ) -> Result<(Certified, Attested), Failure> {
         let nonce = granted(self.authority.nonce(NoncePurpose::Certificate(PROFILE)))?;
-        let choice = Choice { mechanism, platform: true, pcrs: Choice::default_pcrs().to_owned(), ..Choice::default() };
+        let choice = Choice {
+            mechanism: Some(mechanism),
+            platform: true,
+            pcrs: Choice::default_pcrs().to_owned(),
+            ..Choice::default()
+        };
         let attested = attestation::attest(&mut self.agent, &key.name, &nonce, &choice, TpmCertifyX509::default())?;
         let wanted = Wanted::from_text("CN=web.example", &[])?;
         let csr = csr::request(&mut self.agent, key, &wanted, &attested.bundle)?;

@@ -66,8 +66,8 @@ pub fn show(stage: &Stage, narrator: &mut Narrator) -> Result<(), Failure> {
 pub struct Token<'a> {
     /// The folder and the processes.
     pub stage: &'a Stage,
-    /// The token's serial number.
-    pub serial: String,
+    /// What its listing says of it.
+    pub told: Told,
 }
 
 impl<'a> Token<'a> {
@@ -77,8 +77,8 @@ impl<'a> Token<'a> {
         let library = library
             .ok_or_else(|| Failure::new("SoftHSM's library is not here").next("install it: apt install softhsm2"))?;
         let pin = make_token(stage, narrator)?;
-        let serial = serial(stage)?;
-        narrator.done(&format!("The token {TOKEN} has the serial number {serial}."))?;
+        let told = Told::read(stage)?;
+        narrator.done(&format!("The token {TOKEN} has the serial number {}.", told.serial))?;
         narrator.note(
             "SoftHSM speaks PKCS #11 as hardware modules do and keeps its keys in files: it proves nothing about hardware.",
         )?;
@@ -87,7 +87,7 @@ impl<'a> Token<'a> {
             "The agent alone has the token's PIN. No maker vouches for anything here: the token attests nothing itself, so \
              the agent reads its attributes and has an attesting key (AK) in the token sign them.",
         )?;
-        Ok(Self { stage, serial })
+        Ok(Self { stage, told })
     }
 
     /// The line, once there is an authority.
@@ -126,7 +126,7 @@ impl Line<'_> {
         let key = OwnKey::find(&mut self.agent, KEY)?;
         let nonce = self.nonce()?;
         let choice = Choice {
-            mechanism: Mechanism::PkixEvidence,
+            mechanism: Some(Mechanism::PkixEvidence),
             attesting_key: ATTESTING_KEY.to_owned(),
             platform: true,
             one_evidence,
@@ -221,12 +221,37 @@ fn pin() -> Result<String, Failure> {
     Ok(hex::encode(&octets))
 }
 
-/// The serial number of the only token with one.
-fn serial(stage: &Stage) -> Result<String, Failure> {
-    let slots = stage.run(&["softhsm2-util", "--show-slots"])?;
-    let serials = slots.out.lines().filter_map(|line| line.trim().strip_prefix("Serial number:"));
-    let serial = serials.map(str::trim).find(|serial| !serial.is_empty());
-    serial.map(str::to_owned).ok_or_else(|| Failure::new("the token shows no serial number").because(slots.err.trim()))
+/// What the listing of slots says of the token.
+pub struct Told {
+    /// Its maker.
+    pub vendor: String,
+    /// Its model.
+    pub model: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Its firmware.
+    pub firmware: String,
+}
+
+impl Told {
+    fn read(stage: &Stage) -> Result<Self, Failure> {
+        let slots = stage.run(&["softhsm2-util", "--show-slots"])?;
+        // The first slot has the token; behind the line are what it says, and not what its slot says.
+        let (_, token) = slots.out.split_once("Token info:").unwrap_or_default();
+        let row = |name: &str| {
+            let value = token.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
+            value.filter(|value| !value.is_empty()).map(str::to_owned).ok_or_else(|| {
+                Failure::new(format!("the token does not tell its {}", name.trim_end_matches(':')))
+                    .because(slots.err.trim())
+            })
+        };
+        Ok(Self {
+            vendor: row("Manufacturer ID:")?,
+            model: row("Model:")?,
+            serial: row("Serial number:")?,
+            firmware: row("Firmware version:")?,
+        })
+    }
 }
 
 fn start_agent(stage: &Stage, library: &str, pin: &str) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use vouchsafe_agent::wire::message::AttestationResult;
 use vouchsafe_evidence::x509::CertView;
 
+use crate::environment::openssl_accepts;
 use crate::support::repository;
 use crate::token::TokenSide;
 use crate::{authority, bundle, enroll, hold_ceremony, of_key, of_platform, verify};
@@ -148,6 +149,11 @@ fn emitted_evidence_keeps_the_rules_of_the_draft() {
         let verdict = verify(&token, &lab, "bundle.der", &["--policy", "lab", "--nonce", &hex]);
         assert_eq!(verdict.code, 0, "V10: certificates in any order (reversed: {reversed}): {:?}", verdict.codes());
     }
+    let root = lab.path("state/ca/attestation-root-virtual.crt");
+    assert!(
+        openssl_accepts(&token.path("certificates.pem"), &root, &["-x509_strict"]),
+        "V7: openssl takes the AK's path"
+    );
     let elements = Facts::of(&token, &both).elements().unwrap();
     let validations: usize = (10..=13).map(|number| values(&elements, PLATFORM, number).len()).sum();
     assert_eq!(validations, 0, "V10: no word about a validation that the token does not report");

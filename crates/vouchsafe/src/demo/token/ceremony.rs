@@ -1,6 +1,6 @@
 //! The ceremony: two witnesses, a script, a record that both sign. All by commands, as they are typed.
 
-use super::{ATTESTING_KEY, TOKEN, Token, typed};
+use super::{ATTESTING_KEY, TOKEN, Token, Told, typed};
 use crate::demo::narrator::Narrator;
 use crate::demo::stage::Stage;
 use crate::failure::Failure;
@@ -63,8 +63,9 @@ pub fn hold(token: &Token<'_>, narrator: &mut Narrator) -> Result<(), Failure> {
     };
     command(&["start", "script.toml", "--work", TOKEN], true)?;
     command(&["record", TOKEN], true)?;
-    let module = ["--vendor", "SoftHSM project", "--model", "SoftHSM v2", "--serial", &token.serial];
-    command(&[&["record", TOKEN], &module[..], &["--firmware", "2.6"]].concat(), true)?;
+    let Told { vendor, model, serial, firmware } = &token.told;
+    let module = ["--vendor", vendor, "--model", model, "--serial", serial, "--firmware", firmware];
+    command(&[&["record", TOKEN], &module[..]].concat(), true)?;
     command(&["record", TOKEN], true)?;
     let agent = ["record", TOKEN, "--agent", "--attesting-key", ATTESTING_KEY];
     command(&agent, true)?;
