@@ -27,6 +27,7 @@ const SEALED_ATTRIBUTES: u32 = 0x0000_0452;
 
 const KIND: &str = "tpm.root";
 const STORAGE_ROOT_KEY: &str = "storage-root-key";
+/// The secret of earlier versions, which kept one.
 const SECRET: &str = "secret";
 
 /// The storage root key and the secret.
@@ -136,8 +137,12 @@ fn unseal(
     store: &dyn StateStore,
     key: &Object,
 ) -> Result<Option<Zeroizing<[u8; SECRET_OCTETS]>>, Fault> {
-    let Some(record) = store.load(KIND, SECRET)? else {
-        return Ok(None);
+    let record = match store.load(KIND, &secret_of(key))? {
+        Some(record) => record,
+        None => match store.load(KIND, SECRET)? {
+            Some(record) => record,
+            None => return Ok(None),
+        },
     };
     let read = || -> Result<_, Malformed> {
         let mut r = Reader::new(&record, "sealed secret record");
@@ -158,6 +163,13 @@ fn unseal(
     Ok(Some(Zeroizing::new(secret.as_slice().try_into().map_err(|_| wrong)?)))
 }
 
+/// Each storage root key has a secret of its own on record: an agent that was started once with another TPM, or before a TPM's
+/// state was put back, must not forget what the keys of the first one are used with.
+fn secret_of(key: &Object) -> String {
+    let digits: String = key.name().iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{SECRET}/{digits}")
+}
+
 fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroizing<[u8; SECRET_OCTETS]>, Fault> {
     let own = Zeroizing::new(random::<SECRET_OCTETS>()?);
     let theirs = tpm.random(32)?;
@@ -166,7 +178,7 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
     let sealed = tpm.seal(key, &sealed_template(), &AuthValue::empty(), &mixed)?;
     let mut w = Writer::new();
     w.tpm2b(key.name()).tpm2b(&sealed.private).tpm2b(sealed.public.as_bytes());
-    store.replace(KIND, SECRET, &w.into_bytes())?;
+    store.replace(KIND, &secret_of(key), &w.into_bytes())?;
     let wrong = Fault::Primitive("key derivation");
     Ok(Zeroizing::new(mixed.as_slice().try_into().map_err(|_| wrong)?))
 }
@@ -176,7 +188,8 @@ mod tests {
     use crate::client_id::ClientId;
     use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
     use crate::provider::{
-        Attester, AttestingKeyChoice, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec, KeyUid,
+        Attester, AttestingKeyChoice, Fault, Hash, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec,
+        KeyUid, SignatureScheme,
     };
     use crate::store::{Insertion, KeyId, KeyRole, NewKey, Store};
     use crate::swtpm::{Options, Swtpm};
@@ -185,6 +198,33 @@ mod tests {
     fn everything_in(folder: &std::path::Path) -> Vec<u8> {
         let files = std::fs::read_dir(folder).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
+    #[test]
+    fn another_tpm_in_between_costs_no_key() {
+        let (first, other) = (Swtpm::start(&Options::default()).unwrap(), Swtpm::start(&Options::default()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let open = |swtpm: &Swtpm| {
+            let state = Box::new(store.provider_state(&"tpm".parse().unwrap()));
+            TpmProvider::open(&swtpm.address(), Settings::default(), state).unwrap()
+        };
+        let sign = |provider: &mut TpmProvider, key: &KeyBlob| {
+            provider.sign_hash(key, SignatureScheme::Ecdsa(Hash::Sha256), &[7; 32])
+        };
+        let spec = KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign };
+        let mut provider = open(&first);
+        let key = provider.generate(&KeyUid::random().unwrap(), spec).unwrap();
+        drop(provider);
+        let mut provider = open(&other);
+        assert!(matches!(sign(&mut provider, &key), Err(Fault::KeyLost)));
+        let others = provider.generate(&KeyUid::random().unwrap(), spec).unwrap();
+        drop(provider);
+        let mut provider = open(&first);
+        sign(&mut provider, &key).unwrap();
+        assert!(matches!(sign(&mut provider, &others), Err(Fault::KeyLost)));
+        drop(provider);
+        sign(&mut open(&other), &others).unwrap();
     }
 
     fn contains(octets: &[u8], part: &[u8]) -> bool {
