@@ -323,10 +323,11 @@ fn inventory(head: Head<'_>, body: &[u8]) -> Result<InventoryRequest, Error> {
     if !media_type(head.content_type).eq_ignore_ascii_case(CSV) {
         return Err(Error::UnsupportedMediaType { expected: CSV });
     }
-    let is_dry_run = match query(head.query, "dry_run") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Error::Malformed { field: "dry_run", expected: "true or false" }),
+    // Nothing else is passed over: whoever misspells it would not have asked for an import.
+    let is_dry_run = match head.query {
+        "" | "dry_run=false" => false,
+        "dry_run=true" => true,
+        _ => return Err(Error::Malformed { field: "dry_run", expected: "true or false, and no other parameter" }),
     };
     Ok(InventoryRequest { csv: body.to_vec(), is_dry_run })
 }

@@ -1,13 +1,16 @@
 //! Comma-separated values (RFC 4180).
 
+/// Fields of a record: far more than a list has columns. Each takes more room than the comma that makes it.
+const FIELDS_MAX: usize = 64;
+
 /// A record and where it begins.
 pub(super) struct Record {
     pub(super) line: usize,
     pub(super) fields: Vec<String>,
 }
 
-/// The records of a text; empty lines are none. Nothing if there are more than `most`, or a quotation is not closed or
-/// not where one may be.
+/// The records of a text; empty lines are none. Nothing if there are more than `most`, one has more than [`FIELDS_MAX`]
+/// fields, or a quotation is not closed or not where one may be.
 pub(super) fn records(text: &str, most: usize) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     let mut letters = text.chars().peekable();
@@ -17,6 +20,9 @@ pub(super) fn records(text: &str, most: usize) -> Option<Vec<Record>> {
         let mut fields = Vec::new();
         loop {
             let (field, end) = field(&mut letters, &mut line)?;
+            if fields.len() == FIELDS_MAX {
+                return None;
+            }
             fields.push(field);
             if end == End::Record {
                 break;
@@ -111,6 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_not_csv_is_nothing() {
+        assert!(records(&",".repeat(FIELDS_MAX - 1), 2).is_some() && records(&",".repeat(FIELDS_MAX), 2).is_none());
         for text in ["\"a", "a\"b\"", "\"a\"b", "a,\"", "1\n2\n3"] {
             assert!(records(text, 2).is_none(), "{text}");
         }

@@ -215,7 +215,7 @@ fn without_module(
         extensions: kept.map(|extension| extension.as_der().to_vec()).collect(),
     };
     let issued = sign_content(&root.issuer(), content)?;
-    // Whoever revokes the key revokes this one too.
+    // On record as one of the key's.
     let record = issued.record().with_key_use(KeyUse::Of(certificate.spki().sha256()));
     Ok((CertView::parse(&issued.der)?, record))
 }

@@ -168,6 +168,9 @@ async fn an_import_is_dry_first_and_whole_or_not_at_all() {
     let list = "device,account,vendor,serial,model\na,dave,Maker,1,M\nb,dave,Maker,2,M\n";
     let dry = import(&site, "?dry_run=true", list).await.json();
     assert_eq!((&dry["added"], &dry["applied"]), (&json!(["a", "b"]), &json!(false)));
+    for misspelled in ["?dry_run", "?dry_run=", "?dry_run=1", "?dry-run=true", "?dry_run=false&dry_run=true", "?x=1"] {
+        assert_eq!(import(&site, misspelled, list).await.problem(), "malformed-request", "{misspelled}");
+    }
     let wet = import(&site, "", list).await.json();
     assert_eq!((&wet["added"], &wet["applied"]), (&json!(["a", "b"]), &json!(true)));
 
