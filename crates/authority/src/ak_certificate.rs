@@ -12,7 +12,7 @@
 //! | subjectAltName with manufacturer, model, version | certification lists are looked up by them |
 //!
 //! The CertifyX509 family also has: CA, pathLen 0, keyCertSign alone, critical extKeyUsage,
-//! tcg-tpmaObject, and name constraints that permit its own subject's subtree alone.
+//! tcg-tpmaObject, and name constraints that permit nothing but its own subject's subtree.
 
 use aws_lc_rs::rand;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -32,6 +32,8 @@ const SUBJECT_OCTETS: usize = 16;
 const EVERY_IPV4: [u8; 8] = [0; 8];
 /// The same for IPv6.
 const EVERY_IPV6: [u8; 32] = [0; 32];
+/// A host that does not exist and never will (RFC 6761, section 6.4).
+const NO_HOST: &[u8] = b"none.invalid";
 
 /// What an AK certificate is about.
 #[derive(Clone, Copy, Debug)]
@@ -186,16 +188,15 @@ fn end_entity_extensions(family: Oid, is_critical: bool) -> Vec<Vec<u8>> {
 
 /// For TPM2_CertifyX509: an issuer that can name nothing but its own device's keys.
 fn certify_x509_extensions(subject: &NameView, public: &TpmtPublic) -> Vec<Vec<u8>> {
-    let permitted = [GeneralName::Directory(subject.clone())];
-    // A zero-length constraint covers every dNSName. For rfc822Name and URI RFC 5280 cannot say "every": some
-    // validators read the zero-length one so, OpenSSL 3.0 takes it to cover none.
-    let excluded = [
-        GeneralName::Email(Vec::new()),
-        GeneralName::Dns(Vec::new()),
-        GeneralName::Uri(Vec::new()),
-        GeneralName::Ip(EVERY_IPV4.to_vec()),
-        GeneralName::Ip(EVERY_IPV6.to_vec()),
+    // A zero-length constraint covers every dNSName. For rfc822Name and URI RFC 5280 has no such constraint, so that only
+    // those of a host are permitted that is none.
+    let permitted = [
+        GeneralName::Directory(subject.clone()),
+        GeneralName::Email(NO_HOST.to_vec()),
+        GeneralName::Uri(NO_HOST.to_vec()),
     ];
+    let excluded =
+        [GeneralName::Dns(Vec::new()), GeneralName::Ip(EVERY_IPV4.to_vec()), GeneralName::Ip(EVERY_IPV6.to_vec())];
     vec![
         build::basic_constraints(true, BasicConstraints { ca: true, path_length: Some(0) }),
         build::key_usage(true, KeyUsage::from_bits(KeyUsage::KEY_CERT_SIGN)),

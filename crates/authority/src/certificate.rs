@@ -10,6 +10,7 @@ use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CrlTemplate};
 use vouchsafe_evidence::x509::{NameView, NamedCurve, SpkiView};
 
+use crate::lint::{LintError, check_certificate, check_list};
 use crate::store::{CertificateRecord, KeyUse};
 
 /// Octets of a serial number: the most that RFC 5280, section 4.1.2.2, allows.
@@ -25,6 +26,9 @@ pub(crate) const DAY_SECONDS: i64 = 86_400;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateError {
+    /// What was to be signed breaks a rule, and was not signed.
+    #[error("not signed: {0}")]
+    Lint(#[from] LintError),
     /// A name or key has a form that cannot be encoded.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -110,8 +114,9 @@ impl IssuerView<'_> {
     }
 }
 
-/// Signs a revocation list.
+/// Signs a revocation list that breaks no rule.
 pub(crate) fn sign_list(issuer: &IssuerView<'_>, list: &CrlTemplate) -> Result<Vec<u8>, CertificateError> {
+    check_list(list, issuer)?;
     let tbs = list.tbs_der();
     let signature = issuer.key.sign(&tbs)?;
     Ok(build::assemble(&tbs, &issuer.algorithm(), &signature))
@@ -164,7 +169,7 @@ pub(crate) fn sign(issuer: &IssuerView<'_>, content: Content<'_>) -> Result<Issu
     sign_content(issuer, content)
 }
 
-/// Signs a certificate with a random serial number and both key identifiers.
+/// Signs a certificate with a random serial number and both key identifiers, unless it breaks a rule.
 pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) -> Result<Issued, CertificateError> {
     let serial = random_serial()?;
     let not_after = content.not_after.min(issuer.not_after);
@@ -183,6 +188,7 @@ pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) 
         extensions,
     };
     let tbs = template.tbs_der();
+    check_certificate(&tbs, issuer)?;
     let signature = issuer.key.sign(&tbs)?;
     Ok(Issued { der: build::assemble(&tbs, &algorithm, &signature), serial, not_after })
 }
@@ -198,6 +204,6 @@ fn random_serial() -> Result<Vec<u8>, CertificateError> {
 }
 
 /// The first 160 bits of SHA-256 over the SubjectPublicKeyInfo (RFC 7093, section 2, method 4).
-fn key_identifier(spki: &SpkiView) -> Vec<u8> {
+pub(crate) fn key_identifier(spki: &SpkiView) -> Vec<u8> {
     spki.sha256().into_iter().take(KEY_IDENTIFIER_OCTETS).collect()
 }

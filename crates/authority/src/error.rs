@@ -83,6 +83,7 @@ pub mod own_codes {
         KEY_REVOKED = "authority.key-revoked", "The attesting key is revoked.";
         KEY_TOO_OLD = "authority.key-too-old", "The attesting key was enrolled too long ago to be renewed; it is enrolled anew.";
         NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
+        NOT_CERTIFIABLE = "authority.not-certifiable", "The subject or the key of the request cannot stand in a certificate.";
         NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";
         OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
         OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";

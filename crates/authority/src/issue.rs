@@ -1,6 +1,6 @@
 //! Issuing: an accepted verdict about a request becomes a certificate, once.
 
-use vouchsafe_evidence::input::InputFile;
+use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
 use vouchsafe_evidence::x509::{NameView, build};
@@ -13,6 +13,7 @@ use crate::config::{Account, NAME_OCTETS_MAX};
 use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest};
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
+use crate::lint::check_requested;
 use crate::nonce::{NONCE_OCTETS, Nonce};
 use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
 use crate::publish::Published;
@@ -164,6 +165,10 @@ impl Service {
             CertificationRequest::Pkcs10(csr) => {
                 self.judge(&[InputFile { name: "csr", bytes: csr }], freshness, None)?
             }
+            CertificationRequest::Crmf(request) => {
+                self.judge_recognized(Submission::from_crmf(request.clone()), freshness)?
+            }
+            CertificationRequest::Presented { csr, evidence } => self.judge_presented(csr, evidence, freshness)?,
         };
         let mut found = violations(appraised.verdict.reasons());
         found.extend(records_against(&applicant.account, profile, &appraised));
@@ -180,6 +185,9 @@ impl Service {
                     Err(violation) => Err(violation),
                 };
                 found.extend(subject.as_ref().err().cloned());
+                if let Ok(source) = &subject {
+                    found.extend(unfit(source, &key));
+                }
                 let published = match self.publication(profile, &key) {
                     Err(Error::Rejected(more)) => {
                         found.extend(more);
@@ -188,7 +196,10 @@ impl Service {
                     published => Some(published?),
                 };
                 match (subject, published) {
-                    (Ok(subject), Some(published)) if found.is_empty() => Ok(Certifiable { key, subject, published }),
+                    (Ok(subject), Some(mut published)) if found.is_empty() => {
+                        published.extensions.extend(applicant.names.extension(&subject));
+                        Ok(Certifiable { key, subject, published })
+                    }
                     _ => Err(Error::Rejected(found)),
                 }
             }
@@ -280,6 +291,12 @@ fn subject_name(profile: &Profile, subject: &SubjectSource) -> Result<NameView, 
             Ok(build::distinguished_name(&attributes)?)
         }
     }
+}
+
+/// What stands against subject and key in a certificate, whoever's they are.
+fn unfit(subject: &NameView, key: &CertifiableKey) -> Option<Violation> {
+    let error = check_requested(subject, key.spki()).err()?;
+    Some(own_codes::NOT_CERTIFIABLE.found(format!("The certificate is not made: {error}.")))
 }
 
 /// What the authority's own records have against a request whose evidence names a device.

@@ -24,6 +24,8 @@ mod credentials;
 mod decrypting_ak;
 #[path = "authority/enrolment.rs"]
 mod enrolment;
+#[path = "authority/est.rs"]
+mod est;
 #[path = "authority/faults.rs"]
 mod faults;
 #[path = "authority/host.rs"]
@@ -34,6 +36,8 @@ mod leaks;
 mod lifecycle;
 #[path = "authority/limits.rs"]
 mod limits;
+#[path = "authority/lint.rs"]
+mod lint;
 #[path = "authority/made.rs"]
 mod made;
 #[path = "authority/methods.rs"]

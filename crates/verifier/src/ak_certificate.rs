@@ -113,7 +113,7 @@ pub const CONTENT: &[Item] = &[
         "nameConstraints",
         (oid::NAME_CONSTRAINTS, true),
         Place::CertifyX509,
-        "Permitted: its own subject. Excluded: every rfc822Name, dNSName, URI, iPAddress",
+        "Permitted: its own subject, and no rfc822Name or URI but of a host that is none. Excluded: every dNSName, iPAddress",
         "The client writes the subject of a TPM-made certificate",
     ),
     extension(

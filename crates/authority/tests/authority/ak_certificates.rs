@@ -79,17 +79,16 @@ async fn each_family_holds_its_list_and_nothing_else() {
 
     assert_eq!(tpma_object(&value(&certify, oid::TPMA_OBJECT, false)).unwrap(), AK_ATTRIBUTES);
     let names = NameConstraints::parse(&value(&certify, oid::NAME_CONSTRAINTS, true)).unwrap();
-    assert_eq!(names.permitted, [GeneralName::Directory(certify.subject().clone())]);
+    let nowhere = b"none.invalid".to_vec();
     assert_eq!(
-        names.excluded,
+        names.permitted,
         [
-            GeneralName::Email(vec![]),
-            GeneralName::Dns(vec![]),
-            GeneralName::Uri(vec![]),
-            GeneralName::Ip(vec![0; 8]),
-            GeneralName::Ip(vec![0; 32])
+            GeneralName::Directory(certify.subject().clone()),
+            GeneralName::Email(nowhere.clone()),
+            GeneralName::Uri(nowhere)
         ]
     );
+    assert_eq!(names.excluded, [GeneralName::Dns(vec![]), GeneralName::Ip(vec![0; 8]), GeneralName::Ip(vec![0; 32])]);
 
     let common = [
         oid::CERTIFICATE_POLICIES,
@@ -173,6 +172,9 @@ async fn openssl_lets_a_module_name_its_own_keys_alone() {
         ("elsewhere", (elsewhere, None), false),
         ("dns", with_san(vec![GeneralName::Dns(b"example.com".to_vec())]), false),
         ("ipv4", with_san(vec![GeneralName::Ip(vec![192, 0, 2, 1])]), false),
+        ("email", with_san(vec![GeneralName::Email(b"a@example.com".to_vec())]), false),
+        ("uri", with_san(vec![GeneralName::Uri(b"https://example.com/".to_vec())]), false),
+        ("urn", with_san(vec![GeneralName::Uri(b"urn:example:a".to_vec())]), false),
         ("ipv6", with_san(vec![GeneralName::Ip(vec![0x20; 16])]), false),
     ];
     let write = |name: &str, der: &[u8]| {
