@@ -3,6 +3,7 @@
 //! The agent makes them as primary keys of the endorsement hierarchy, pseudonyms as primary keys of the owner hierarchy; others
 //! are brought in. All have an authValue that nobody learns who has the TPM and the agent's database alone.
 
+mod aside;
 mod certificates;
 mod import;
 mod record;
@@ -86,24 +87,21 @@ pub(super) fn prepare(
     let mut keys = Vec::new();
     for origin in Origin::ALL {
         for name in store.names(origin.kind())? {
-            let Some(record) = Record::load(store, origin, &name)? else {
-                continue;
-            };
-            let restored = match record {
-                Record::Made(record) => restore(tpm, store, root, &name, origin, record)?,
-                Record::Imported(record) => import::restore(tpm, store, root, &name, record)?,
-            };
-            match restored {
+            match restore(tpm, store, root, origin, &name)? {
                 Some(key) => keys.push(key),
                 None => {
                     warn!(
                         name,
                         "this TPM has the attesting key no longer and cannot make it again: it is another TPM, or it was cleared"
                     );
-                    store.remove(origin.kind(), &name)?;
-                    certificates::forget(store, &name)?;
+                    aside::put(store, origin, &name)?;
                 }
             }
+        }
+    }
+    for origin in Origin::ALL {
+        for name in aside::take(tpm, store, origin)? {
+            keys.extend(restore(tpm, store, root, origin, &name)?);
         }
     }
     let default = &settings.default_attesting_key;
@@ -129,7 +127,22 @@ fn sort(keys: &mut [AttestationKey], default: &str) {
     keys.sort_by_key(|key| (key.name != default, key.name.clone()));
 }
 
+/// The key on record of that name; `None` if this TPM neither has it nor makes it again.
 fn restore(
+    tpm: &mut Tpm,
+    store: &dyn StateStore,
+    root: &Root,
+    origin: Origin,
+    name: &str,
+) -> Result<Option<AttestationKey>, Fault> {
+    match Record::load(store, origin, name)? {
+        None => Ok(None),
+        Some(Record::Made(record)) => restore_made(tpm, store, root, name, origin, record),
+        Some(Record::Imported(record)) => import::restore(tpm, store, root, name, record),
+    }
+}
+
+fn restore_made(
     tpm: &mut Tpm,
     store: &dyn StateStore,
     root: &Root,

@@ -186,6 +186,7 @@ fn seal_new(tpm: &mut Tpm, store: &dyn StateStore, key: &Object) -> Result<Zeroi
 #[cfg(test)]
 mod tests {
     use crate::client_id::ClientId;
+    use crate::provider::StateStore;
     use crate::provider::tpm::{Settings, TpmProvider, blob::Blob};
     use crate::provider::{
         Attester, AttestingKeyChoice, Fault, Hash, KeyBlob, KeyKind, KeyMechanism, KeyProvider, KeyPurpose, KeySpec,
@@ -215,16 +216,28 @@ mod tests {
         let spec = KeySpec { kind: KeyKind::EcP256, purpose: KeyPurpose::Sign };
         let mut provider = open(&first);
         let key = provider.generate(&KeyUid::random().unwrap(), spec).unwrap();
+        let certificates = [&3_u32.to_be_bytes()[..], &[1, 2, 3]].concat();
+        let state = store.provider_state(&"tpm".parse().unwrap());
+        state.replace("tpm.attesting-key.certificates", "default/attest", &certificates).unwrap();
+        let enrolled = provider.attesting_keys().unwrap();
+        assert_eq!((enrolled.len(), enrolled[0].certificates.len()), (1, 1));
         drop(provider);
         let mut provider = open(&other);
         assert!(matches!(sign(&mut provider, &key), Err(Fault::KeyLost)));
+        let here = provider.attesting_keys().unwrap();
+        assert!(here.len() == 1 && here[0].certificates.is_empty() && here[0].spki != enrolled[0].spki);
         let others = provider.generate(&KeyUid::random().unwrap(), spec).unwrap();
         drop(provider);
         let mut provider = open(&first);
         sign(&mut provider, &key).unwrap();
         assert!(matches!(sign(&mut provider, &others), Err(Fault::KeyLost)));
+        // The attesting key is the one that was enrolled, and attests.
+        assert_eq!(provider.attesting_keys().unwrap(), enrolled);
+        provider.attest_key(&key, AttestingKeyChoice::Default, &KeyMechanism::TpmCertify, &[1; 16]).unwrap();
         drop(provider);
-        sign(&mut open(&other), &others).unwrap();
+        let mut provider = open(&other);
+        sign(&mut provider, &others).unwrap();
+        assert_eq!(provider.attesting_keys().unwrap(), here);
     }
 
     fn contains(octets: &[u8], part: &[u8]) -> bool {

@@ -23,6 +23,18 @@ pub(super) fn forget(store: &dyn StateStore, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Copies what there is of certificates from one name to another.
+pub(super) fn copy(
+    store: &dyn StateStore,
+    (from, family): (&str, Family),
+    (to, of): (&str, Family),
+) -> Result<(), Fault> {
+    if let Some(bytes) = store.load(CERTIFICATES, &certificates_name(from, family))? {
+        store.replace(CERTIFICATES, &certificates_name(to, of), &bytes)?;
+    }
+    Ok(())
+}
+
 /// The certificates of `key` for `family`, its own first; empty if it has none.
 pub(in crate::provider::tpm) fn certificates(
     store: &dyn StateStore,

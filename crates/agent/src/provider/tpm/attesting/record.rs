@@ -43,12 +43,16 @@ impl Record {
         let Some(bytes) = store.load(origin.kind(), name)? else {
             return Ok(None);
         };
+        Self::parse(&bytes, origin).map(Some)
+    }
+
+    pub(super) fn parse(bytes: &[u8], origin: Origin) -> Result<Self, Fault> {
         let record = match origin {
-            Origin::Made => MadeRecord::parse(&bytes, Hierarchy::Endorsement).map(Self::Made),
-            Origin::Pseudonym => MadeRecord::parse(&bytes, Hierarchy::Owner).map(Self::Made),
-            Origin::Imported => ImportedRecord::parse(&bytes).map(Self::Imported),
+            Origin::Made => MadeRecord::parse(bytes, Hierarchy::Endorsement).map(Self::Made),
+            Origin::Pseudonym => MadeRecord::parse(bytes, Hierarchy::Owner).map(Self::Made),
+            Origin::Imported => ImportedRecord::parse(bytes).map(Self::Imported),
         };
-        record.map(Some).map_err(Fault::BlobInvalid)
+        record.map_err(Fault::BlobInvalid)
     }
 }
 
