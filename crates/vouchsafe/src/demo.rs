@@ -41,6 +41,9 @@ pub struct Arguments {
     /// the word of software beside a module is worth under two policies.
     #[arg(long, conflicts_with_all = ["tpm", "ek_root"])]
     hsm: bool,
+    /// A part of that story: have the token's attesting key sign this file, as whoever has the PIN can.
+    #[arg(long, value_name = "FILE", hide = true, requires = "hsm")]
+    sign_with_pin: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -58,6 +61,9 @@ Needs the programs swtpm, swtpm_setup and openssl
 /// # Errors
 /// [`Failure`] if a step cannot be done, or comes out other than it must; everything is cleaned up then too.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    if let Some(file) = &arguments.sign_with_pin {
+        return token::sign(file).map(|()| Answer::Yes);
+    }
     let started = Instant::now();
     let stage = Stage::new()?;
     let shown = openssl::check().and_then(|()| show(arguments, &stage));

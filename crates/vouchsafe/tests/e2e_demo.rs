@@ -81,6 +81,10 @@ fn the_line_of_a_token_tells_what_is_proven_and_what_is_not() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert_eq!(text.matches("✗ NOT proven:").count(), 3, "{text}");
+    // Whoever has the PIN is believed under lab: said, and shown.
+    let (lab, strict) = text.split_once("under policy csbr-code-signing").unwrap();
+    assert!(lab.ends_with("It accepts the forgery. 9. The same authority, the honest request again, "), "{lab}");
+    assert!(strict.contains("It refuses the forgery likewise"), "{strict}");
     assert!(is_empty(folder.path()) && processes_in(folder.path()).is_empty());
     let both = vouchsafe(["demo", "--hsm", "--tpm", "device:/dev/tpmrm0", "--ek-root", "vendor.pem"]);
     assert!(both.is_usage_error(), "{both:?}");

@@ -2,7 +2,10 @@
 //! their word, and policy decides what the word of software beside a module is worth.
 
 mod ceremony;
+mod forgery;
 mod frauds;
+
+pub use forgery::sign;
 
 use std::path::Path;
 
@@ -22,6 +25,8 @@ use crate::csr::{self, Wanted};
 use crate::failure::Failure;
 use crate::{files, trust_folder};
 
+/// The file with the token's PIN, in the folder.
+const PIN_FILE: &str = "pin";
 /// Where distributions put SoftHSM's library.
 const LIBRARIES: [&str; 3] = [
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -57,8 +62,9 @@ pub fn show(stage: &Stage, narrator: &mut Narrator) -> Result<(), Failure> {
     let request = line.certify(narrator)?;
     narrator.title("Three frauds that even policy lab refuses")?;
     frauds::try_all(&mut line, narrator, &request)?;
-    narrator.title("Where keys have to be in certified hardware")?;
-    line.under_strict_policy(narrator, &account)?;
+    narrator.title("What the token's word is worth")?;
+    forgery::under_lab(&line, narrator, &request)?;
+    line.under_strict_policy(narrator, &account, &request)?;
     close(narrator)
 }
 
@@ -73,9 +79,7 @@ pub struct Token<'a> {
 impl<'a> Token<'a> {
     fn start(stage: &'a Stage, narrator: &mut Narrator) -> Result<Self, Failure> {
         narrator.step("A token, and an agent on it")?;
-        let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-        let library = library
-            .ok_or_else(|| Failure::new("SoftHSM's library is not here").next("install it: apt install softhsm2"))?;
+        let library = library()?;
         let pin = make_token(stage, narrator)?;
         let told = Told::read(stage)?;
         narrator.done(&format!("The token {TOKEN} has the serial number {}.", told.serial))?;
@@ -165,8 +169,13 @@ impl Line<'_> {
         Ok(request)
     }
 
-    fn under_strict_policy(&mut self, narrator: &mut Narrator, account: &Account) -> Result<(), Failure> {
-        narrator.step(&format!("The same authority, the same request, under policy {STRICT_POLICY}"))?;
+    fn under_strict_policy(
+        &mut self,
+        narrator: &mut Narrator,
+        account: &Account,
+        honest: &Request,
+    ) -> Result<(), Failure> {
+        narrator.step(&format!("The same authority, the honest request again, under policy {STRICT_POLICY}"))?;
         self.stage.stop("authority");
         self.authority = account.serve(self.stage, STRICT)?;
         let request = self.request(false)?;
@@ -185,8 +194,16 @@ impl Line<'_> {
             is_first
         });
         narrator.refused("The authority", &reasons)?;
-        narrator.note(&format!("{all} reasons, of which the first of each kind is shown."))
+        narrator.note(&format!("{all} reasons, of which the first of each kind is shown."))?;
+        refusal(forgery::ask(self, honest)?, &WHY_REFUSED)?;
+        narrator.done("It refuses the forgery likewise: this policy takes nobody's word for a token.")
     }
+}
+
+/// SoftHSM's library.
+fn library() -> Result<&'static str, Failure> {
+    let found = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
+    found.ok_or_else(|| Failure::new("SoftHSM's library is not here").next("install it: apt install softhsm2"))
 }
 
 /// What all requests ask for.
@@ -256,7 +273,7 @@ impl Told {
 
 fn start_agent(stage: &Stage, library: &str, pin: &str) -> Result<(), Failure> {
     let path = |name: &str| stage.folder().join(name).display().to_string();
-    let pin_file = path("pin");
+    let pin_file = path(PIN_FILE);
     files::write(Path::new(&pin_file), format!("{pin}\n").as_bytes())?;
     restrict(Path::new(&pin_file))?;
     let text = format!(
@@ -342,14 +359,15 @@ fn close(narrator: &Narrator) -> Result<(), Failure> {
     narrator.done("Who asked for the certificate has the private key, and the statements are about this very key.")?;
     narrator.not_proven(
         "NOT proven: that the key was made in the token and cannot leave it. Software on this host read the attributes; it, \
-         and whoever else has the token's PIN, could have had the AK sign other ones. Every claim says `host-asserted`.",
+         and whoever else has the token's PIN, can have the AK sign other ones, as the forgery shows. Every claim says \
+         `host-asserted`.",
     )?;
     narrator.not_proven(
         "NOT proven: that the AK is in the token. The witnesses say what they were shown on this machine.",
     )?;
     narrator.not_proven("NOT proven: that the token is hardware. This one is SoftHSM, and verdicts say `virtual`.")?;
     narrator.note(
-        "A TPM proves these by itself: ./quickstart without --hsm. Makers of other modules attest too: docs/formats. What \
+        "A TPM proves the first two by itself: ./quickstart without --hsm. Makers of other modules attest too: docs/formats. What \
          makes a token's word worth more, and what each measure does not buy: docs/pkcs11.md.",
     )
 }
