@@ -185,6 +185,24 @@ impl Submission {
         Ok(Self { form: Form::Crmf(request), format: None, statements, certs })
     }
 
+    /// The submission that a request is together with evidence that was presented before it, in a message of its own. The
+    /// request itself carries none, so that nobody need say which counts; and since the request's signature does not cover
+    /// what came apart from it, no proof of possession may be in there.
+    ///
+    /// # Errors
+    /// [`InputError::Ambiguous`] if the request carries statements too, or if one that was presented is a key-pop;
+    /// [`InputError::Csr`] as [`Submission::from_csr`].
+    pub fn from_csr_and_bundle(csr: CsrView, bundle: AttestationBundle) -> Result<Self, InputError> {
+        let bare = Self::from_csr(csr)?;
+        let (statements, certs) = bundle.into_parts();
+        let is_possession = |statement: &AttestationStatement| statement.format() == Some(FormatId::KeyPop);
+        if !bare.statements.is_empty() || statements.iter().any(is_possession) {
+            let (first, second) = ("the request".to_owned(), "what was presented before".to_owned());
+            return Err(InputError::Ambiguous { part: "evidence", first, second });
+        }
+        Ok(Self { statements, certs, ..bare })
+    }
+
     /// The submission that a bare bundle is.
     #[must_use]
     pub fn from_bundle(bundle: AttestationBundle) -> Self {

@@ -229,6 +229,12 @@ oids! {
     /// id-kp-attestationKey, a placeholder until it is assigned.
     KP_ATTESTATION_KEY = Oid::constant("1.3.6.1.5.5.7.3.999");
 
+    // Names in certificates (RFC 4043, RFC 4108).
+    /// id-on-permanentIdentifier: the identity of a device, among alternative names.
+    ON_PERMANENT_IDENTIFIER = Oid::constant("1.3.6.1.5.5.7.8.3");
+    /// id-on-hardwareModuleName: the type and serial number of a module, among alternative names.
+    ON_HARDWARE_MODULE_NAME = Oid::constant("1.3.6.1.5.5.7.8.4");
+
     // TCG.
     /// tcg-kp-EKCertificate.
     KP_EK_CERTIFICATE = Oid::constant("2.23.133.8.1");
