@@ -53,7 +53,7 @@ enum Verb {
     Csr(csr::Arguments),
     #[cfg(feature = "agent")]
     Enroll(enroll::Arguments),
-    Verify(verify::Arguments),
+    Verify(Box<verify::Arguments>),
     Inspect(inspect::Arguments),
     Policy(policy::Arguments),
     Trust(trust::Arguments),
