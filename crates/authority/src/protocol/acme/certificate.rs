@@ -1,0 +1,309 @@
+//! Certificates: asked for, fetched and revoked (RFC 8555, sections 7.4, 7.4.2 and 7.6).
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::sync_channel;
+
+use serde::Deserialize;
+use vouchsafe_evidence::base64url;
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::x509::der::{Reader, Tag};
+use vouchsafe_evidence::x509::extensions::{GeneralName, SubjectAltName};
+use vouchsafe_evidence::x509::{CertView, CsrView};
+
+use super::account::Holder;
+use super::attestation::{self, Presented, key_authorization_digest};
+use super::document::{OrderDocument, Read, Stage};
+use super::identifier::IdentifierKind;
+use super::jws::KeyReference;
+use super::order::{OrderStatus, Standing, own, view};
+use super::problem::{Kind, Problem, refusals};
+use super::{Answer, AnswerBody, Request, Resource};
+use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest, Freshness, Intent, Issuing, Names};
+use crate::error::Error;
+use crate::init::pem;
+use crate::issue::IssuedChain;
+use crate::nonce::Session;
+use crate::service::Service;
+use crate::store::{AcmeChange, AcmeKind, DecisionKind, Outcome, Revocation, RevocationReason};
+use crate::text::to_hex;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Finalization {
+    csr: String,
+    /// The nonce of the order that the evidence in the request answers.
+    attestation_nonce: Option<String>,
+}
+
+/// finalize: the certificate of an order whose authorizations are all valid.
+pub(super) fn finalize(request: &Request<'_>, holder: &Holder) -> Result<Answer, Problem> {
+    let wanted: Finalization = request.payload()?;
+    let decode = |text: &str| base64url::decode(text).ok_or_else(|| refusals::CSR_MALFORMED.problem());
+    let csr = decode(&wanted.csr)?;
+    let nonce = wanted.attestation_nonce.as_deref().map(decode).transpose()?;
+    let mut order = own(request, holder)?;
+    let mut standing = Standing::of(request, &order.content)?;
+    let digest = to_hex(&request.service.recorder.request_digest(&[order.id.as_bytes(), &csr]));
+    match &order.content.stage {
+        Stage::Open if standing.status == OrderStatus::Ready => {}
+        // It was interrupted, and is asked for again.
+        Stage::Processing { request } if *request == digest && standing.status == OrderStatus::Processing => {}
+        Stage::Open | Stage::Processing { .. } | Stage::Valid { .. } => {
+            return Err(refusals::ORDER_NOT_READY.problem());
+        }
+    }
+    let names = check_request(holder, &order.content, &csr)?;
+    // From here on no other request may be decided on for this order.
+    order.content.stage = Stage::Processing { request: digest };
+    replace(request, &mut order)?;
+    match enroll(request, holder, &order, &standing, (&csr, nonce.as_deref(), &names)) {
+        Ok(chain) => {
+            order.content.stage =
+                Stage::Valid { chain: chain.certificates.iter().map(|der| base64url::encode(der)).collect() };
+            issued(request, &mut order, &chain)?;
+            standing.status = OrderStatus::Valid;
+            let location = request.acme.url(Resource::Order, &order.id);
+            Ok(Answer::json(view(request, holder, &order, &standing)?).at(location))
+        }
+        Err(problem) => {
+            // A fault of this server's own says nothing of the request, which may be sent again.
+            if !problem.status().is_server_error() {
+                order.content.stage = Stage::Open;
+                replace(request, &mut order)?;
+            }
+            Err(problem)
+        }
+    }
+}
+
+fn replace(request: &Request<'_>, order: &mut Read<OrderDocument>) -> Result<(), Problem> {
+    request.service.store.acme_change(vec![order.replaced(AcmeKind::Order)?])?;
+    order.version = order.version.saturating_add(1);
+    Ok(())
+}
+
+/// Writes down that the order has its certificate, and whose it is.
+fn issued(request: &Request<'_>, order: &mut Read<OrderDocument>, chain: &IssuedChain) -> Result<(), Problem> {
+    let leaf = chain.certificates.first().and_then(|der| CertView::parse(der).ok());
+    let leaf = leaf.ok_or_else(|| Problem::from(Error::Worker))?;
+    let of = AcmeChange::Create {
+        kind: AcmeKind::Certificate,
+        id: leaf.serial().to_vec(),
+        owner: order.content.account.clone().into_bytes(),
+        expires: leaf.not_after(),
+        body: order.content.account.clone().into_bytes(),
+    };
+    let recorded = request.service.store.acme_document(AcmeKind::Certificate, leaf.serial())?.is_some();
+    let mut changes = vec![order.replaced(AcmeKind::Order)?];
+    if !recorded {
+        changes.push(of);
+    }
+    request.service.store.acme_change(changes)?;
+    order.version = order.version.saturating_add(1);
+    Ok(())
+}
+
+/// The names that the certificate gets. The request must ask for the hosts of the order and for no other name; devices it
+/// may leave out (draft-ietf-acme-device-attest, section 3.2), and then the certificate does not name them either.
+fn check_request(holder: &Holder, order: &OrderDocument, csr: &[u8]) -> Result<Vec<GeneralName>, Problem> {
+    let csr = CsrView::parse(csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
+    // RFC 8555, section 11.1: the key of an account is not the key of a certificate.
+    if holder.document.content.jwk.spki()?.same_key(csr.spki()) {
+        return Err(refusals::CSR_KEY.problem());
+    }
+    let requested = requested_names(&csr)?;
+    let mut names = Vec::new();
+    for identifier in &order.identifiers {
+        let name = identifier.general_name().ok_or_else(|| refusals::IDENTIFIER_MALFORMED.problem())?;
+        let is_requested = requested.contains(&name);
+        match identifier.kind {
+            IdentifierKind::Dns if !is_requested => return Err(refusals::CSR_IDENTIFIERS.problem()),
+            IdentifierKind::Dns | IdentifierKind::HardwareModule | IdentifierKind::PermanentIdentifier => {}
+        }
+        if is_requested {
+            names.push(name);
+        }
+    }
+    if names.len() == requested.len() { Ok(names) } else { Err(refusals::CSR_IDENTIFIERS.problem()) }
+}
+
+/// The alternative names that a request asks for, host names in lower case.
+fn requested_names(csr: &CsrView) -> Result<Vec<GeneralName>, Problem> {
+    let malformed = |_| refusals::CSR_MALFORMED.problem();
+    let mut names = Vec::new();
+    let mut seen = BTreeSet::new();
+    for attribute in csr.attributes().filter(|attribute| attribute.oid() == oid::EXTENSION_REQUEST) {
+        for value in attribute.values() {
+            let mut outer = Reader::new(value, "Extensions");
+            let mut extensions = outer.sequence("Extensions").map_err(malformed)?;
+            outer.finish().map_err(malformed)?;
+            while !extensions.is_empty() {
+                let mut fields = extensions.sequence("Extension").map_err(malformed)?;
+                let kind = fields.oid("extnID").map_err(malformed)?;
+                fields.optional(Tag::BOOLEAN).map_err(malformed)?;
+                let value = fields.octet_string("extnValue").map_err(malformed)?;
+                if !seen.insert(kind) {
+                    return Err(refusals::CSR_MALFORMED.problem());
+                }
+                if kind == oid::SUBJECT_ALT_NAME {
+                    names.extend(SubjectAltName::parse(value).map_err(malformed)?.names().iter().map(lowered));
+                }
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn lowered(name: &GeneralName) -> GeneralName {
+    match name {
+        GeneralName::Dns(host) => GeneralName::Dns(host.to_ascii_lowercase()),
+        GeneralName::Directory(_)
+        | GeneralName::Email(_)
+        | GeneralName::Ip(_)
+        | GeneralName::Other(_)
+        | GeneralName::Uri(_) => name.clone(),
+    }
+}
+
+/// Has the core decide, with the evidence that came with the request or in a challenge before it.
+fn enroll(
+    request: &Request<'_>,
+    holder: &Holder,
+    order: &Read<OrderDocument>,
+    standing: &Standing,
+    (csr, nonce, names): (&[u8], Option<&[u8]>, &[GeneralName]),
+) -> Result<IssuedChain, Problem> {
+    let presented = presented(standing, csr)?;
+    let (presented, key_authorization) = match presented {
+        Some((presented, key_authorization)) => (Some(presented), key_authorization),
+        None => (None, standing.key_authorization(holder).unwrap_or_default()),
+    };
+    let digest = key_authorization_digest(&key_authorization);
+    let (certification, freshness) = match (&presented, nonce) {
+        (Some(presented), _) => (
+            CertificationRequest::Presented { csr, evidence: &presented.bundle },
+            Freshness::KeyAuthorization(presented.holds_digest.then_some(&digest)),
+        ),
+        (None, Some(nonce)) => (CertificationRequest::Pkcs10(csr), Freshness::Nonce(nonce)),
+        (None, None) => (CertificationRequest::Pkcs10(csr), Freshness::NotProven),
+    };
+    let asked = EnrollmentRequest {
+        request: certification,
+        profile: &order.content.profile,
+        intent: Intent::New,
+        session: Session::AcmeOrder { id: &order.id, key_authorization: &digest },
+        freshness,
+    };
+    let applicant = Applicant { names: Names::Proven(names.to_vec()), ..holder.applicant() };
+    let issuing = request.service.enroll(&applicant, asked);
+    let decided = issuing.and_then(|issuing| wait(request.service, issuing));
+    decided.map_err(|error| Problem::of(error, Kind::BadCsr))
+}
+
+/// The evidence of the order's challenges. Where a device was asked for by several identifiers, each challenge must have
+/// shown the key of the request; the first object stands for all.
+fn presented(standing: &Standing, csr: &[u8]) -> Result<Option<(Presented, String)>, Problem> {
+    let csr = CsrView::parse(csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
+    let key = to_hex(&csr.spki().sha256());
+    let mut first = None;
+    for evidence in standing.authorizations.iter().filter_map(|authorization| authorization.evidence.as_ref()) {
+        if evidence.key != key {
+            return Err(refusals::CSR_KEY.problem());
+        }
+        first = first.or(Some(evidence));
+    }
+    let Some(evidence) = first else { return Ok(None) };
+    let object = base64url::decode(&evidence.object).ok_or_else(|| Problem::from(Error::Worker))?;
+    let presented = attestation::read(&object, &evidence.key_authorization)?;
+    Ok(Some((presented, evidence.key_authorization.clone())))
+}
+
+/// Waits for the store to record the decision.
+fn wait(service: &Service, issuing: Issuing) -> Result<IssuedChain, Error> {
+    let deciding = match issuing {
+        Issuing::Decided(chain) => return Ok(chain),
+        Issuing::Deciding(deciding) => deciding,
+    };
+    let (told_to, told) = sync_channel(1);
+    deciding.record(&*service.store, move |result, held| drop(told_to.send((result, held))));
+    let (result, held) = told.recv().map_err(|_| Error::Worker)?;
+    service.decided(held, result)
+}
+
+/// The certificate of an order with its chain.
+pub(super) fn download(request: &Request<'_>, holder: &Holder) -> Result<Answer, Problem> {
+    let order = own(request, holder)?;
+    let chain = match &order.content.stage {
+        Stage::Valid { chain } => chain,
+        Stage::Open | Stage::Processing { .. } => return Err(refusals::ORDER_NOT_READY.problem()),
+    };
+    let text = chain
+        .iter()
+        .map(|text| base64url::decode(text).map(|der| pem("CERTIFICATE", &der)))
+        .collect::<Option<String>>()
+        .ok_or_else(|| Problem::from(Error::Worker))?;
+    Ok(Answer { body: AnswerBody::Chain(text), ..Answer::json(serde_json::Value::Null) })
+}
+
+#[derive(Deserialize)]
+struct RevocationRequest {
+    certificate: String,
+    #[serde(default)]
+    reason: u8,
+}
+
+/// revokeCert, by the account that the certificate was issued to or by the certificate's own key.
+pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
+    let wanted: RevocationRequest = request.payload()?;
+    let der = base64url::decode(&wanted.certificate).ok_or_else(|| refusals::PAYLOAD.problem())?;
+    let certificate = CertView::parse(&der).map_err(|_| refusals::PAYLOAD.problem())?;
+    let account = match &request.jws.key {
+        KeyReference::Kid(_) => {
+            let holder = request.holder()?;
+            if owner_of(request, &certificate)?.as_deref() != Some(holder.id()) {
+                return Err(refusals::REVOCATION_KEY.problem());
+            }
+            holder.bound.name().to_owned()
+        }
+        KeyReference::Jwk(key) => {
+            request.jws.verify(key)?;
+            if !key.spki()?.same_key(certificate.spki()) || owner_of(request, &certificate)?.is_none() {
+                return Err(refusals::REVOCATION_KEY.problem());
+            }
+            request.spend_nonce()?;
+            String::new()
+        }
+    };
+    let issued = request.service.store.issued(certificate.serial())?;
+    let issued = issued.filter(|issued| issued.der == der).ok_or_else(|| refusals::UNKNOWN.problem())?;
+    if issued.is_revoked {
+        return Err(refusals::ALREADY_REVOKED.problem());
+    }
+    let reason = reason(wanted.reason)?;
+    let service = request.service;
+    let report = format!("{{\"serial\":\"{}\"}}", to_hex(certificate.serial()));
+    let account = if account.is_empty() { issued.account } else { account };
+    let decision =
+        service.decision(DecisionKind::Revocation, &account, Outcome::Accepted, report.as_bytes(), &request.jws.payload)?;
+    let revocation = Revocation { at: service.now(), reason, approver: account };
+    service.store.revoke_certificate(certificate.serial(), revocation, decision)?;
+    Ok(Answer { body: AnswerBody::None, ..Answer::json(serde_json::Value::Null) })
+}
+
+/// The account that a certificate was issued to; nothing for one that was not issued by this protocol.
+fn owner_of(request: &Request<'_>, certificate: &CertView) -> Result<Option<String>, Problem> {
+    let row = request.service.store.acme_document(AcmeKind::Certificate, certificate.serial())?;
+    Ok(row.and_then(|row| String::from_utf8(row.body).ok()))
+}
+
+/// The reasons of RFC 5280, section 5.3.1, that this authority's lists hold.
+fn reason(number: u8) -> Result<RevocationReason, Problem> {
+    match number {
+        0 => Ok(RevocationReason::Unspecified),
+        1 => Ok(RevocationReason::KeyCompromise),
+        3 => Ok(RevocationReason::AffiliationChanged),
+        4 => Ok(RevocationReason::Superseded),
+        5 => Ok(RevocationReason::CessationOfOperation),
+        _ => Err(refusals::REVOCATION_REASON.problem()),
+    }
+}
