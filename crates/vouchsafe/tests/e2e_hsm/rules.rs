@@ -142,6 +142,9 @@ fn emitted_evidence_keeps_the_rules_of_the_draft() {
     keeps_the_rules(&token, &key, &[TRANSACTION, KEY]);
     keeps_the_rules(&token, &platform, &[TRANSACTION, PLATFORM]);
     keeps_the_rules(&token, &both, &[TRANSACTION, PLATFORM, KEY]);
+    let mut altered = key.clone();
+    *altered.statement.last_mut().unwrap() ^= 1;
+    assert!(!Facts::of(&token, &altered).signatures()[0].0, "the other reader believes any signature");
 
     let hex = "5a".repeat(32);
     for reversed in [false, true] {
