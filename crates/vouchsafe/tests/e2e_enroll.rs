@@ -31,6 +31,8 @@ mod reasons;
 mod support;
 #[path = "e2e_enroll/token.rs"]
 mod token;
+#[path = "support/token.rs"]
+mod token_side;
 
 use std::fs;
 
