@@ -19,6 +19,8 @@ mod authority_client;
 mod console;
 #[path = "support/environment.rs"]
 mod environment;
+#[path = "e2e_enroll/est.rs"]
+mod est;
 #[path = "../src/failure.rs"]
 mod failure;
 #[path = "../src/files.rs"]

@@ -30,6 +30,10 @@ impl SoftwareKey {
         Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap())
     }
 
+    pub fn pkcs8(&self) -> Vec<u8> {
+        self.0.to_pkcs8v1().unwrap().as_ref().to_vec()
+    }
+
     pub fn point(&self) -> (Vec<u8>, Vec<u8>) {
         let public = self.0.public_key().as_ref();
         (public[1..33].to_vec(), public[33..].to_vec())
@@ -322,23 +326,38 @@ impl Module {
         ak_chain: &[Vec<u8>],
         pcrs: Option<&[[u8; 32]; 2]>,
     ) -> Vec<u8> {
-        let (attest, signature) = self.certify(public, nonce);
-        let statement = TpmCertify { attest, signature, public: Some(public.as_bytes().to_vec()) };
-        let mut statements = vec![AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, statement.to_der())];
+        let mut statements = vec![self.key_statement(public, nonce)];
         if let Some(values) = pcrs {
             let (attest, signature, values) = self.quote(values, nonce);
             let quote = TpmQuote { attest, signature, pcr_values: Some(values) };
             statements.push(AttestationStatement::new(oid::STATEMENT_TPM_QUOTE, quote.to_der()));
         }
-        let certificates = ak_chain.iter().map(|der| CertView::parse(der).unwrap()).collect();
-        let bundle = AttestationBundle::new(statements, certificates).unwrap();
-        let template = CsrTemplate {
-            subject: build::distinguished_name(&[(oid::COMMON_NAME, "as the client wrote it")]).unwrap(),
-            spki: key.spki(),
-            attributes: vec![build::attestation_attribute(&bundle)],
-        };
-        let info = template.info_der();
-        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
-        build::assemble(&info, &algorithm, &key.sign_der(&info))
+        request(key, "as the client wrote it", statements, ak_chain)
     }
+
+    /// TPM2_Certify of a key, as a statement.
+    pub fn key_statement(&self, public: &TpmtPublic, nonce: &[u8]) -> AttestationStatement {
+        let (attest, signature) = self.certify(public, nonce);
+        let statement = TpmCertify { attest, signature, public: Some(public.as_bytes().to_vec()) };
+        AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, statement.to_der())
+    }
+}
+
+/// A request for a key by this common name, with these statements.
+pub fn request(
+    key: &SoftwareKey,
+    common_name: &str,
+    statements: Vec<AttestationStatement>,
+    certificates: &[Vec<u8>],
+) -> Vec<u8> {
+    let certificates = certificates.iter().map(|der| CertView::parse(der).unwrap()).collect();
+    let bundle = AttestationBundle::new(statements, certificates).unwrap();
+    let template = CsrTemplate {
+        subject: build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap(),
+        spki: key.spki(),
+        attributes: vec![build::attestation_attribute(&bundle)],
+    };
+    let info = template.info_der();
+    let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
+    build::assemble(&info, &algorithm, &key.sign_der(&info))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -62,7 +62,11 @@ pub struct Site {
     served: Option<SocketAddr>,
     config: String,
     connector: TlsConnector,
+    tls_root: PathBuf,
 }
+
+/// A client certificate, its chain behind it, with its key in PKCS #8.
+pub type Identity = (Vec<Vec<u8>>, Vec<u8>);
 
 #[derive(Debug)]
 pub struct Reply {
@@ -163,7 +167,12 @@ impl Site {
 
     /// An installation with other accounts.
     pub fn install_for(dir: tempfile::TempDir, settings: &str, accounts: &str) -> Self {
-        let clock = Arc::new(FixedClock(AtomicI64::new(NOW)));
+        Self::install_at(dir, NOW, settings, accounts)
+    }
+
+    /// An installation whose clock begins at `now`.
+    pub fn install_at(dir: tempfile::TempDir, now: i64, settings: &str, accounts: &str) -> Self {
+        let clock = Arc::new(FixedClock(AtomicI64::new(now)));
         let config = format!(
             "listen = '127.0.0.1:0'\nstate = '{}'\n{settings}\n[tls]\nself_signed = true\n{accounts}",
             dir.path().join("state").display()
@@ -173,8 +182,8 @@ impl Site {
         if let Some(folder) = initialized.ek_trust {
             fs::write(folder.join("vendor.pem"), vendor.root_pem()).unwrap();
         }
-        let connector = connector(&initialized.tls_root, &clock);
-        Self { dir, clock, vendor, running: None, served: None, config, connector }
+        let connector = connector(&initialized.tls_root, &clock, rustls::ALL_VERSIONS, None);
+        Self { dir, clock, vendor, running: None, served: None, config, connector, tls_root: initialized.tls_root }
     }
 
     /// Another configuration from the next start on.
@@ -207,6 +216,23 @@ impl Site {
     pub async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address()).await.unwrap();
         self.connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+    }
+
+    /// A connection by these versions of TLS, with a client certificate where one is given; nothing where the handshake
+    /// fails. A server that refuses a certificate says so after the client has finished.
+    pub async fn connect_as(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        identity: Option<Identity>,
+    ) -> Option<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address()).await.unwrap();
+        let connector = connector(&self.tls_root, &self.clock, versions, identity);
+        connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()
+    }
+
+    /// The certificate of the root that the server's own certificate is under.
+    pub fn tls_root(&self) -> &std::path::Path {
+        &self.tls_root
     }
 
     /// TLS over a connection to a server that may go away at any time.
@@ -296,15 +322,30 @@ pub async fn read_reply(stream: &mut TlsStream<TcpStream>) -> Reply {
     Reply { status, head, body: octets[end + 4..].to_vec() }
 }
 
-fn connector(root: &std::path::Path, clock: &Arc<FixedClock>) -> TlsConnector {
+fn connector(
+    root: &std::path::Path,
+    clock: &Arc<FixedClock>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    identity: Option<Identity>,
+) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let time: Arc<dyn rustls::time_provider::TimeProvider> = Arc::clone(clock) as _;
     let config = rustls::ClientConfig::builder_with_details(provider, time)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        // Certificate and key need not belong together: it is the server that must find out.
+        Some((chain, key)) => {
+            let chain = chain.into_iter().map(CertificateDer::from).collect();
+            let key = PrivateKeyDer::Pkcs8(key.into());
+            let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+            let shown = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key));
+            config.with_client_cert_resolver(Arc::new(shown))
+        }
+    };
     TlsConnector::from(Arc::new(config))
 }
