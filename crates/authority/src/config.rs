@@ -16,7 +16,7 @@ use self::database::DatabaseSetting;
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
-use crate::profile::{Profile, ProfileConfig, ProfileError, SubjectRule};
+use crate::profile::{Profile, ProfileConfig, ProfileError};
 
 pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
@@ -170,8 +170,8 @@ pub struct Account {
 /// The certificate profiles an account may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Profiles {
-    /// Every profile that names its subjects itself. One that takes them from the request is for accounts that
-    /// are trusted with names, and must be listed.
+    /// Every profile that names its subjects itself and does not sign code. One that takes names from the request, or
+    /// whose certificates speak for code, must be listed.
     Naming,
     /// These profiles alone.
     Listed(Vec<String>),
@@ -366,7 +366,7 @@ pub(crate) fn in_range(field: &'static str, found: i64, least: i64, most: i64) -
 }
 
 fn check_profiles(files: Vec<ProfileConfig>) -> Result<Vec<Profile>, ConfigError> {
-    let files = if files.is_empty() { vec![ProfileConfig::default()] } else { files };
+    let files = if files.is_empty() { ProfileConfig::shipped() } else { files };
     let mut names = HashSet::new();
     let mut profiles = Vec::with_capacity(files.len());
     for file in files {
@@ -439,7 +439,7 @@ impl Account {
     #[must_use]
     pub fn may_use_profile(&self, profile: &Profile) -> bool {
         match &self.profiles {
-            Profiles::Naming => profile.subject() == SubjectRule::Device,
+            Profiles::Naming => !profile.must_be_listed(),
             Profiles::Listed(listed) => listed.iter().any(|name| name == profile.name()),
         }
     }
@@ -484,7 +484,8 @@ mod tests {
         assert_eq!(config.trust(), Path::new("/var/lib/vouchsafe/authority/trust"));
         assert!(!config.anonymous_appraisals);
         assert!(config.accounts.is_empty());
-        assert_eq!(config.profiles.len(), 1);
+        let names: Vec<&str> = config.profiles.iter().map(Profile::name).collect();
+        assert_eq!(names, ["device", "tls-client", "code-signing"]);
         let moved = config.with_state(PathBuf::from("/tmp/x"));
         assert_eq!(moved.trust(), Path::new("/tmp/x/trust"));
     }

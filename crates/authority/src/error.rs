@@ -82,6 +82,7 @@ pub mod own_codes {
         KEY_NOT_OF_METHOD = "authority.key-not-of-method", "Attesting keys of this kind are not enrolled or renewed in this way.";
         KEY_REVOKED = "authority.key-revoked", "The attesting key is revoked.";
         KEY_TOO_OLD = "authority.key-too-old", "The attesting key was enrolled too long ago to be renewed; it is enrolled anew.";
+        NAME_NOT_PERMITTED = "authority.name-not-permitted", "The profile does not allow the name that the request asks for.";
         NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
         NOT_CERTIFIABLE = "authority.not-certifiable", "The subject or the key of the request cannot stand in a certificate.";
         NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";

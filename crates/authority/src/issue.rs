@@ -185,8 +185,15 @@ impl Service {
                     Err(violation) => Err(violation),
                 };
                 found.extend(subject.as_ref().err().cloned());
-                if let Ok(source) = &subject {
-                    found.extend(unfit(source, &key));
+                if let Ok(subject) = &subject {
+                    found.extend(unfit(subject, &key));
+                    match profile.subject() {
+                        SubjectRule::Device => {}
+                        SubjectRule::Request => {
+                            let of = (&key, appraised.device.as_ref());
+                            found.extend(self.check_name(profile.names(), applicant, subject, of)?);
+                        }
+                    }
                 }
                 let published = match self.publication(profile, &key) {
                     Err(Error::Rejected(more)) => {

@@ -29,6 +29,7 @@ mod issue;
 pub mod lifecycle;
 mod limits;
 mod lint;
+pub mod names;
 pub mod nonce;
 pub mod profile;
 pub mod protocol;

@@ -3,10 +3,19 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::names::{NameRule, NamesConfig, NamesError};
 use crate::publish::{self, AssuranceConfig, FormatRule, Publication, PublishConfig, PublishError};
 
 /// Name of the profile that exists without configuration.
 pub const DEFAULT_PROFILE: &str = "device";
+/// Name of the profile for clients of TLS, which exists without configuration.
+pub const TLS_CLIENT_PROFILE: &str = "tls-client";
+/// Name of the profile for code signing, which exists without configuration and is for accounts that list it.
+pub const CODE_SIGNING_PROFILE: &str = "code-signing";
+/// Days of validity of a certificate for clients of TLS.
+const TLS_CLIENT_DAYS: i64 = 30;
+/// Days of validity of a certificate for code signing; the CA/Browser Forum allows 460.
+const CODE_SIGNING_DAYS: i64 = 365;
 /// Longest validity of a profile, in days.
 const VALIDITY_DAYS_MAX: i64 = 3_650;
 /// Octets of an organization name (RFC 5280, appendix A: ub-organization-name).
@@ -22,6 +31,12 @@ pub enum ProfileError {
     /// An extended key usage appears twice (RFC 5280, section 4.2.1.12).
     #[error("extended_key_usage names one purpose twice")]
     DuplicatePurpose,
+    /// Code signing beside server authentication (CA/Browser Forum, Code Signing, 7.1.2.3).
+    #[error("extended_key_usage names code-signing beside server-auth, which nobody may have in one certificate")]
+    MixedPurposes,
+    /// The settings about names.
+    #[error(transparent)]
+    Names(#[from] NamesError),
     /// No extended key usage: the certificate would be good for every purpose (RFC 5280, section 4.2.1.12).
     #[error("extended_key_usage is empty; the certificate would be good for every purpose")]
     NoPurpose,
@@ -62,6 +77,7 @@ pub struct ProfileConfig {
     formats: Option<Vec<String>>,
     #[serde(default)]
     freshness: FreshnessRule,
+    names: Option<NamesConfig>,
 }
 
 const fn default_validity_days() -> i64 {
@@ -85,6 +101,7 @@ impl Default for ProfileConfig {
             assurance: None,
             formats: None,
             freshness: FreshnessRule::default(),
+            names: None,
         }
     }
 }
@@ -92,6 +109,21 @@ impl Default for ProfileConfig {
 impl ProfileConfig {
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The profiles that exist without configuration: for devices, for clients of TLS, and for those who sign code.
+    pub(crate) fn shipped() -> Vec<Self> {
+        let of = |name: &str, validity_days, purpose| Self {
+            name: name.to_owned(),
+            validity_days,
+            extended_key_usage: vec![purpose],
+            ..Self::default()
+        };
+        vec![
+            Self::default(),
+            of(TLS_CLIENT_PROFILE, TLS_CLIENT_DAYS, Purpose::ClientAuth),
+            of(CODE_SIGNING_PROFILE, CODE_SIGNING_DAYS, Purpose::CodeSigning),
+        ]
     }
 }
 
@@ -102,7 +134,7 @@ pub enum SubjectRule {
     /// commonName is the device's name as recorded here; what the request asks for is ignored.
     #[default]
     Device,
-    /// The request's subject, which must not be empty. For accounts that are trusted with names.
+    /// The request's subject, which must be one that `names` allows. For accounts that list the profile.
     Request,
 }
 
@@ -154,6 +186,7 @@ pub struct Profile {
     publication: Publication,
     formats: FormatRule,
     freshness: FreshnessRule,
+    names: NameRule,
 }
 
 impl Profile {
@@ -173,6 +206,11 @@ impl Profile {
         if !config.extended_key_usage.iter().enumerate().all(distinct) {
             return Err(ProfileError::DuplicatePurpose);
         }
+        if config.extended_key_usage.contains(&Purpose::CodeSigning)
+            && config.extended_key_usage.contains(&Purpose::ServerAuth)
+        {
+            return Err(ProfileError::MixedPurposes);
+        }
         if let Some(organization) = &config.organization {
             check_organization(organization, config.subject)?;
         }
@@ -187,6 +225,7 @@ impl Profile {
             publication,
             formats,
             freshness: config.freshness,
+            names: NameRule::new(config.names, config.subject == SubjectRule::Request)?,
         })
     }
 
@@ -230,6 +269,18 @@ impl Profile {
     #[must_use]
     pub const fn formats(&self) -> &FormatRule {
         &self.formats
+    }
+
+    /// Whose names it takes from requests.
+    #[must_use]
+    pub const fn names(&self) -> &NameRule {
+        &self.names
+    }
+
+    /// Whether it is for accounts that list it alone: it takes names from requests, or its certificates speak for code.
+    #[must_use]
+    pub fn must_be_listed(&self) -> bool {
+        self.subject == SubjectRule::Request || self.purposes.contains(&Purpose::CodeSigning)
     }
 
     /// Whether evidence must answer a nonce.

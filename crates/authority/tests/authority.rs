@@ -44,6 +44,8 @@ mod made;
 mod methods;
 #[path = "authority/module.rs"]
 mod module;
+#[path = "authority/names.rs"]
+mod names;
 #[path = "authority/process.rs"]
 mod process;
 #[path = "authority/pseudonyms.rs"]

@@ -64,8 +64,8 @@ pub use crypto::VerificationCache;
 pub use describe::Register;
 pub use nonce::{Nonce, NonceLength};
 pub use policy::{
-    AdvisoryDemand, AdvisoryStance, Explanation, IndirectStance, Judged, ModuleList, NonceDemand, PlatformDemand,
-    Policy, PolicyError, ReferenceValues, ReportError, RevocationDemand, Stance,
+    AdvisoryDemand, AdvisoryStance, Condition, Explanation, IndirectStance, Judged, ModuleList, NonceDemand,
+    PlatformDemand, Policy, PolicyError, ReferenceValues, ReportError, RevocationDemand, Stance,
 };
 pub use rejection::{Code, Rejection, all_codes, codes};
 pub use report::Reason;

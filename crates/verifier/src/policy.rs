@@ -3,6 +3,7 @@
 //! A policy is a TOML file: typed rules over claims with safe defaults ([`rule`]), certifications that a list of modules
 //! must show ([`modules`]), and expressions ([`expression`]). All of it is checked and compiled when it is loaded.
 
+mod condition;
 mod demand;
 mod error;
 mod explain;
@@ -14,6 +15,7 @@ pub(crate) mod rule;
 
 use vouchsafe_evidence::tpm::HashAlg;
 
+pub use condition::Condition;
 pub(crate) use demand::Sources;
 pub use demand::{
     AdvisoryDemand, AdvisoryStance, IndirectStance, NonceDemand, PlatformDemand, RevocationDemand, Stance,

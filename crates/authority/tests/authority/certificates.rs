@@ -224,7 +224,7 @@ async fn what_is_no_request_is_refused_with_a_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_takes_names_from_the_request_is_for_accounts_that_list_it() {
-    let settings = "[[profiles]]\nname='device'\n[[profiles]]\nname='sign'\nsubject='request'\nextended_key_usage=['code-signing']\n";
+    let settings = "[[profiles]]\nname='device'\n[[profiles]]\nname='sign'\nsubject='request'\nnames.of=['device']\n";
     let site = Site::start_with(settings).await;
     let asked = |profile: &str| json!({"purpose": "certificate", "profile": profile});
     assert_eq!(site.post("/v1/nonces", Some(BOB), asked("device")).await.status, 201);

@@ -235,7 +235,7 @@ async fn the_assurance_level_is_the_first_that_is_reached() {
 fn named_by_requests(settings: &str) -> String {
     format!(
         "{}[[accounts]]\nname = 'names'\ntoken_sha256 = '{}'\nmay = ['issue']\nprofiles = ['device']\n",
-        settings.replace("devices = 'any'", "devices = 'any'\nsubject = 'request'"),
+        settings.replace("devices = 'any'", "devices = 'any'\nsubject = 'request'\nnames.allow = 'true'"),
         digest_hex("names-token")
     )
 }

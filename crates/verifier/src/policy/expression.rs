@@ -154,7 +154,7 @@ impl Variables<'_> {
 }
 
 /// A claim's value. Whole numbers are signed integers, as literals in expressions are.
-fn from_json(value: &Value) -> CelValue {
+pub(super) fn from_json(value: &Value) -> CelValue {
     match value {
         Value::Null => CelValue::Null,
         Value::Bool(value) => CelValue::Bool(*value),

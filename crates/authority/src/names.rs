@@ -1,0 +1,276 @@
+//! Who may have which name.
+//!
+//! A profile that takes the subject from the request says whose names it takes: identities that evidence, records or the way of
+//! asking show, or a condition. A name that nothing of that allows is refused.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::x509::{CertView, NameView};
+use vouchsafe_verifier::{CertifiableKey, Condition, PolicyError};
+
+use crate::appraisal::key_digest;
+use crate::enroll::{Applicant, Names};
+use crate::error::{Error, Violation, own_codes};
+use crate::service::Service;
+use crate::store::{Device, ListedIdentity};
+use crate::text::to_hex;
+
+/// The prefixes by which a verdict names a device that no maker's serial number tells from others.
+const WITHOUT_SERIAL: [&str; 2] = ["ak", "link"];
+
+/// Why the names of a profile are refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NamesError {
+    /// The condition does not compile.
+    #[error("names.allow: {0}")]
+    Allow(String),
+    /// Nothing is allowed.
+    #[error("subject = \"request\" needs names.of or names.allow: without them every name would be refused")]
+    Missing,
+    /// Names are allowed that nobody can ask for.
+    #[error("names has no effect without subject = \"request\"")]
+    Unused,
+}
+
+/// What tells one device, or one applicant, from others.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// The name of the account, whatever it was recognized by.
+    Account,
+    /// The commonName of the certificate that the applicant showed in the TLS handshake.
+    Certificate,
+    /// The device's name as recorded here.
+    Device,
+    /// SHA-256 of the SubjectPublicKeyInfo of the device's endorsement key, in lower hexadecimal digits.
+    EkDigest,
+    /// The device's name in the inventory, where the inventory lists it for this account.
+    Inventory,
+    /// The device as the verdict names it, such as `ak:..` or `yubikey-piv:123`.
+    PermanentIdentifier,
+    /// The serial number that the evidence signs.
+    Serial,
+}
+
+impl Identity {
+    /// Its word.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Certificate => "certificate",
+            Self::Device => "device",
+            Self::EkDigest => "ek_digest",
+            Self::Inventory => "inventory",
+            Self::PermanentIdentifier => "permanent_identifier",
+            Self::Serial => "serial",
+        }
+    }
+
+    const ALL: [Self; 7] = [
+        Self::Account,
+        Self::Certificate,
+        Self::Device,
+        Self::EkDigest,
+        Self::Inventory,
+        Self::PermanentIdentifier,
+        Self::Serial,
+    ];
+}
+
+/// Whose names a profile takes, as the configuration file writes it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct NamesConfig {
+    /// The subject may be one commonName that is one of these.
+    #[serde(default)]
+    of: Vec<Identity>,
+    /// Or the condition holds of it.
+    allow: Option<String>,
+}
+
+/// Whose names a profile takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameRule {
+    of: Vec<Identity>,
+    allow: Option<Condition>,
+}
+
+impl NameRule {
+    /// Checks the settings of a profile that takes its subjects from requests, or does not.
+    ///
+    /// # Errors
+    /// Every variant of [`NamesError`].
+    pub fn new(config: Option<NamesConfig>, is_of_request: bool) -> Result<Self, NamesError> {
+        let NamesConfig { of, allow } = match (config, is_of_request) {
+            (None, false) => NamesConfig::default(),
+            (Some(_), false) => return Err(NamesError::Unused),
+            (Some(config), true) if !config.of.is_empty() || config.allow.is_some() => config,
+            (None | Some(_), true) => return Err(NamesError::Missing),
+        };
+        let allow = allow.map(|text| Condition::compile(&text)).transpose();
+        let allow = allow.map_err(|error: PolicyError| NamesError::Allow(error.to_string()))?;
+        Ok(Self { of, allow })
+    }
+}
+
+impl Service {
+    /// What stands against a subject that a request asks for.
+    pub(crate) fn check_name(
+        &self,
+        rule: &NameRule,
+        applicant: &Applicant,
+        subject: &NameView,
+        (key, device): (&CertifiableKey, Option<&Device>),
+    ) -> Result<Option<Violation>, Error> {
+        let is_asked = |identity: &Identity| rule.allow.is_some() || rule.of.contains(identity);
+        let mut known = Vec::new();
+        for identity in Identity::ALL.into_iter().filter(is_asked) {
+            if let Some(name) = self.identity(identity, applicant, key, device)? {
+                known.push((identity, name));
+            }
+        }
+        let asked = only_common_name(subject);
+        let is_of = |(identity, name): &(Identity, String)| rule.of.contains(identity) && asked.as_ref() == Some(name);
+        if known.iter().any(is_of) {
+            return Ok(None);
+        }
+        let why = match &rule.allow {
+            None => None,
+            Some(condition) => match condition.judge(&facts(applicant, subject, &known, key)) {
+                Ok(()) => return Ok(None),
+                Err(why) => Some(why),
+            },
+        };
+        Ok(Some(match why {
+            None => own_codes::NAME_NOT_PERMITTED.violation(),
+            Some(why) => own_codes::NAME_NOT_PERMITTED
+                .found(format!("The profile does not allow the name that the request asks for: its condition {why}.")),
+        }))
+    }
+
+    /// One identity, where it is known.
+    fn identity(
+        &self,
+        identity: Identity,
+        applicant: &Applicant,
+        key: &CertifiableKey,
+        device: Option<&Device>,
+    ) -> Result<Option<String>, Error> {
+        let account = applicant.account.name();
+        let verdicts = key.verdict().device().map(|device| device.id.clone());
+        Ok(match identity {
+            Identity::Account => Some(account.to_owned()),
+            Identity::Certificate => {
+                if let Names::Only(subject) = &applicant.names {
+                    only_common_name(subject)
+                } else {
+                    None
+                }
+            }
+            Identity::Device => device.map(|device| device.name.clone()),
+            Identity::EkDigest => self.ek_digest(key)?,
+            Identity::Inventory => match device {
+                None => None,
+                Some(device) => self.listed_name(account, device)?,
+            },
+            Identity::PermanentIdentifier => verdicts,
+            Identity::Serial => verdicts.and_then(|id| {
+                let (format, serial) = id.split_once(':')?;
+                (!WITHOUT_SERIAL.contains(&format)).then(|| serial.to_owned())
+            }),
+        })
+    }
+
+    fn ek_digest(&self, key: &CertifiableKey) -> Result<Option<String>, Error> {
+        let Some(digest) = key_digest(key.verdict()) else { return Ok(None) };
+        let Some(row) = self.store.attesting_key(&digest)? else { return Ok(None) };
+        Ok(CertView::parse(&row.ek_certificate).ok().map(|certificate| to_hex(&certificate.spki().sha256())))
+    }
+
+    /// The device's name, where the inventory lists it now, for this account.
+    fn listed_name(&self, account: &str, device: &Device) -> Result<Option<String>, Error> {
+        let by_key = self.store.listed(&ListedIdentity::EndorsementKey(device.identity))?;
+        let rows = match by_key {
+            Some(row) => vec![row],
+            None => self.store.inventory()?,
+        };
+        let row = rows.into_iter().find(|row| row.device == device.name && row.account == account);
+        Ok(row.map(|row| row.device))
+    }
+}
+
+/// The one commonName that a name consists of.
+fn only_common_name(name: &NameView) -> Option<String> {
+    let mut attributes = name.rdns().flat_map(|rdn| rdn.attributes());
+    let (Some(only), None) = (attributes.next(), attributes.next()) else { return None };
+    if only.oid() == oid::COMMON_NAME { only.text() } else { None }
+}
+
+/// What a condition sees: `name`, `account`, `identities` and `claims`.
+fn facts(
+    applicant: &Applicant,
+    subject: &NameView,
+    known: &[(Identity, String)],
+    key: &CertifiableKey,
+) -> Map<String, Value> {
+    const ATTRIBUTES: [(oid::Oid, &str); 7] = [
+        (oid::COMMON_NAME, "common_name"),
+        (oid::COUNTRY_NAME, "country"),
+        (oid::LOCALITY_NAME, "locality"),
+        (oid::ORGANIZATION_NAME, "organization"),
+        (oid::ORGANIZATIONAL_UNIT_NAME, "organizational_unit"),
+        (oid::SERIAL_NUMBER, "serial_number"),
+        (oid::STATE_OR_PROVINCE_NAME, "state"),
+    ];
+    let mut name = Map::new();
+    name.insert("text".to_owned(), json!(subject.to_display()));
+    for (attribute, word) in ATTRIBUTES {
+        let mut values = subject.attributes(attribute);
+        // One that is there twice is none: a condition would look at one of them alone.
+        if let (Some(value), None) = (values.next().and_then(|value| value.text()), values.next()) {
+            name.insert(word.to_owned(), json!(value));
+        }
+    }
+    let others = subject.rdns().flat_map(|rdn| rdn.attributes());
+    let others = others.filter(|found| !ATTRIBUTES.iter().any(|(known, _)| *known == found.oid())).count();
+    name.insert("others".to_owned(), json!(others));
+    let identities = known.iter().map(|(identity, name)| (identity.label().to_owned(), json!(name))).collect();
+    let report = key.verdict().to_json();
+    let claims = |part: &str| {
+        let claims = report.get(part).and_then(|part| part.get("claims")).and_then(Value::as_object);
+        let claims = claims.into_iter().flatten();
+        let values = claims.map(|(name, claim)| (name.clone(), claim.get("value").cloned().unwrap_or(Value::Null)));
+        Value::Object(values.collect())
+    };
+    let parts = ["key", "platform", "attesting_key"].map(|part| (part.to_owned(), claims(part)));
+    Map::from_iter([
+        ("name".to_owned(), Value::Object(name)),
+        ("account".to_owned(), json!(applicant.account.name())),
+        ("identities".to_owned(), Value::Object(identities)),
+        ("claims".to_owned(), Value::Object(Map::from_iter(parts))),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str, is_of_request: bool) -> Result<NameRule, NamesError> {
+        NameRule::new(Some(toml::from_str(text).unwrap()), is_of_request)
+    }
+
+    #[test]
+    fn a_profile_of_requests_says_whose_names_it_takes() {
+        assert!(rule("of = ['device', 'serial']", true).is_ok());
+        assert!(rule("allow = \"account == 'a'\"", true).is_ok());
+        assert_eq!(rule("of = ['device']", false), Err(NamesError::Unused));
+        assert_eq!(rule("of = []", true), Err(NamesError::Missing));
+        assert_eq!(NameRule::new(None, true), Err(NamesError::Missing));
+        assert!(NameRule::new(None, false).is_ok());
+        assert!(matches!(rule("allow = 'account =='", true), Err(NamesError::Allow(_))));
+        assert!(toml::from_str::<NamesConfig>("of = ['everybody']").is_err());
+    }
+}
