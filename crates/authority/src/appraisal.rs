@@ -123,6 +123,24 @@ impl Service {
         Ok(recorded.and_then(|_| violations(&[Rejection::plain(codes::BIND_CSR_KEY_IS_AK)]).pop()))
     }
 
+    /// What the records have against a key that signed one of the statements and for which another one stands, as a key
+    /// that the device's own attesting key certified: revoked is revoked, whoever vouches for it now. A certificate is for
+    /// the `account` alone whose keys they are.
+    pub(crate) fn signed_beside(&self, account: Option<&str>, verdict: &Verdict) -> Result<Option<Violation>, Error> {
+        let speaker = key_digest(verdict);
+        for key in verdict.attesting_keys().iter().map(|key| key.sha256()).filter(|key| speaker != Some(*key)) {
+            let found = self.store.device_of_key(&key)?.and_then(|device| match device {
+                revoked if revoked.is_key_revoked() => Some(own_codes::KEY_REVOKED),
+                other if account.is_some_and(|account| other.account != account) => Some(own_codes::OTHER_ACCOUNT),
+                _ => None,
+            });
+            if let Some(code) = found {
+                return Ok(Some(code.violation()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.
     pub(crate) fn appraise(&self, caller: &Caller, request: &AppraisalRequest) -> Result<Value, Error> {
         let minted = self.mint.recognize(&request.nonce, Purpose::Appraisal, caller.name())?;
@@ -143,7 +161,8 @@ impl Service {
         let appraised = self.judge(&files, freshness, expected_id)?;
         let device = appraised.device.as_ref();
         let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());
-        let own = expected_name.and_then(|name| other_device(caller.name(), name, device)).or(revoked);
+        let beside = self.signed_beside(None, &appraised.verdict)?.filter(|_| appraised.verdict.is_accepted());
+        let own = expected_name.and_then(|name| other_device(caller.name(), name, device)).or(revoked).or(beside);
         let outcome =
             if appraised.verdict.is_accepted() && own.is_none() { Outcome::Accepted } else { Outcome::Refused };
         let mut report = with_own_violation(&appraised.verdict, own)?;

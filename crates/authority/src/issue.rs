@@ -176,6 +176,7 @@ impl Service {
         match appraised.verdict.certify() {
             Ok(key) => {
                 found.extend(self.attests_others(&key)?);
+                found.extend(self.signed_beside(Some(applicant.account.name()), key.verdict())?);
                 let subject = subject_source(profile, device, &key);
                 let subject = match subject.map(|source| subject_name(profile, &source)) {
                     Ok(subject) => {

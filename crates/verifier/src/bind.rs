@@ -122,6 +122,8 @@ pub(crate) struct Binding {
     /// Place of the platform statement bound to it.
     pub platform: Option<usize>,
     pub device: Option<Device>,
+    /// The keys that signed statements, in the order of the statements.
+    pub attesting_keys: Vec<SpkiView>,
 }
 
 const IDENTITY_ALONE: &str = "an endorsement key certificate proves identity, not possession";
@@ -139,6 +141,7 @@ pub(crate) fn bind(
     check_expected_key(expectation, &mut binding);
     let keys = Signers::of(statements);
     keys.signature_edges(statements, &mut binding);
+    binding.attesting_keys = keys.signers.iter().map(|signer| signer.key().clone()).collect();
     let failed_key_statement = authentication.failures.iter().any(|(format, _)| is_key_format(*format));
     match subject(statements, expectation, failed_key_statement, &mut binding) {
         Subject::Key(subject) => {

@@ -85,6 +85,7 @@ pub struct Verdict {
     attesting_key: Claims,
     binding: Outcome,
     edges: Vec<Edge>,
+    attesting_keys: Vec<SpkiView>,
     freshness: Vec<Freshness>,
     formats: Vec<(usize, FormatId)>,
     skipped: Vec<Skipped>,
@@ -191,6 +192,7 @@ impl Verdict {
             platform,
             binding: bound,
             edges: binding.edges,
+            attesting_keys: binding.attesting_keys,
             freshness: freshness(submission, &authentication),
             formats: authentication.formats(),
             skipped: authentication.skipped,
@@ -215,6 +217,7 @@ impl Verdict {
             attesting_key: Claims::new(),
             binding: Outcome::Absent,
             edges: Vec::new(),
+            attesting_keys: Vec::new(),
             freshness: Vec::new(),
             formats: Vec::new(),
             skipped: Vec::new(),
@@ -317,6 +320,12 @@ impl Verdict {
     #[must_use]
     pub fn edges(&self) -> &[Edge] {
         &self.edges
+    }
+
+    /// Every key that signed one of the statements: also one that another vouches for, which stands for the device.
+    #[must_use]
+    pub fn attesting_keys(&self) -> &[SpkiView] {
+        &self.attesting_keys
     }
 
     /// Freshness of each statement, in the order of the bundle.

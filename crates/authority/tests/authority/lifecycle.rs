@@ -8,8 +8,11 @@ use vouchsafe_authority::lifecycle::ListName;
 use vouchsafe_authority::store::{Dependent, RevocationReason, Sqlite, Store, StoreError};
 use vouchsafe_authority::{Administration, AdministrationError, Clock};
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
+use vouchsafe_evidence::bundle::AttestationStatement;
+use vouchsafe_evidence::oid;
+use vouchsafe_evidence::statement::TpmCertify;
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, USER_KEY_ATTRIBUTES};
-use vouchsafe_evidence::tpm::{EccScheme, HashAlg};
+use vouchsafe_evidence::tpm::{EccScheme, HashAlg, TpmtPublic};
 use vouchsafe_evidence::x509::{CertView, CrlView};
 
 use crate::host::{DAVE, enroll, every_method, evidence_over};
@@ -357,6 +360,36 @@ async fn a_revoked_key_attests_nothing_and_what_rests_on_it_is_told() {
     assert!(matches!(unknown, AdministrationError::Store(StoreError::NoSuchKey)), "{unknown:?}");
     let nameless = administration.revoke(&digest(&other.ak), RevocationReason::Unspecified, "", false).unwrap_err();
     assert!(matches!(nameless, AdministrationError::Approver));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_attests_nothing_on_the_word_of_another_either() {
+    let site = Site::start().await;
+    let first = Module::new(&site.vendor, NOW);
+    let ak_chain = chain(&site.enroll(ALICE, &first, "device").await["certificates"]["attest"]);
+    let ak = SoftwareKey::generate();
+    let ak_public = ak.public(AK_ATTRIBUTES, EccScheme::Ecdsa(HashAlg::Sha256));
+    let second = Module { ek: first.ek, ek_certificate: first.ek_certificate, ak, ak_public };
+    let first = without_ek(first.ak, first.ak_public);
+    // A key that the second attesting key attests, for which the first vouches by its Name.
+    let by_link = async || {
+        let (nonce, key) = (site.certificate_nonce(ALICE).await, SoftwareKey::generate());
+        let statement = |by: &Module, public: &TpmtPublic| {
+            let (attest, signature) = by.certify(public, &nonce);
+            let certified = TpmCertify { attest, signature, public: Some(public.as_bytes().to_vec()) };
+            AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, certified.to_der())
+        };
+        let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
+        let statements = vec![statement(&first, &second.ak_public), statement(&second, &public)];
+        let csr = crate::made::request(&key, statements, &ak_chain[..1]);
+        site.post("/v1/certificates", Some(ALICE), json!({"csr": b64(&csr), "nonce": hex(&nonce)})).await
+    };
+    assert_eq!(by_link().await.status, 201, "it need not be enrolled itself");
+    administration(&site).share("device", "bob", "alma").unwrap();
+    site.enroll(BOB, &second, "device").await;
+    assert_eq!(by_link().await.codes(), ["authority.other-account"]);
+    administration(&site).revoke(&digest(&second.ak), RevocationReason::KeyCompromise, "alma", false).unwrap();
+    assert_eq!(by_link().await.codes(), ["authority.key-revoked"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
