@@ -9,6 +9,8 @@ mod inventory;
 mod postgres;
 mod schema;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;

@@ -46,6 +46,8 @@ mod methods;
 mod module;
 #[path = "authority/names.rs"]
 mod names;
+#[path = "authority/postgres.rs"]
+mod postgres;
 #[path = "authority/process.rs"]
 mod process;
 #[path = "authority/pseudonyms.rs"]
@@ -54,6 +56,8 @@ mod pseudonyms;
 mod published;
 #[path = "authority/server.rs"]
 mod server;
+#[path = "authority/shared_database.rs"]
+mod shared_database;
 #[path = "authority/site.rs"]
 mod site;
 #[path = "authority/store.rs"]

@@ -157,16 +157,24 @@ fn remote(client: &tokio_postgres::Config) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<DatabaseConfig, String> {
+impl DatabaseConfig {
+    /// The database of a configuration file that says nothing else.
+    pub(crate) fn from_toml(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct File {
             database: Option<DatabaseSetting>,
         }
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         check(file.database).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<DatabaseConfig, String> {
+        DatabaseConfig::from_toml(text)
     }
 
     fn server(text: &str) -> PostgresConfig {

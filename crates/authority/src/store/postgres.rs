@@ -121,6 +121,21 @@ impl Postgres {
     }
 }
 
+#[cfg(test)]
+impl Postgres {
+    /// The one text that a statement answers.
+    pub(super) fn value(&self, sql: &'static str) -> Result<String, StoreError> {
+        self.statement(async move |client| Ok(client.query_one(sql, &[]).await?.try_get(0)?))
+    }
+
+    /// A setting, as a connection has it.
+    pub(super) fn setting(&self, name: &'static str) -> Result<String, StoreError> {
+        self.statement(async move |client| {
+            Ok(client.query_one("SELECT current_setting($1)", &[&name]).await?.try_get(0)?)
+        })
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.jobs = None;

@@ -41,13 +41,13 @@ fn mounts() -> bool {
 }
 
 /// A device of alice's.
-struct Client {
-    module: Module,
-    ak_chain: Vec<Vec<u8>>,
+pub struct Client {
+    pub module: Module,
+    pub ak_chain: Vec<Vec<u8>>,
 }
 
 impl Client {
-    async fn enroll(site: &Site) -> Self {
+    pub async fn enroll(site: &Site) -> Self {
         let module = Module::new(&site.vendor, NOW);
         let ak_chain = chain(&site.enroll(ALICE, &module, "device").await["certificates"]["attest"]);
         Self { module, ak_chain }
@@ -71,7 +71,7 @@ fn check_unavailable(reply: &Reply) {
 }
 
 /// Requests that are refused for want of a store, then served, each with the nonce it had.
-async fn check_recovery(site: &Site, client: &Client, break_it: impl FnOnce(), mend_it: impl FnOnce()) {
+pub async fn check_recovery(site: &Site, client: &Client, break_it: impl FnOnce(), mend_it: impl FnOnce()) {
     let requests = [client.request(site).await, client.request(site).await];
     assert_eq!(send(site, &client.request(site).await).await.status, 201);
     break_it();
