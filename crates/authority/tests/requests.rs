@@ -10,6 +10,8 @@
 
 #[path = "../../../fuzz/src/authority.rs"]
 mod authority;
+#[path = "../../../fuzz/src/est.rs"]
+mod est;
 
 use proptest::prelude::*;
 use vouchsafe_authority::request::{
@@ -103,6 +105,15 @@ proptest! {
     }
 
     #[test]
+    fn any_octets_by_est_are_refused_or_mean_one_thing(
+        data in prop::collection::vec(any::<u8>(), 0..200), text in "[A-Za-z0-9+/=\\r\\n ]{0,80}", len in any::<i16>()
+    ) {
+        est::body(&data);
+        est::body(text.as_bytes());
+        est::body(format!("{{\"len\":{len}}}").as_bytes());
+    }
+
+    #[test]
     fn a_changed_body_is_refused_or_means_one_thing(
         (operation, request) in requests(), at in any::<prop::sample::Index>(), octet in any::<u8>(), cut in any::<bool>()
     ) {
@@ -127,6 +138,19 @@ fn seeds_of_the_fuzz_target_are_requests() {
         count += 1;
     }
     assert!(count >= authority::OPERATIONS.len());
+}
+
+#[test]
+fn seeds_of_est_are_read() {
+    use vouchsafe_authority::protocol::est::{NonceRequest, decode_body};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/est");
+    for seed in std::fs::read_dir(folder).unwrap() {
+        let path = seed.unwrap().path();
+        let data = std::fs::read(&path).unwrap();
+        est::body(&data);
+        let nonce = NonceRequest::parse("POST", "application/est-attestation-freshness+json", &data);
+        assert!(nonce.is_ok() != decode_body(&data).is_ok(), "{}", path.display());
+    }
 }
 
 #[test]

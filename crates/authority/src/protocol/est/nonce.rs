@@ -2,9 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use thiserror::Error;
+use vouchsafe_evidence::oid::Oid;
 
 use super::body::expect_media_type;
 use crate::error::Error;
@@ -35,9 +36,9 @@ pub struct TypeInfo {
     /// The object identifier, dotted.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The information.
+    /// The information, which is read and not kept.
     #[serde(rename = "reqInfo")]
-    pub info: Option<Value>,
+    pub info: Option<IgnoredAny>,
 }
 
 /// Why a request for a nonce is refused.
@@ -46,6 +47,9 @@ pub enum NonceRequestError {
     /// GET with a body, or POST without one (section 5).
     #[error("GET takes no body, and POST takes one")]
     Method,
+    /// The type of the information is no object identifier (section 5.1).
+    #[error("reqTypeInfo.type must be a dotted object identifier")]
+    Type,
     /// The length is outside 8 to 64 octets (section 5.1).
     #[error("len must be 8 to 64")]
     Length,
@@ -56,6 +60,9 @@ impl From<NonceRequestError> for Error {
         match error {
             NonceRequestError::Method => {
                 Self::Malformed { field: "the body", expected: "there with POST, and not with GET" }
+            }
+            NonceRequestError::Type => {
+                Self::Malformed { field: "reqTypeInfo.type", expected: "a dotted object identifier" }
             }
             NonceRequestError::Length => Self::Malformed { field: "len", expected: "8 to 64" },
         }
@@ -73,7 +80,9 @@ impl NonceRequest {
             ("POST", [_, ..]) => {
                 expect_media_type(content_type, MEDIA_TYPE)?;
                 let request: Self = serde_json::from_slice(body)?;
+                let kind = request.type_info.as_ref().map(|info| Oid::from_dotted(&info.kind));
                 match request.len {
+                    _ if kind == Some(None) => Err(NonceRequestError::Type.into()),
                     Some(len) if !(LEAST_OCTETS..=MOST_OCTETS).contains(&len) => Err(NonceRequestError::Length.into()),
                     Some(_) | None => Ok(request),
                 }
@@ -117,6 +126,7 @@ mod tests {
             ("POST", r#"{"len":32} "#.trim_end().strip_suffix('}').unwrap()),
             ("POST", "[]x"),
             ("POST", r#"{"reqTypeInfo":{}}"#),
+            ("POST", r#"{"reqTypeInfo":{"type":"TPM"}}"#),
         ] {
             assert!(parse(method, body).is_err(), "{method} {body}");
         }
