@@ -17,11 +17,14 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsage};
+use vouchsafe_evidence::x509::extensions::{
+    AuthorityKeyIdentifier, BasicConstraints, GeneralName, KeyUsage, subject_key_identifier,
+};
 use vouchsafe_evidence::x509::{CertView, NameView, build};
+use zeroize::Zeroizing;
 
-use crate::certificate::{CertificateError, Content, Issued, IssuerView, SigningKey, sign};
-use crate::config::Role;
+use crate::certificate::{CertificateError, Content, Issued, IssuerView, SigningKey, key_identifier, sign};
+use crate::config::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, Role};
 
 /// Why the authorities could not be loaded.
 #[derive(Debug, Error)]
@@ -53,6 +56,12 @@ pub enum HierarchyError {
         /// The key's file.
         path: PathBuf,
     },
+    /// The certificate of an issuer is no CA's, or not for revocation lists.
+    #[error("{}: not the certificate of a CA with keyCertSign and cRLSign", path.display())]
+    NotCa {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not PEM of the expected label.
     #[error("{}: not the expected PEM", path.display())]
     Pem {
@@ -60,6 +69,9 @@ pub enum HierarchyError {
         path: PathBuf,
     },
 }
+
+/// Certificates in the file of an issuer.
+const ISSUER_CERTIFICATES_MAX: usize = 8;
 
 /// The files of one authority: `NAME.crt` and `NAME.key`.
 pub(crate) const ISSUING_ROOT: &str = "issuing-root";
@@ -74,19 +86,59 @@ pub(crate) struct CertificationAuthority {
     certificate: CertView,
     key: SigningKey,
     chain_below_root: Vec<Vec<u8>>,
+    /// As its own certificate has it, which need not be made as this authority makes them.
+    key_identifier: Vec<u8>,
 }
 
 impl CertificationAuthority {
     pub(crate) fn load(folder: &Path, name: &str) -> Result<Self, HierarchyError> {
         let certificate = load_certificate(folder, name)?;
         let path = folder.join(format!("{name}.key"));
-        let pem = read(&path)?;
-        let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| HierarchyError::Pem { path: path.clone() })?;
-        let key = SigningKey::from_pkcs8(pkcs8.secret_pkcs8_der())?;
+        let key = load_key(&path)?;
         if !certificate.spki().same_key(key.spki()) {
             return Err(HierarchyError::Mismatch { path });
         }
-        Ok(Self { certificate, key, chain_below_root: Vec::new() })
+        Self::new(certificate, key, Vec::new()).map_err(|malformed| HierarchyError::Malformed { path, malformed })
+    }
+
+    fn new(certificate: CertView, key: SigningKey, chain_below_root: Vec<Vec<u8>>) -> Result<Self, Malformed> {
+        let key_identifier = match certificate.extension(oid::SUBJECT_KEY_IDENTIFIER)? {
+            Some(extension) => subject_key_identifier(extension.value())?.to_vec(),
+            None => key_identifier(certificate.spki()),
+        };
+        Ok(Self { certificate, key, chain_below_root, key_identifier })
+    }
+
+    /// An issuer that the configuration names, with its key in a token or in a file.
+    fn load_issuer(config: &IssuerConfig) -> Result<Self, HierarchyError> {
+        let path = &config.certificate;
+        let malformed = |malformed| HierarchyError::Malformed { path: path.clone(), malformed };
+        let pem = read(path)?;
+        let mut certificates = Vec::new();
+        for der in CertificateDer::pem_slice_iter(&pem).take(ISSUER_CERTIFICATES_MAX) {
+            let der = der.map_err(|_| HierarchyError::Pem { path: path.clone() })?;
+            certificates.push(CertView::parse(&der).map_err(malformed)?);
+        }
+        let certificate = certificates.first().cloned().ok_or_else(|| HierarchyError::Pem { path: path.clone() })?;
+        check_is_ca(&certificate, path)?;
+        let key = match &config.key {
+            IssuerKey::Token(token) => SigningKey::in_token(token, certificate.spki())?,
+            IssuerKey::File(file) => {
+                tracing::warn!(
+                    issuer = config.name,
+                    file = %file.display(),
+                    "the issuing key lies in a file, which is for labs: whoever reads it signs; name a token with pkcs11"
+                );
+                load_key(file)?
+            }
+        };
+        if !certificate.spki().same_key(key.spki()) {
+            return Err(HierarchyError::Mismatch { path: path.clone() });
+        }
+        let is_root = |certificate: &&CertView| certificate.subject() == certificate.issuer();
+        let below = certificates.iter().filter(|certificate| !is_root(certificate));
+        let chain = below.map(|certificate| certificate.as_der().to_vec()).collect();
+        Self::new(certificate, key, chain).map_err(malformed)
     }
 
     pub(crate) const fn certificate(&self) -> &CertView {
@@ -94,13 +146,41 @@ impl CertificationAuthority {
     }
 
     pub(crate) fn issuer(&self) -> IssuerView<'_> {
-        IssuerView { name: self.certificate.subject(), key: &self.key, not_after: self.certificate.not_after() }
+        IssuerView {
+            name: self.certificate.subject(),
+            key: &self.key,
+            not_after: self.certificate.not_after(),
+            key_identifier: &self.key_identifier,
+        }
     }
 
     /// The certificates between a leaf and the root, the one that signed the leaf first.
     pub(crate) fn chain_below_root(&self) -> Vec<Vec<u8>> {
         self.chain_below_root.clone()
     }
+}
+
+/// RFC 5280, sections 4.2.1.3 and 4.2.1.9: what an issuer of certificates and of revocation lists must be allowed.
+fn check_is_ca(certificate: &CertView, path: &Path) -> Result<(), HierarchyError> {
+    let malformed = |malformed| HierarchyError::Malformed { path: path.to_owned(), malformed };
+    let constraints = certificate.extension(oid::BASIC_CONSTRAINTS).map_err(malformed)?;
+    let usage = certificate.extension(oid::KEY_USAGE).map_err(malformed)?;
+    let (Some(constraints), Some(usage)) = (constraints, usage) else {
+        return Err(HierarchyError::NotCa { path: path.to_owned() });
+    };
+    let is_ca = BasicConstraints::parse(constraints.value()).map_err(malformed)?.ca;
+    let usage = KeyUsage::parse(usage.value()).map_err(malformed)?;
+    if is_ca && usage.contains(KeyUsage::KEY_CERT_SIGN | KeyUsage::CRL_SIGN) {
+        Ok(())
+    } else {
+        Err(HierarchyError::NotCa { path: path.to_owned() })
+    }
+}
+
+fn load_key(path: &Path) -> Result<SigningKey, HierarchyError> {
+    let pem = Zeroizing::new(read(path)?);
+    let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| HierarchyError::Pem { path: path.to_owned() })?;
+    Ok(SigningKey::from_pkcs8(pkcs8.secret_pkcs8_der())?)
 }
 
 pub(crate) fn load_certificate(folder: &Path, name: &str) -> Result<CertView, HierarchyError> {
@@ -127,6 +207,8 @@ pub(crate) struct Hierarchy {
 struct Issuing {
     ca: CertificationAuthority,
     root: CertView,
+    /// Those that the configuration names.
+    others: Vec<(String, CertificationAuthority)>,
 }
 
 /// What AK certificates are signed with.
@@ -137,8 +219,8 @@ struct Attestation {
 }
 
 impl Hierarchy {
-    pub(crate) fn load(folder: &Path, role: Role) -> Result<Self, HierarchyError> {
-        let issuing = if role.issues() { Some(Issuing::load(folder)?) } else { None };
+    pub(crate) fn load(folder: &Path, role: Role, issuers: &[IssuerConfig]) -> Result<Self, HierarchyError> {
+        let issuing = if role.issues() { Some(Issuing::load(folder, issuers)?) } else { None };
         let attestation = if role.enrolls() { Some(Attestation::load(folder)?) } else { None };
         Ok(Self { issuing, attestation })
     }
@@ -149,6 +231,41 @@ impl Hierarchy {
     /// [`CertificateError::OtherRole`] where none are issued.
     pub(crate) fn issuing(&self) -> Result<&CertificationAuthority, CertificateError> {
         self.issuing.as_ref().map(|issuing| &issuing.ca).ok_or(CertificateError::OtherRole)
+    }
+
+    /// The issuer of this name.
+    ///
+    /// # Errors
+    /// [`CertificateError::OtherRole`] where none are issued, or not by this one.
+    pub(crate) fn issuer(&self, name: &str) -> Result<&CertificationAuthority, CertificateError> {
+        if name == DEFAULT_ISSUER {
+            return self.issuing();
+        }
+        let others = self.issuing.iter().flat_map(|issuing| &issuing.others);
+        others.into_iter().find(|(known, _)| known == name).map(|(_, ca)| ca).ok_or(CertificateError::OtherRole)
+    }
+
+    /// Every issuer of certificates of devices' keys.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &CertificationAuthority> {
+        self.issuing
+            .iter()
+            .flat_map(|issuing| std::iter::once(&issuing.ca).chain(issuing.others.iter().map(|(_, ca)| ca)))
+    }
+
+    /// The issuer that signed a certificate, by name and key identifier.
+    ///
+    /// # Errors
+    /// [`CertificateError::OtherRole`] where it is none of these.
+    pub(crate) fn issuer_of(&self, certificate: &CertView) -> Result<&CertificationAuthority, CertificateError> {
+        let named = match certificate.extension(oid::AUTHORITY_KEY_IDENTIFIER)? {
+            Some(extension) => AuthorityKeyIdentifier::parse(extension.value())?,
+            None => return Err(CertificateError::OtherRole),
+        };
+        let is_it = |ca: &&CertificationAuthority| {
+            ca.certificate.subject() == certificate.issuer()
+                && named.key_identifier() == Some(ca.key_identifier.as_slice())
+        };
+        self.issuers().find(is_it).ok_or(CertificateError::OtherRole)
     }
 
     /// Its root.
@@ -175,10 +292,12 @@ impl Hierarchy {
 }
 
 impl Issuing {
-    fn load(folder: &Path) -> Result<Self, HierarchyError> {
+    fn load(folder: &Path, issuers: &[IssuerConfig]) -> Result<Self, HierarchyError> {
         let mut ca = CertificationAuthority::load(folder, ISSUING_CA)?;
         ca.chain_below_root = vec![ca.certificate.as_der().to_vec()];
-        Ok(Self { ca, root: load_certificate(folder, ISSUING_ROOT)? })
+        let load = |config: &IssuerConfig| Ok((config.name.clone(), CertificationAuthority::load_issuer(config)?));
+        let others = issuers.iter().map(load).collect::<Result<_, HierarchyError>>()?;
+        Ok(Self { ca, root: load_certificate(folder, ISSUING_ROOT)?, others })
     }
 }
 
@@ -198,7 +317,8 @@ pub(crate) fn create_root(
     validity_days: i64,
 ) -> Result<(Issued, Vec<u8>, SigningKey), CertificateError> {
     let (key, pkcs8) = SigningKey::generate()?;
-    let issuer = IssuerView { name, key: &key, not_after: i64::MAX };
+    let key_identifier = key_identifier(key.spki());
+    let issuer = IssuerView { name, key: &key, not_after: i64::MAX, key_identifier: &key_identifier };
     let content =
         Content { subject: name.clone(), spki: key.spki(), now, validity_days, extensions: ca_extensions(None) };
     let issued = sign(&issuer, content)?;

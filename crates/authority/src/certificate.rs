@@ -1,15 +1,13 @@
 //! Certificates as this authority signs them.
 
-use aws_lc_rs::rand::{self, SystemRandom};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
-};
+use aws_lc_rs::rand;
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
-use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CrlTemplate};
-use vouchsafe_evidence::x509::{NameView, NamedCurve, SpkiView};
+use vouchsafe_evidence::x509::{NameView, SpkiView};
 
+pub(crate) use crate::issuing_key::SigningKey;
+use crate::issuing_key::TokenKeyError;
 use crate::lint::{LintError, check_certificate, check_list};
 use crate::store::{CertificateRecord, KeyUse};
 
@@ -38,17 +36,12 @@ pub enum CertificateError {
     /// The key is that of the other role.
     #[error("an authority of the other role has the key")]
     OtherRole,
+    /// The token that has the key does not sign.
+    #[error("the issuing key's token: {0}")]
+    Token(#[from] TokenKeyError),
     /// The signing key is neither P-256 nor P-384 in PKCS#8.
     #[error("the signing key is not an ECDSA key on P-256 or P-384 in PKCS#8")]
     UnknownKey,
-}
-
-/// A signing key that lies in a file.
-#[derive(Debug)]
-pub(crate) struct SigningKey {
-    pair: EcdsaKeyPair,
-    algorithm: Oid,
-    spki: SpkiView,
 }
 
 /// A certificate just made.
@@ -89,6 +82,8 @@ pub(crate) struct IssuerView<'a> {
     pub(crate) key: &'a SigningKey,
     /// End of the issuer's own validity, which no certificate outlives.
     pub(crate) not_after: i64,
+    /// The identifier of its key, as its own certificate has it.
+    pub(crate) key_identifier: &'a [u8],
 }
 
 impl Issued {
@@ -105,13 +100,9 @@ impl Issued {
 impl IssuerView<'_> {
     /// The DER of the AlgorithmIdentifier of its signatures.
     pub(crate) fn algorithm(&self) -> Vec<u8> {
-        build::algorithm_identifier(self.key.algorithm)
+        build::algorithm_identifier(self.key.algorithm())
     }
 
-    /// The identifier of its key.
-    pub(crate) fn key_identifier(&self) -> Vec<u8> {
-        key_identifier(self.key.spki())
-    }
 }
 
 /// Signs a revocation list that breaks no rule.
@@ -120,40 +111,6 @@ pub(crate) fn sign_list(issuer: &IssuerView<'_>, list: &CrlTemplate) -> Result<V
     let tbs = list.tbs_der();
     let signature = issuer.key.sign(&tbs)?;
     Ok(build::assemble(&tbs, &issuer.algorithm(), &signature))
-}
-
-impl SigningKey {
-    /// A new P-256 key; the PKCS#8 is for its file.
-    pub(crate) fn generate() -> Result<(Self, Vec<u8>), CertificateError> {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|_| CertificateError::Operation("key generation"))?;
-        let key = Self::from_pkcs8(pkcs8.as_ref())?;
-        Ok((key, pkcs8.as_ref().to_vec()))
-    }
-
-    pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, CertificateError> {
-        let known: [(&'static EcdsaSigningAlgorithm, Oid, NamedCurve); 2] = [
-            (&ECDSA_P256_SHA256_ASN1_SIGNING, oid::ECDSA_WITH_SHA256, NamedCurve::P256),
-            (&ECDSA_P384_SHA384_ASN1_SIGNING, oid::ECDSA_WITH_SHA384, NamedCurve::P384),
-        ];
-        for (signing, algorithm, curve) in known {
-            let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8) else { continue };
-            let (_, point) = pair.public_key().as_ref().split_first().ok_or(CertificateError::UnknownKey)?;
-            let (x, y) = point.split_at_checked(curve.field_octets()).ok_or(CertificateError::UnknownKey)?;
-            let spki = SpkiView::from_ec(curve, x, y)?;
-            return Ok(Self { pair, algorithm, spki });
-        }
-        Err(CertificateError::UnknownKey)
-    }
-
-    pub(crate) const fn spki(&self) -> &SpkiView {
-        &self.spki
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
-        let signature = self.pair.sign(&SystemRandom::new(), message);
-        signature.map(|value| value.as_ref().to_vec()).map_err(|_| CertificateError::Operation("signing"))
-    }
 }
 
 /// Signs a certificate that is valid from now on, with a random serial number and both key identifiers.
@@ -175,8 +132,8 @@ pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) 
     let not_after = content.not_after.min(issuer.not_after);
     let mut extensions = content.extensions;
     extensions.push(build::subject_key_identifier(&key_identifier(content.spki)));
-    extensions.push(build::authority_key_identifier(&key_identifier(issuer.key.spki())));
-    let algorithm = build::algorithm_identifier(issuer.key.algorithm);
+    extensions.push(build::authority_key_identifier(issuer.key_identifier));
+    let algorithm = build::algorithm_identifier(issuer.key.algorithm());
     let template = CertificateTemplate {
         serial: serial.clone(),
         algorithm: algorithm.clone(),

@@ -2,6 +2,7 @@
 
 mod database;
 mod enrolment;
+mod issuers;
 mod role;
 
 use std::collections::HashSet;
@@ -14,12 +15,14 @@ use vouchsafe_verifier::enrolment::Method;
 
 use self::database::DatabaseSetting;
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
+use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError};
 
 pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
+pub use self::issuers::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, IssuersError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
 
 /// Where the configuration is looked for.
@@ -53,6 +56,9 @@ pub enum ConfigError {
         /// The account.
         account: String,
     },
+    /// The issuers.
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
     /// A name is empty, too long, or has characters other than letters, digits, `-`, `_`, `.` and `@`.
     #[error("{what} {name:?} must be 1 to {NAME_OCTETS_MAX} letters, digits, '-', '_', '.' or '@'")]
     Name {
@@ -130,6 +136,7 @@ pub struct Config {
     pub(crate) enrolment: EnrolmentConfig,
     pub(crate) limits: Limits,
     pub(crate) tls: TlsConfig,
+    pub(crate) issuers: Vec<IssuerConfig>,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) accounts: Vec<Account>,
 }
@@ -212,6 +219,8 @@ struct ConfigFile {
     #[serde(default)]
     limits: LimitsFile,
     tls: TlsFile,
+    #[serde(default)]
+    issuers: Vec<IssuerFile>,
     #[serde(default)]
     profiles: Vec<ProfileConfig>,
     #[serde(default)]
@@ -304,6 +313,7 @@ impl Config {
             enrolment: file.enrolment.unwrap_or_default().check(file.ceremony)?,
             limits: file.limits.check()?,
             tls: file.tls.check()?,
+            issuers: issuers::check(file.issuers, &profiles)?,
             profiles,
             accounts,
         })

@@ -23,7 +23,7 @@ use crate::ca::{
     ATTESTATION_ROOT, ATTESTATION_ROOT_VIRTUAL, HierarchyError, ISSUING_CA, ISSUING_ROOT, TLS_ROOT, ca_extensions,
     create_root,
 };
-use crate::certificate::{CertificateError, Content, IssuerView, SigningKey, sign};
+use crate::certificate::{CertificateError, Content, IssuerView, SigningKey, key_identifier, sign};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::secret::{SECRET_OCTETS, StateSecret};
@@ -184,7 +184,9 @@ fn create_issuing(folder: &Path, now: i64) -> Result<(), InitError> {
     let issuing_root = root(folder, ISSUING_ROOT, "Vouchsafe Issuing Root", now)?;
     let (key, pkcs8) = SigningKey::generate()?;
     let root_name = named("Vouchsafe Issuing Root")?;
-    let issuer = IssuerView { name: &root_name, key: &issuing_root, not_after: i64::MAX };
+    let key_identifier = key_identifier(issuing_root.spki());
+    let issuer =
+        IssuerView { name: &root_name, key: &issuing_root, not_after: i64::MAX, key_identifier: &key_identifier };
     let content = Content {
         subject: named("Vouchsafe Issuing CA")?,
         spki: key.spki(),

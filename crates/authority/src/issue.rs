@@ -3,7 +3,7 @@
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
-use vouchsafe_evidence::x509::{NameView, build};
+use vouchsafe_evidence::x509::{CertView, NameView, build};
 use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::{Appraised, Freshness, key_digest};
@@ -149,7 +149,9 @@ impl Service {
             let refusal: Refusal = serde_json::from_slice(&self.recorded_report(spent.decision)?)?;
             return Err(Error::Rejected(refusal.reasons));
         }
-        certificates.extend(self.hierarchy.issuing()?.chain_below_root());
+        let issuer = certificates.first().map(|der| CertView::parse(der)).transpose().map_err(CertificateError::from)?;
+        let issuer = issuer.as_ref().map(|leaf| self.hierarchy.issuer_of(leaf)).transpose()?;
+        certificates.extend(issuer.into_iter().flat_map(CertificationAuthority::chain_below_root));
         Ok(IssuedChain { certificates })
     }
 
@@ -234,11 +236,12 @@ impl Service {
         let decision =
             self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
         let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
-        let issuer = Issuer { ca: self.hierarchy.issuing()?, now: self.now() };
+        let ca = self.hierarchy.issuer(profile.issuer())?;
+        let issuer = Issuer { ca, now: self.now() };
         let issued = issuer.issue(key, profile, subject, &published)?;
         let certificates =
             std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
-        let chain = self.hierarchy.issuing()?.chain_below_root();
+        let chain = ca.chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
         Ok(Judged { decision, certificates, answer: Ok(chain) })
     }

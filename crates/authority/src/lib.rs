@@ -26,6 +26,7 @@ mod http;
 mod init;
 pub mod inventory;
 mod issue;
+pub mod issuing_key;
 pub mod lifecycle;
 mod limits;
 mod lint;

@@ -90,7 +90,7 @@ impl Administration {
         Ok(Self {
             store: store::open(&config.database, &database_file(config))?,
             recorder: Recorder::new(&secret)?,
-            hierarchy: Hierarchy::load(&ca_folder(config), config.role)?,
+            hierarchy: Hierarchy::load(&ca_folder(config), config.role, &config.issuers)?,
             clock,
             expiry_warning_days: config.enrolment.expiry_warning_days,
         })

@@ -182,7 +182,7 @@ fn check_identifiers(certificate: &CertView, issuer: &IssuerView<'_>) -> Result<
     }
     let authority = required(certificate, oid::AUTHORITY_KEY_IDENTIFIER, LintError::AuthorityKeyIdentifier)?;
     let named = AuthorityKeyIdentifier::parse(authority.value())?;
-    if authority.is_critical() || named.key_identifier() != Some(issuer.key_identifier().as_slice()) {
+    if authority.is_critical() || named.key_identifier() != Some(issuer.key_identifier) {
         return Err(LintError::AuthorityKeyIdentifier);
     }
     Ok(())

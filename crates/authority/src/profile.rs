@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::config::DEFAULT_ISSUER;
 use crate::names::{NameRule, NamesConfig, NamesError};
 use crate::publish::{self, AssuranceConfig, FormatRule, Publication, PublishConfig, PublishError};
 
@@ -78,10 +79,16 @@ pub struct ProfileConfig {
     #[serde(default)]
     freshness: FreshnessRule,
     names: Option<NamesConfig>,
+    #[serde(default = "default_issuer")]
+    issuer: String,
 }
 
 const fn default_validity_days() -> i64 {
     90
+}
+
+fn default_issuer() -> String {
+    DEFAULT_ISSUER.to_owned()
 }
 
 fn default_purposes() -> Vec<Purpose> {
@@ -102,6 +109,7 @@ impl Default for ProfileConfig {
             formats: None,
             freshness: FreshnessRule::default(),
             names: None,
+            issuer: default_issuer(),
         }
     }
 }
@@ -187,6 +195,7 @@ pub struct Profile {
     formats: FormatRule,
     freshness: FreshnessRule,
     names: NameRule,
+    issuer: String,
 }
 
 impl Profile {
@@ -226,6 +235,7 @@ impl Profile {
             formats,
             freshness: config.freshness,
             names: NameRule::new(config.names, config.subject == SubjectRule::Request)?,
+            issuer: config.issuer,
         })
     }
 
@@ -269,6 +279,12 @@ impl Profile {
     #[must_use]
     pub const fn formats(&self) -> &FormatRule {
         &self.formats
+    }
+
+    /// The name of the CA that its certificates come from.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Whose names it takes from requests.

@@ -59,20 +59,24 @@ impl ListName {
 
 /// Lists that were made less than a minute ago, with the time.
 #[derive(Debug, Default)]
-pub(crate) struct RevocationLists(Mutex<HashMap<ListName, (i64, Vec<u8>)>>);
+pub(crate) struct RevocationLists(Mutex<HashMap<String, (i64, Vec<u8>)>>);
 
 impl Service {
     /// The revocation list of this name, DER.
     pub(crate) fn revocation_list(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let list = ListName::ALL.into_iter().find(|list| list.label() == name).ok_or(Error::NotFound)?;
-        list.authority(&self.hierarchy).map_err(|_| Error::NotFound)?;
+        // Every issuer of the configuration has a list of its own name, for as long as it is there.
+        let authority = match ListName::ALL.into_iter().find(|list| list.label() == name) {
+            Some(list) => list.authority(&self.hierarchy),
+            None => self.hierarchy.issuer(name),
+        };
+        let authority = authority.map_err(|_| Error::NotFound)?;
         let now = self.now();
         let mut kept = self.revocation_lists.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.get(&list) {
+        match kept.get(name) {
             Some((made, der)) if (0..KEPT_SECONDS).contains(&now.saturating_sub(*made)) => Ok(der.clone()),
             Some(_) | None => {
-                let der = make(&self.hierarchy, list, &self.store.revoked(now)?, now)?;
-                kept.insert(list, (now, der.clone()));
+                let der = sign(authority, &self.store.revoked(now)?, now)?;
+                kept.insert(name.to_owned(), (now, der.clone()));
                 Ok(der)
             }
         }
@@ -86,7 +90,10 @@ pub(crate) fn make(
     revoked: &[Revoked],
     now: i64,
 ) -> Result<Vec<u8>, CertificateError> {
-    let authority = list.authority(hierarchy)?;
+    sign(list.authority(hierarchy)?, revoked, now)
+}
+
+fn sign(authority: &CertificationAuthority, revoked: &[Revoked], now: i64) -> Result<Vec<u8>, CertificateError> {
     let mut entries = Vec::new();
     for revoked in revoked {
         let certificate = CertView::parse(&revoked.der)?;
@@ -105,7 +112,7 @@ pub(crate) fn make(
         next_update: Some(now.saturating_add(CURRENT_SECONDS)),
         entries,
         extensions: vec![
-            build::authority_key_identifier(&issuer.key_identifier()),
+            build::authority_key_identifier(issuer.key_identifier),
             build::extension(oid::CRL_NUMBER, false, &number.into_der()),
         ],
     };

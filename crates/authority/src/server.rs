@@ -138,7 +138,7 @@ impl Authority {
         let secret = read_secret(&config)?;
         let store = open_store(&config)?;
         let trust = Arc::new(Trust::load(trust_source)?);
-        let hierarchy = Hierarchy::load(&ca_folder(&config), config.role)?;
+        let hierarchy = Hierarchy::load(&ca_folder(&config), config.role, &config.issuers)?;
         let clients = Arc::new(ClientAuthorities::load(&config, &hierarchy)?);
         let parts = (
             Mint::new(&secret, config.nonce_lifetime_seconds),

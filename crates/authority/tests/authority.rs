@@ -30,6 +30,8 @@ mod est;
 mod faults;
 #[path = "authority/host.rs"]
 mod host;
+#[path = "authority/issuers.rs"]
+mod issuers;
 #[path = "authority/leaks.rs"]
 mod leaks;
 #[path = "authority/lifecycle.rs"]

@@ -63,7 +63,7 @@ pub(crate) fn check_list(list: &CrlTemplate, issuer: &IssuerView<'_>) -> Result<
     }
     let value = |oid| extensions.iter().find(|extension| extension.oid == oid).map(|extension| extension.value);
     let authority = value(oid::AUTHORITY_KEY_IDENTIFIER).ok_or(LintError::AuthorityKeyIdentifier)?;
-    if AuthorityKeyIdentifier::parse(authority)?.key_identifier() != Some(issuer.key_identifier().as_slice()) {
+    if AuthorityKeyIdentifier::parse(authority)?.key_identifier() != Some(issuer.key_identifier) {
         return Err(LintError::AuthorityKeyIdentifier);
     }
     let mut number = Reader::new(value(oid::CRL_NUMBER).ok_or(LintError::Number)?, "CRLNumber");

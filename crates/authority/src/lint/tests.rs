@@ -12,6 +12,7 @@ const NOW: i64 = 1_796_083_200;
 
 struct Case {
     issuer_key: SigningKey,
+    issuer_identifier: Vec<u8>,
     name: NameView,
     template: CertificateTemplate,
 }
@@ -50,11 +51,16 @@ impl Case {
                 build::authority_key_identifier(&key_identifier(issuer_key.spki())),
             ],
         };
-        Self { issuer_key, name, template }
+        Self { issuer_identifier: key_identifier(issuer_key.spki()), issuer_key, name, template }
     }
 
     fn issuer(&self) -> IssuerView<'_> {
-        IssuerView { name: &self.name, key: &self.issuer_key, not_after: NOW + 2 * DAY_SECONDS }
+        IssuerView {
+            name: &self.name,
+            key: &self.issuer_key,
+            not_after: NOW + 2 * DAY_SECONDS,
+            key_identifier: &self.issuer_identifier,
+        }
     }
 
     fn check(&self) -> Result<(), LintError> {
