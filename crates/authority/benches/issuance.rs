@@ -2,7 +2,7 @@
 //!
 //! The authority is a process of its own: SQLite with `synchronous = FULL`, HTTPS with keep-alive. The
 //! client takes a nonce, has a software attesting key sign evidence over it, and sends the request.
-//! `cargo bench -p vouchsafe-authority --bench issuance`
+//! `cargo bench -p vouchsafe-authority --bench issuance`; with `-- --postgresql`, on PostgreSQL beside SQLite
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +17,8 @@
 mod bare;
 #[path = "../tests/authority/module.rs"]
 mod module;
+#[path = "../tests/authority/postgres.rs"]
+mod postgres;
 #[path = "../tests/authority/process.rs"]
 mod process;
 #[path = "../tests/authority/site.rs"]
@@ -237,10 +239,32 @@ async fn run() {
     println!("CPU of the authority for a certificate by EST, to that by JSON: {:.2} (at most 1.5)", each[1] / each[0]);
 }
 
+/// The same on a file of SQLite and on a PostgreSQL server of its own on this machine, one after the other.
+async fn run_databases() {
+    let server = postgres::Server::with(&[]);
+    let mut each = Vec::new();
+    for (label, setting) in
+        [("SQLite", String::new()), ("PostgreSQL, on a socket", format!("database = '{}'", server.database()))]
+    {
+        let mut site = Site::install(tempfile::tempdir().unwrap(), &setting);
+        let served = site.serve(process::serve_again(&["--serve"])).unwrap();
+        let module = Arc::new(Module::new(&site.vendor, NOW));
+        let answer = site.enroll(ALICE, &module, "device").await;
+        let enrolled = Enrolled { module, chain: Arc::new(chain(&answer["certificates"]["attest"])) };
+        let measured = measure(&Arc::new(site), &served, &enrolled, By::Json, None).await;
+        print(label, &measured);
+        each.push(measured.certificates as f64 / measured.seconds);
+    }
+    println!("certificates per second on PostgreSQL, to those on SQLite: {:.2}", each[1] / each[0]);
+}
+
 fn main() {
     if std::env::args().any(|argument| argument == "--serve") {
         return process::serve();
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if std::env::args().any(|argument| argument == "--postgresql") {
+        return runtime.block_on(run_databases());
+    }
     runtime.block_on(run());
 }
