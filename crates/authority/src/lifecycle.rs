@@ -227,7 +227,7 @@ impl Administration {
     /// [`AdministrationError::Refused`], [`AdministrationError::Store`].
     pub fn revocation_list(&self, list: ListName) -> Result<Vec<u8>, AdministrationError> {
         let now = self.clock.now_unix_seconds();
-        let revoked = self.store.revoked(now)?;
+        let revoked = self.store.revocations(now)?;
         Ok(crate::revocation_list::make(&self.hierarchy, list, &revoked, now).map_err(Error::from)?)
     }
 }

@@ -75,7 +75,7 @@ impl Service {
         match kept.get(name) {
             Some((made, der)) if (0..KEPT_SECONDS).contains(&now.saturating_sub(*made)) => Ok(der.clone()),
             Some(_) | None => {
-                let der = sign(authority, &self.store.revoked(now)?, now)?;
+                let der = sign(authority, &self.store.revocations(now)?, now)?;
                 kept.insert(name.to_owned(), (now, der.clone()));
                 Ok(der)
             }
@@ -83,27 +83,31 @@ impl Service {
     }
 }
 
-/// Makes a list. Its number is the time, which no two lists of different content share.
+/// Makes a list of what is revoked, with how many revocations were ever recorded.
 pub(crate) fn make(
     hierarchy: &Hierarchy,
     list: ListName,
-    revoked: &[Revoked],
+    revocations: &(i64, Vec<Revoked>),
     now: i64,
 ) -> Result<Vec<u8>, CertificateError> {
-    sign(list.authority(hierarchy)?, revoked, now)
+    sign(list.authority(hierarchy)?, revocations, now)
 }
 
-fn sign(authority: &CertificationAuthority, revoked: &[Revoked], now: i64) -> Result<Vec<u8>, CertificateError> {
+fn sign(
+    authority: &CertificationAuthority,
+    (count, revoked): &(i64, Vec<Revoked>),
+    now: i64,
+) -> Result<Vec<u8>, CertificateError> {
     let mut entries = Vec::new();
     for revoked in revoked {
         let certificate = CertView::parse(&revoked.der)?;
         if certificate.issuer() == authority.certificate().subject() {
             let serial = certificate.serial().to_vec();
-            entries.push(RevokedEntry { serial, revoked_at: revoked.at, extensions: reason(revoked.reason) });
+            entries.push(RevokedEntry { serial, revoked_at: revoked.at.min(now), extensions: reason(revoked.reason) });
         }
     }
     let mut number = DerWriter::new();
-    number.uint(u64::try_from(now).unwrap_or_default());
+    number.unsigned(&number_octets(*count, now));
     let issuer = authority.issuer();
     let template = CrlTemplate {
         algorithm: issuer.algorithm(),
@@ -117,6 +121,19 @@ fn sign(authority: &CertificationAuthority, revoked: &[Revoked], now: i64) -> Re
         ],
     };
     sign_list(&issuer, &template)
+}
+
+/// The number of a list: how many revocations were ever recorded, then the time. So a list that knows of more has the higher
+/// number, whichever instance made it and by whatever clock, before a restart or after; and of two with the same
+/// revocations the later one has.
+fn number_octets(count: i64, now: i64) -> Vec<u8> {
+    let octets = [count.max(0).to_be_bytes(), now.max(0).to_be_bytes()].concat();
+    // Five octets of the time last for 34,000 years; where nothing was revoked, the number is the time.
+    let (count, time) = octets.split_at(octets.len() / 2);
+    let time = time.get(3..).unwrap_or_default();
+    let octets = [count, time].concat();
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.get(zeros.min(octets.len().saturating_sub(1))..).unwrap_or_default().to_vec()
 }
 
 /// The extension reasonCode; RFC 5280, section 5.3.1, wants none that says nothing.

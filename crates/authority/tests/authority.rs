@@ -40,6 +40,8 @@ mod lifecycle;
 mod limits;
 #[path = "authority/lint.rs"]
 mod lint;
+#[path = "authority/lists.rs"]
+mod lists;
 #[path = "authority/made.rs"]
 mod made;
 #[path = "authority/methods.rs"]

@@ -353,6 +353,13 @@ pub trait AttestingKeyStore {
     /// [`StoreError::Database`].
     fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError>;
 
+    /// As [`AttestingKeyStore::revoked`], with how many revocations were ever recorded, both of one moment. The number
+    /// grows with every revocation and never falls.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn revocations(&self, now: i64) -> Result<(i64, Vec<Revoked>), StoreError>;
+
     /// Gives leave for another module to take the place of a device's, and revokes the attesting keys of the failed one.
     /// Returns how many keys were revoked.
     ///

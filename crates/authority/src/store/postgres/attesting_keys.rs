@@ -237,18 +237,14 @@ impl AttestingKeyStore for Postgres {
     }
 
     fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError> {
-        self.statement(async move |client| {
-            let statement = prepared(
-                client,
-                "SELECT der, at, reason FROM revocations JOIN certificates ON certificates.serial = revocations.serial
-                 WHERE not_after > $1 ORDER BY at, decision, place",
-            )
-            .await?;
-            let rows = client.query(&statement, &[&now]).await?;
-            let read = |row: &Row| {
-                Ok(Revoked { der: row.try_get(0)?, at: row.try_get(1)?, reason: reason_of(row.try_get(2)?)? })
-            };
-            rows.iter().map(read).collect()
+        self.statement(async move |client| read_revoked(client, now).await)
+    }
+
+    fn revocations(&self, now: i64) -> Result<(i64, Vec<Revoked>), StoreError> {
+        self.transaction(async move |transaction| {
+            let count = prepared(transaction, "SELECT count(*) FROM revocations").await?;
+            let count = transaction.query_one(&count, &[]).await?.try_get(0)?;
+            Ok((count, read_revoked(transaction, now).await?))
         })
     }
 
@@ -282,6 +278,19 @@ impl AttestingKeyStore for Postgres {
 async fn device_id(transaction: &Transaction<'_>, name: &str) -> Result<i64, StoreError> {
     let device = transaction.query_opt("SELECT id FROM devices WHERE name = $1", &[&name]).await?;
     Ok(device.ok_or(StoreError::NoSuchDevice)?.try_get(0)?)
+}
+
+async fn read_revoked(client: &impl GenericClient, now: i64) -> Result<Vec<Revoked>, StoreError> {
+    let statement = prepared(
+        client,
+        "SELECT der, at, reason FROM revocations JOIN certificates ON certificates.serial = revocations.serial
+         WHERE not_after > $1 ORDER BY at, decision, place",
+    )
+    .await?;
+    let rows = client.query(&statement, &[&now]).await?;
+    let read =
+        |row: &Row| Ok(Revoked { der: row.try_get(0)?, at: row.try_get(1)?, reason: reason_of(row.try_get(2)?)? });
+    rows.iter().map(read).collect()
 }
 
 /// What was revoked before keeps its time and its reason.

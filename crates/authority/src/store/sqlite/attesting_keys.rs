@@ -271,17 +271,19 @@ impl AttestingKeyStore for Sqlite {
     }
 
     fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError> {
+        self.read(|connection| read_revoked(connection, now))
+    }
+
+    fn revocations(&self, now: i64) -> Result<(i64, Vec<Revoked>), StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT der, at, reason FROM revocations JOIN certificates ON certificates.id = revocations.certificate
-                 WHERE not_after > ?1 ORDER BY at, certificate",
-            )?;
-            let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
-            rows.map(|row| {
-                let (der, at, reason) = row?;
-                Ok(Revoked { der, at, reason: reason_of(&reason)? })
-            })
-            .collect()
+            // Both statements see one state.
+            let transaction = connection.unchecked_transaction()?;
+            let count = transaction
+                .prepare_cached("SELECT count(*) FROM revocations")?
+                .query_row([], |row| row.get(0))?;
+            let revoked = read_revoked(&transaction, now)?;
+            transaction.commit()?;
+            Ok((count, revoked))
         })
     }
 
@@ -319,6 +321,19 @@ impl AttestingKeyStore for Sqlite {
 fn device_id(connection: &Connection, name: &str) -> Result<i64, StoreError> {
     let mut device = connection.prepare_cached("SELECT id FROM devices WHERE name = ?1")?;
     device.query_row([name], |row| row.get(0)).optional()?.ok_or(StoreError::NoSuchDevice)
+}
+
+fn read_revoked(connection: &Connection, now: i64) -> Result<Vec<Revoked>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT der, at, reason FROM revocations JOIN certificates ON certificates.id = revocations.certificate
+         WHERE not_after > ?1 ORDER BY at, certificate",
+    )?;
+    let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
+    rows.map(|row| {
+        let (der, at, reason) = row?;
+        Ok(Revoked { der, at, reason: reason_of(&reason)? })
+    })
+    .collect()
 }
 
 /// What was revoked before keeps its time and its reason.
