@@ -1,8 +1,9 @@
 //! Having evidence judged: for a certificate, or for a server that only wants to know.
 
 use serde_json::{Value, json};
-use vouchsafe_evidence::bundle::CertChoice;
-use vouchsafe_evidence::input::{InputFile, Submission};
+use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
+use vouchsafe_evidence::input::{InputError, InputFile, Submission};
+use vouchsafe_evidence::x509::CsrView;
 use vouchsafe_verifier::{
     CertifiableKey, Instant, Reason, ReferenceValues, Rejection, Request, Verdict, codes, verify,
 };
@@ -11,7 +12,7 @@ use crate::baseline::Baseline;
 use crate::config::is_name;
 use crate::error::{Error, Violation, own_codes};
 use crate::lifecycle::proof_json;
-use crate::nonce::{Nonce, Purpose};
+use crate::nonce::Purpose;
 use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{DecisionKind, Device, Digest, Outcome, Spending, StoreError};
@@ -33,8 +34,8 @@ pub(crate) struct Appraised {
 /// What evidence must answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freshness<'a> {
-    /// The nonce, where there is one.
-    pub(crate) nonce: Option<&'a Nonce>,
+    /// The nonce, where there is one: one of this authority, or the digest of a key authorization (ACME).
+    pub(crate) nonce: Option<&'a [u8]>,
     /// The context of a proof of possession, where it is known what it must be.
     pub(crate) possession_context: Option<&'a [u8]>,
 }
@@ -47,17 +48,50 @@ impl Service {
         freshness: Freshness<'_>,
         expected_device: Option<&str>,
     ) -> Result<Appraised, Error> {
-        let submission = match Submission::recognize(files, None) {
-            Ok(submission) => submission,
-            Err(error) => {
-                let at = Instant::from_unix_seconds(self.now());
-                let verdict = Verdict::on_unusable_input(&error, &self.policy, at);
-                return Ok(Appraised { verdict, device: None });
-            }
-        };
-        let likely = self.likely_device(&submission)?;
+        match Submission::recognize(files, None) {
+            Ok(submission) => self.judge_submission(&submission, freshness, expected_device),
+            Err(error) => Ok(self.unusable(&error)),
+        }
+    }
+
+    /// As [`Service::judge`], for what was recognized, or could not be.
+    pub(crate) fn judge_recognized(
+        &self,
+        recognized: Result<Submission, InputError>,
+        freshness: Freshness<'_>,
+    ) -> Result<Appraised, Error> {
+        match recognized {
+            Ok(submission) => self.judge_submission(&submission, freshness, None),
+            Err(error) => Ok(self.unusable(&error)),
+        }
+    }
+
+    fn unusable(&self, error: &InputError) -> Appraised {
+        let at = Instant::from_unix_seconds(self.now());
+        Appraised { verdict: Verdict::on_unusable_input(error, &self.policy, at), device: None }
+    }
+
+    /// Judges a request together with the evidence that was presented before it.
+    pub(crate) fn judge_presented(
+        &self,
+        csr: &[u8],
+        evidence: &AttestationBundle,
+        freshness: Freshness<'_>,
+    ) -> Result<Appraised, Error> {
+        let request = CsrView::parse(csr).map_err(|_| Error::Rejected(vec![own_codes::NOT_A_CSR.violation()]))?;
+        self.judge_recognized(Submission::from_csr_and_bundle(request, evidence.clone()), freshness)
+    }
+
+    /// As [`Service::judge`], for what is known to be a submission.
+    pub(crate) fn judge_submission(
+        &self,
+        submission: &Submission,
+        freshness: Freshness<'_>,
+        expected_device: Option<&str>,
+    ) -> Result<Appraised, Error> {
+        let likely = self.likely_device(submission)?;
         let guessed = likely.as_ref().map(|(_, device)| device);
-        let verdict = self.verdict(&submission, freshness, expected_device, references(guessed)?)?;
+        let verdict = self.verdict(submission, freshness, expected_device, references(guessed)?)?;
         // Which device speaks is known only after its signatures were checked. If it is another one than was
         // guessed, and either has a baseline, the verdict counts for nothing.
         let speaker = key_digest(&verdict);
@@ -69,7 +103,7 @@ impl Service {
                 if [&guessed, &device].into_iter().flatten().all(|device| device.baseline.is_none()) {
                     return Ok(Appraised { verdict, device });
                 }
-                let verdict = self.verdict(&submission, freshness, expected_device, references(device.as_ref())?)?;
+                let verdict = self.verdict(submission, freshness, expected_device, references(device.as_ref())?)?;
                 // Other reference values make no other speaker.
                 if key_digest(&verdict) == speaker { Ok(Appraised { verdict, device }) } else { Err(Error::Worker) }
             }
@@ -97,7 +131,7 @@ impl Service {
         references: ReferenceValues,
     ) -> Result<Verdict, Error> {
         let wrong_length = |_| Error::Malformed { field: "nonce", expected: "16 to 64 octets" };
-        let nonce = freshness.nonce.map(|nonce| vouchsafe_verifier::Nonce::new(nonce.octets()));
+        let nonce = freshness.nonce.map(vouchsafe_verifier::Nonce::new);
         let nonce = nonce.transpose().map_err(wrong_length)?;
         let trust = self.trust_store();
         let at = Instant::from_unix_seconds(self.now());
@@ -157,7 +191,7 @@ impl Service {
         let names: Vec<String> = (0..parts.len()).map(|index| format!("evidence[{index}]")).collect();
         let files: Vec<InputFile<'_>> =
             names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
-        let freshness = Freshness { nonce: Some(&nonce), possession_context: None };
+        let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: None };
         let appraised = self.judge(&files, freshness, expected_id)?;
         let device = appraised.device.as_ref();
         let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());

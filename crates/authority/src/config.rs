@@ -1,5 +1,7 @@
 //! The authority's configuration file, `/etc/vouchsafe/authority.toml`.
 
+mod acme;
+mod cmp;
 mod database;
 mod enrolment;
 mod issuers;
@@ -14,13 +16,17 @@ use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
 
 use self::database::DatabaseSetting;
+use self::acme::AcmeFile;
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
 use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError};
 
+pub use self::cmp::{CmpSecret, CmpSecretError};
 pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
+pub(crate) use self::acme::read_external_key;
+pub use self::acme::{AcmeConfig, AcmeConfigError, ExternalKeyError};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
 pub use self::issuers::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, IssuersError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
@@ -41,12 +47,18 @@ const SHA256_HEX_DIGITS: usize = 64;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// The section of the ACME server.
+    #[error(transparent)]
+    Acme(#[from] AcmeConfigError),
     /// An account's token digest is not 64 hexadecimal digits.
     #[error("account {account}: token_sha256 must be {SHA256_HEX_DIGITS} hexadecimal digits")]
     AccountToken {
         /// The account.
         account: String,
     },
+    /// An account's secret for CMP.
+    #[error(transparent)]
+    Cmp(#[from] CmpSecretError),
     /// The database's part.
     #[error(transparent)]
     Database(#[from] DatabaseConfigError),
@@ -122,6 +134,8 @@ pub enum Capability {
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The ACME server, where there is one.
+    pub(crate) acme: Option<AcmeConfig>,
     pub(crate) role: Role,
     pub(crate) pseudonyms: Option<PseudonymConfig>,
     pub(crate) listen: SocketAddr,
@@ -172,6 +186,8 @@ pub struct Account {
     pub(crate) enroll_methods: Vec<Method>,
     /// A file of CA certificates; whoever shows a certificate of one of them in the TLS handshake has the account.
     pub(crate) client_ca: Option<PathBuf>,
+    /// The secret by which messages of CMP are the account's.
+    pub(crate) cmp: Option<CmpSecret>,
 }
 
 /// The certificate profiles an account may use.
@@ -196,6 +212,7 @@ pub enum Devices {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
+    acme: Option<AcmeFile>,
     #[serde(default)]
     role: Role,
     pseudonyms: Option<PseudonymFile>,
@@ -249,6 +266,8 @@ struct AccountFile {
     #[serde(default = "default_enroll_methods")]
     enroll_methods: Vec<MethodName>,
     client_ca: Option<PathBuf>,
+    cmp_reference: Option<String>,
+    cmp_secret: Option<PathBuf>,
 }
 
 /// Every other method must be granted by name.
@@ -294,6 +313,7 @@ impl Config {
         let (profiles, accounts) = (check_profiles(file.profiles)?, check_accounts(file.accounts)?);
         let others = role::Others { profiles: &profiles, has_profiles, has_enrolment, accounts: &accounts };
         Ok(Self {
+            acme: file.acme.map(|acme| acme.check(&profiles, &accounts)).transpose()?,
             role: file.role,
             pseudonyms: role::check(file.role, file.pseudonyms, &others)?,
             listen: file.listen,
@@ -419,8 +439,9 @@ impl AccountFile {
             }
         };
         let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
+        let cmp = CmpSecret::check(&name, self.cmp_reference, self.cmp_secret)?;
         let enroll_methods = self.enroll_methods.into_iter().map(Method::from).collect();
-        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods, client_ca: self.client_ca })
+        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods, client_ca: self.client_ca, cmp })
     }
 }
 

@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
+use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits::CSR_OCTETS;
-use vouchsafe_evidence::x509::NameView;
+use vouchsafe_evidence::x509::build;
+use vouchsafe_evidence::x509::extensions::GeneralName;
+use vouchsafe_evidence::x509::{NameView, SignedCrmf};
 use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::Freshness as Answered;
@@ -54,6 +57,8 @@ pub(crate) enum Names {
     OfAccount,
     /// The subject of the certificate that it showed: a device's certificate speaks for that device.
     Only(NameView),
+    /// Everybody whom the account may, with these alternative names, each of which was proven.
+    Proven(Vec<GeneralName>),
 }
 
 /// What a certificate is wanted for.
@@ -70,6 +75,15 @@ pub(crate) enum Intent {
 pub(crate) enum CertificationRequest<'a> {
     /// PKCS #10 (RFC 2986), DER or PEM.
     Pkcs10(&'a [u8]),
+    /// CRMF (RFC 4211), with a signature of the key over it.
+    Crmf(&'a SignedCrmf),
+    /// PKCS #10 without evidence, in DER, for a key whose evidence was presented before (ACME).
+    Presented {
+        /// The request.
+        csr: &'a [u8],
+        /// The evidence.
+        evidence: &'a AttestationBundle,
+    },
 }
 
 /// What the evidence answers.
@@ -77,6 +91,9 @@ pub(crate) enum CertificationRequest<'a> {
 pub(crate) enum Freshness<'a> {
     /// This nonce, which must be one of the session.
     Nonce(&'a [u8]),
+    /// The key authorization of a challenge that is met once (ACME): statements hold this digest of it. Where they have no
+    /// room for one, whoever presented them has checked that the attested key signed it.
+    KeyAuthorization(Option<&'a [u8; 32]>),
     /// Nothing: the client asked for no nonce. For profiles with `freshness = "when-given"` alone.
     NotProven,
 }
@@ -120,9 +137,22 @@ impl Credential {
 
 impl<'a> CertificationRequest<'a> {
     /// Its octets, by which it is told from others and which are kept with the decision.
-    pub(crate) const fn octets(self) -> &'a [u8] {
+    pub(crate) fn octets(self) -> &'a [u8] {
         match self {
             Self::Pkcs10(octets) => octets,
+            Self::Crmf(request) => request.view().as_der(),
+            Self::Presented { csr, .. } => csr,
+        }
+    }
+}
+
+impl Names {
+    /// The extension that holds the names which were proven; critical where the subject is empty (RFC 5280, section
+    /// 4.2.1.6).
+    pub(crate) fn extension(&self, subject: &NameView) -> Option<Vec<u8>> {
+        match self {
+            Self::Proven(names) if !names.is_empty() => Some(build::subject_alt_name(subject.is_empty(), names)),
+            Self::Proven(_) | Self::OfAccount | Self::Only(_) => None,
         }
     }
 }
@@ -136,9 +166,9 @@ impl Applicant {
         key: &CertifiableKey,
     ) -> Result<(), Violation> {
         match (&self.names, intent) {
-            (Names::OfAccount, Intent::New) => Ok(()),
+            (Names::OfAccount | Names::Proven(_), Intent::New) => Ok(()),
             // There is no certificate that it would be in place of.
-            (Names::OfAccount, Intent::Renewal) => Err(own_codes::RENEWAL_OTHER_SUBJECT.violation()),
+            (Names::OfAccount | Names::Proven(_), Intent::Renewal) => Err(own_codes::RENEWAL_OTHER_SUBJECT.violation()),
             (Names::Only(own), _) if own != subject => Err(own_codes::SUBJECT_NOT_HOLDERS.violation()),
             (Names::Only(own), Intent::Renewal) if own != key.requested_subject() => {
                 Err(own_codes::RENEWAL_OTHER_SUBJECT.violation())
@@ -178,11 +208,22 @@ impl Service {
             Freshness::Nonce(nonce) => match self.spendable(account, profile, request.session, nonce, &digest)? {
                 Spendable::Spent(chain) => return Ok(Issuing::Decided(chain)),
                 Spendable::Nonce(nonce) => {
-                    let answered = Answered { nonce: Some(&nonce), possession_context: Some(context) };
+                    let answered = Answered { nonce: Some(nonce.octets()), possession_context: Some(context) };
                     let judged = self.judge_request(applicant, profile, request, answered)?;
                     self.deciding(judged, nonce, digest)
                 }
             },
+            Freshness::KeyAuthorization(answer) => {
+                // An order gets one certificate, however often it is asked for.
+                let digest = self.recorder.request_digest(&[profile.name().as_bytes(), octets, context]);
+                let nonce = answer.map(<[u8; 32]>::as_slice);
+                let judged = self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
+                let nonce = match judged.is_granted() {
+                    true => self.mint.unproven(&digest, account.name(), self.now())?,
+                    false => self.mint.unrepeated(self.now())?,
+                };
+                return Ok(Issuing::Deciding(Box::new(self.deciding(judged, nonce, digest))));
+            }
             Freshness::NotProven => {
                 match profile.freshness() {
                     FreshnessRule::Required => {

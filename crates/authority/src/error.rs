@@ -68,6 +68,7 @@ pub mod own_codes {
     use super::OwnCode;
 
     own_codes! {
+        CEREMONY_OTHER_DEVICE = "authority.ceremony-other-device", "The ceremony was held for a device of another name.";
         CEREMONY_OTHER_KEY = "authority.ceremony-other-key", "The witnesses of the ceremony vouch for another attesting key.";
         DEVICE_NOT_ENROLLED = "authority.device-not-enrolled", "The evidence was not made by an attestation key that is enrolled here.";
         DEVICE_NOT_PERMITTED = "authority.device-not-permitted", "The account may no longer use the device's name.";
@@ -232,7 +233,8 @@ impl From<StoreError> for Error {
                 Self::StorageUnavailable(error)
             }
             StoreError::Server(ref server) if server.passes() => Self::StorageUnavailable(error),
-            StoreError::Database(_)
+            StoreError::AcmeConflict
+            | StoreError::Database(_)
             | StoreError::Server(_)
             | StoreError::Schema { .. }
             | StoreError::SerialTaken

@@ -31,7 +31,7 @@ use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
 use crate::inventory::INVENTORY_OCTETS;
 use crate::protocol::json::Operation;
-use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, est};
+use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, acme, cmp, est};
 use crate::record::sha256;
 use crate::service::{Caller, Service};
 
@@ -62,6 +62,9 @@ pub enum Access {
     Nonce,
     /// Accounts with the right to appraise; anonymous callers where that is configured.
     Appraisal,
+    /// Whoever the protection of the message shows to have an account with the right that its type takes
+    /// ([`crate::protocol::cmp::MessageType::access`]). Nothing else of the request tells who it is.
+    Message,
     /// Accounts with this right that show a certificate issued here in the TLS handshake: the one that is renewed.
     Renewal(Capability),
 }
@@ -85,6 +88,30 @@ const fn json(path: &'static str, operation: Operation, access: Access, body_oct
 
 const fn est(path: &'static str, operation: est::Operation, access: Access, body_octets: usize) -> Route {
     Route { path, verb: Verb::Est(operation), access, body_octets }
+}
+
+/// Whoever sends a message to CMP shows in the message who that is.
+const fn cmp(path: &'static str, operation: cmp::Operation) -> Route {
+    Route { path, verb: Verb::Cmp(operation), access: Access::Message, body_octets: cmp::limits::MESSAGE_OCTETS }
+}
+
+/// Everybody may have the directory and a replay nonce; all else shows in the message who asks.
+const fn acme(path: &'static str, resource: acme::Resource) -> Route {
+    let access = match resource {
+        acme::Resource::Directory | acme::Resource::NewNonce => Access::Public,
+        acme::Resource::Account
+        | acme::Resource::Authorization
+        | acme::Resource::Certificate
+        | acme::Resource::Challenge
+        | acme::Resource::Finalize
+        | acme::Resource::KeyChange
+        | acme::Resource::NewAccount
+        | acme::Resource::NewOrder
+        | acme::Resource::Order
+        | acme::Resource::Orders
+        | acme::Resource::RevokeCertificate => Access::Message,
+    };
+    Route { path, verb: Verb::Acme(resource), access, body_octets: resource.body_octets() }
 }
 
 const ENROLLS: Access = Access::Account(Capability::Enroll);
@@ -117,6 +144,35 @@ pub const ROUTES: &[Route] = &[
     est("/.well-known/est/{id}/simplereenroll", est::Operation::Reenroll, RENEWS, CERTIFICATE_BODY_OCTETS),
     est("/.well-known/est/{id}/serverkeygen", est::Operation::ServerKeyGeneration, Access::Public, SMALL_BODY_OCTETS),
     est("/.well-known/est/{id}/fullcmc", est::Operation::FullCmc, Access::Public, SMALL_BODY_OCTETS),
+    acme("/acme/directory", acme::Resource::Directory),
+    acme("/acme/new-nonce", acme::Resource::NewNonce),
+    acme("/acme/new-account", acme::Resource::NewAccount),
+    acme("/acme/new-order", acme::Resource::NewOrder),
+    acme("/acme/revoke-certificate", acme::Resource::RevokeCertificate),
+    acme("/acme/key-change", acme::Resource::KeyChange),
+    acme("/acme/account/{id}", acme::Resource::Account),
+    acme("/acme/orders/{id}", acme::Resource::Orders),
+    acme("/acme/order/{id}", acme::Resource::Order),
+    acme("/acme/authorization/{id}", acme::Resource::Authorization),
+    acme("/acme/challenge/{id}", acme::Resource::Challenge),
+    acme("/acme/finalize/{id}", acme::Resource::Finalize),
+    acme("/acme/certificate/{id}", acme::Resource::Certificate),
+    cmp("/.well-known/cmp", cmp::Operation::Any),
+    cmp("/.well-known/cmp/initialization", cmp::Operation::Initialization),
+    cmp("/.well-known/cmp/certification", cmp::Operation::Certification),
+    cmp("/.well-known/cmp/keyupdate", cmp::Operation::KeyUpdate),
+    cmp("/.well-known/cmp/pkcs10", cmp::Operation::Pkcs10),
+    cmp("/.well-known/cmp/revocation", cmp::Operation::Revocation),
+    cmp("/.well-known/cmp/getcacerts", cmp::Operation::CaCertificates),
+    cmp("/.well-known/cmp/getnonce", cmp::Operation::Nonce),
+    cmp("/.well-known/cmp/p/{id}", cmp::Operation::Any),
+    cmp("/.well-known/cmp/p/{id}/initialization", cmp::Operation::Initialization),
+    cmp("/.well-known/cmp/p/{id}/certification", cmp::Operation::Certification),
+    cmp("/.well-known/cmp/p/{id}/keyupdate", cmp::Operation::KeyUpdate),
+    cmp("/.well-known/cmp/p/{id}/pkcs10", cmp::Operation::Pkcs10),
+    cmp("/.well-known/cmp/p/{id}/revocation", cmp::Operation::Revocation),
+    cmp("/.well-known/cmp/p/{id}/getcacerts", cmp::Operation::CaCertificates),
+    cmp("/.well-known/cmp/p/{id}/getnonce", cmp::Operation::Nonce),
 ];
 
 /// A caller with its part of the server.
@@ -239,7 +295,7 @@ impl Server {
         let by_header = self.by_header(scheme, headers)?;
         let by_certificate = match scheme {
             // A certificate says nothing where tokens are what counts.
-            Scheme::Bearer => None,
+            Scheme::Bearer | Scheme::None => None,
             Scheme::Basic if peer.has_certificate() => Some(self.by_certificate(peer).await?),
             Scheme::Basic => None,
         };
@@ -258,6 +314,7 @@ impl Server {
             return Err(Error::NotAuthenticated);
         }
         let known = match scheme {
+            Scheme::None => return Ok(None),
             Scheme::Bearer => {
                 let token = bearer_token(value).ok_or(Error::NotAuthenticated)?;
                 self.by_token.get(&sha256(token)).map(|known| known.by(Credential::BearerToken, Names::OfAccount))
@@ -283,7 +340,7 @@ impl Server {
 
     fn authorize(&self, access: Access, caller: &Caller) -> Result<(), Error> {
         match (access, caller) {
-            (Access::Public, _) | (Access::Nonce, Caller::Account(_)) => Ok(()),
+            (Access::Public | Access::Message, _) | (Access::Nonce, Caller::Account(_)) => Ok(()),
             (Access::Account(capability), Caller::Account(applicant)) => permit(&applicant.account, capability),
             (Access::Appraisal, Caller::Account(applicant)) => permit(&applicant.account, Capability::Appraise),
             (Access::Renewal(capability), Caller::Account(applicant)) => match (applicant.by, &applicant.names) {
@@ -295,7 +352,7 @@ impl Server {
                     | Credential::CmpMac
                     | Credential::CmpSignature
                     | Credential::AcmeAccount,
-                    Names::OfAccount | Names::Only(_),
+                    Names::OfAccount | Names::Only(_) | Names::Proven(_),
                 ) => Err(Error::NotAuthenticated),
             },
             (Access::Nonce | Access::Appraisal, Caller::Anonymous) if self.anonymous_appraisals => Ok(()),

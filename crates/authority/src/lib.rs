@@ -37,6 +37,7 @@ pub mod protocol;
 pub mod publish;
 mod record;
 pub mod request;
+mod revocation;
 mod revocation_list;
 mod secret;
 mod server;

@@ -3,6 +3,8 @@
 //! Which message means what is matched exhaustively, from the route table down: a new verb does not compile before it
 //! is said who may use it, what it waits for and how it is refused.
 
+pub mod acme;
+pub mod cmp;
 pub mod est;
 pub mod json;
 mod refusal;
@@ -23,10 +25,14 @@ use crate::store::StoreError;
 /// What a route does, by protocol; it decides the method too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// ACME (RFC 8555).
+    Acme(acme::Resource),
     /// HTTPS with JSON.
     Json(json::Operation),
     /// EST (RFC 7030).
     Est(est::Operation),
+    /// CMP (RFC 9810).
+    Cmp(cmp::Operation),
 }
 
 impl Verb {
@@ -34,15 +40,19 @@ impl Verb {
     #[must_use]
     pub const fn methods(self) -> &'static [&'static str] {
         match self {
+            Self::Acme(resource) => resource.methods(),
             Self::Json(operation) => operation.methods(),
             Self::Est(operation) => operation.methods(),
+            Self::Cmp(operation) => operation.methods(),
         }
     }
 
     pub(crate) const fn weight(self) -> Weight {
         match self {
+            Self::Acme(resource) => acme::weight(resource),
             Self::Json(operation) => json::weight(operation),
             Self::Est(operation) => est::weight(operation),
+            Self::Cmp(operation) => cmp::weight(operation),
         }
     }
 
@@ -51,14 +61,17 @@ impl Verb {
         match self {
             Self::Json(_) => Scheme::Bearer,
             Self::Est(_) => Scheme::Basic,
+            Self::Acme(_) | Self::Cmp(_) => Scheme::None,
         }
     }
 
     /// The answer that refuses, in the protocol's own form.
     pub(crate) fn refusal(self, error: Error) -> Response {
         match self {
+            Self::Acme(_) => acme::refusal(error),
             Self::Json(_) => json::refusal(error),
             Self::Est(_) => est::refusal(error),
+            Self::Cmp(_) => cmp::refusal(error),
         }
     }
 }
@@ -70,6 +83,8 @@ pub(crate) enum Scheme {
     Bearer,
     /// The account's name and its token (RFC 7617).
     Basic,
+    /// Nothing that counts: messages show by themselves whose they are.
+    None,
 }
 
 /// What the work of a call waits for.
@@ -150,8 +165,10 @@ impl Decided {
 /// store once what the answer rests on is recorded.
 pub(crate) fn perform(service: &Service, call: &Call, tell: impl FnOnce(Result<Finished, Error>) + Send + 'static) {
     let decided = match call.verb {
+        Verb::Acme(resource) => acme::decide(service, call, resource),
         Verb::Json(operation) => json::decide(service, call, operation),
         Verb::Est(operation) => est::decide(service, call, operation),
+        Verb::Cmp(operation) => cmp::decide(service, call, operation),
     };
     match decided {
         Ok(Decided::Answer(response)) => tell(Ok(Finished::Answer(response))),

@@ -11,6 +11,8 @@ pub(crate) const SECRET_OCTETS: usize = 32;
 pub(crate) enum KeyUse {
     /// Authenticates nonces.
     Nonce,
+    /// Authenticates replay nonces of ACME.
+    AcmeReplay,
     /// Encrypts kept evidence.
     Evidence,
     /// Turns requests into values that equal requests share and nobody else can compute.
@@ -20,6 +22,7 @@ pub(crate) enum KeyUse {
 impl KeyUse {
     const fn label(self) -> &'static [u8] {
         match self {
+            Self::AcmeReplay => b"vouchsafe authority acme replay v1",
             Self::Nonce => b"vouchsafe authority nonce v1",
             Self::Evidence => b"vouchsafe authority evidence v1",
             Self::Request => b"vouchsafe authority request v1",

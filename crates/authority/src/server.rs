@@ -12,13 +12,15 @@ use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 use crate::ca::{Hierarchy, HierarchyError};
 use crate::client_certificate::{ClientAuthorities, ClientCaError};
 use crate::clock::Clock;
-use crate::config::{CeremonyConfig, Config, DatabaseConfig, WitnessesError};
+use crate::config::{CeremonyConfig, Config, DatabaseConfig, ExternalKeyError, WitnessesError};
 use crate::enrolment::pseudonym::{EscrowError, Pseudonyms};
 use crate::http::{Listener, StopHandle, router};
 use crate::init::{InitError, ca_folder, database_file, read_secret};
 use crate::lifecycle::expiring;
 use crate::nonce::Mint;
+use crate::protocol::acme::Acme;
 use crate::record::{RecordError, Recorder};
+use crate::protocol::cmp::{Parties, PartiesError};
 use crate::service::Service;
 use crate::store::{self, Store, StoreError};
 use crate::text::to_hex;
@@ -43,6 +45,9 @@ const MODULE_LIST_OCTETS: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The key of an external account cannot be used.
+    #[error(transparent)]
+    ExternalKey(#[from] ExternalKeyError),
     /// The authorities of client certificates cannot be used.
     #[error(transparent)]
     ClientCa(#[from] ClientCaError),
@@ -97,6 +102,9 @@ pub enum StartError {
     /// The threads that decide cannot be started.
     #[error("the threads that decide cannot be started")]
     Threads(#[source] std::io::Error),
+    /// CMP cannot be served.
+    #[error(transparent)]
+    Cmp(#[from] PartiesError),
     /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -150,7 +158,12 @@ impl Authority {
         );
         let tls = tls::server_config(&config, clients, &clock)?;
         let policy = policy(config.policy())?;
+        let parties = Parties::load(&config, &parts.2, clock.now_unix_seconds())?;
         let service = Service::new(&config, Arc::clone(&store), parts, Arc::clone(&trust), policy, Arc::clone(&clock));
+        let mut service = service.with_cmp(parties);
+        if let Some(acme) = &config.acme {
+            service.acme = Some(Acme::load(acme, &config, &secret)?);
+        }
         let router = router(&config, Arc::new(service)).map_err(StartError::Threads)?;
         let address = config.listen;
         let failed = |error| StartError::Listen { address, error };

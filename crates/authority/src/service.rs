@@ -14,6 +14,8 @@ use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
 use crate::nonce::{Mint, NONCE_OCTETS, Purpose, Session};
 use crate::profile::Profile;
+use crate::protocol::acme::Acme;
+use crate::protocol::cmp::Parties;
 use crate::record::Recorder;
 use crate::request::NonceRequest;
 use crate::revocation_list::RevocationLists;
@@ -58,6 +60,8 @@ impl Caller {
 /// The parts that the operations share.
 #[derive(Debug)]
 pub(crate) struct Service {
+    /// The ACME server, where there is one.
+    pub(crate) acme: Option<Acme>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) mint: Mint,
     pub(crate) recorder: Recorder,
@@ -66,6 +70,8 @@ pub(crate) struct Service {
     pub(crate) signatures: VerificationCache,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) hierarchy: Hierarchy,
+    /// Who speaks CMP.
+    pub(crate) cmp: Arc<Parties>,
     /// Whose client certificates are taken.
     pub(crate) client_authorities: Arc<ClientAuthorities>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -115,6 +121,7 @@ impl Service {
             virtual_ceremonies: config.enrolment.ceremony.as_ref().is_some_and(|ceremony| ceremony.is_virtual),
         };
         Self {
+            acme: None,
             store,
             mint,
             recorder,
@@ -123,6 +130,7 @@ impl Service {
             signatures: VerificationCache::new(),
             profiles: config.profiles.clone(),
             hierarchy,
+            cmp: Arc::default(),
             client_authorities,
             clock,
             challenge_lifetime_seconds: config.challenge_lifetime_seconds,
@@ -132,6 +140,12 @@ impl Service {
             role: config.role,
             pseudonyms,
         }
+    }
+
+    /// The same with the parties of CMP.
+    pub(crate) fn with_cmp(mut self, parties: Parties) -> Self {
+        self.cmp = Arc::new(parties);
+        self
     }
 
     pub(crate) fn now(&self) -> i64 {

@@ -3,6 +3,7 @@
 //! [`Store`] is the joint; [`Sqlite`] and [`Postgres`] implement it. Every method is one transaction: what it
 //! writes is durable when it returns, and either all of it or nothing is there.
 
+pub(crate) mod acme;
 mod attesting_keys;
 mod columns;
 mod inventory;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::config::DatabaseConfig;
 use crate::nonce::{NONCE_OCTETS, Nonce};
 
+pub use acme::{ACME_DOCUMENT_OCTETS_MAX, AcmeChange, AcmeDocument, AcmeKind, AcmeStore};
 pub use attesting_keys::{
     AkMaterial, AttestingKeyRow, AttestingKeyStore, Challenge, Dependent, Device, EnrolledKey, Expected, KeyFacts,
     KeyUse, Proof, Replacement, Revocation, RevocationReason, Revoked,
@@ -42,6 +44,9 @@ pub type Digest = [u8; DIGEST_OCTETS];
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// A document of the ACME server is there already, is no longer, or was replaced since it was read.
+    #[error("another request changed the same document")]
+    AcmeConflict,
     /// The attestation key is bound to another device.
     #[error("the attestation key belongs to another device")]
     AkBoundElsewhere,
@@ -298,7 +303,7 @@ pub struct IssuedCertificate {
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
 /// The authority's memory. Implementations are shared between threads; every method may block.
-pub trait Store: AttestingKeyStore + InventoryStore + std::fmt::Debug + Send + Sync {
+pub trait Store: AcmeStore + AttestingKeyStore + InventoryStore + std::fmt::Debug + Send + Sync {
     /// The row of a spent nonce.
     ///
     /// # Errors

@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[path = "authority/acme.rs"]
+mod acme;
 #[path = "authority/ak_certificates.rs"]
 mod ak_certificates;
 #[path = "authority/appraisals.rs"]
@@ -16,6 +18,8 @@ mod appraisals;
 mod attacks;
 #[path = "authority/certificates.rs"]
 mod certificates;
+#[path = "authority/cmp.rs"]
+mod cmp;
 #[path = "authority/crash.rs"]
 mod crash;
 #[path = "authority/credentials.rs"]
@@ -48,10 +52,10 @@ mod made;
 mod methods;
 #[path = "authority/module.rs"]
 mod module;
-#[path = "authority/names.rs"]
-mod names;
 #[path = "authority/postgres.rs"]
 mod postgres;
+#[path = "authority/names.rs"]
+mod names;
 #[path = "authority/process.rs"]
 mod process;
 #[path = "authority/pseudonyms.rs"]

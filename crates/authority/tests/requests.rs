@@ -10,6 +10,8 @@
 
 #[path = "../../../fuzz/src/authority.rs"]
 mod authority;
+#[path = "../../../fuzz/src/cmp.rs"]
+mod cmp;
 #[path = "../../../fuzz/src/est.rs"]
 mod est;
 
@@ -188,4 +190,30 @@ fn lists_end_where_their_limit_is() {
     assert!(challenge(512).is_ok());
     assert!(matches!(challenge(513).unwrap_err(), Error::MalformedJson(_)));
     assert!(matches!(challenge(300_000).unwrap_err(), Error::MalformedJson(_)));
+}
+
+#[test]
+fn seeds_of_cmp_are_read_and_altered_ones_mean_one_thing() {
+    use vouchsafe_authority::protocol::cmp::{Message, MessageType};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/cmp");
+    let mut types = Vec::new();
+    for seed in std::fs::read_dir(folder).unwrap() {
+        let path = seed.unwrap().path();
+        let data = std::fs::read(&path).unwrap();
+        let message = Message::parse(&data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        types.push(message.body.message_type());
+        cmp::message(&data);
+        for place in 0..data.len() {
+            for change in [1, 0x80, 0xFF] {
+                let mut altered = data.clone();
+                altered[place] ^= change;
+                cmp::message(&altered);
+            }
+            cmp::message(&data[..place]);
+        }
+    }
+    for served in MessageType::ALL.into_iter().filter(|kind| *kind != MessageType::Error) {
+        use vouchsafe_authority::protocol::cmp::MessageAccess;
+        assert_eq!(types.contains(&served), served.access() != MessageAccess::Nobody, "{served:?}");
+    }
 }

@@ -36,7 +36,7 @@ impl Role {
         match verb {
             Verb::Json(operation) => self.answers(operation),
             // Each is about certificates.
-            Verb::Est(_) => self.issues(),
+            Verb::Acme(_) | Verb::Est(_) | Verb::Cmp(_) => self.issues(),
         }
     }
 

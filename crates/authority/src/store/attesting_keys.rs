@@ -347,6 +347,17 @@ pub trait AttestingKeyStore {
         decision: Decision,
     ) -> Result<usize, StoreError>;
 
+    /// Revokes one certificate by its serial number. Returns whether it was not revoked before.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn revoke_certificate(
+        &self,
+        serial: &[u8],
+        revocation: Revocation,
+        decision: Decision,
+    ) -> Result<bool, StoreError>;
+
     /// The revoked certificates that are valid after `now`, in the order of their revocation.
     ///
     /// # Errors

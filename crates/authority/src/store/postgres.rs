@@ -4,6 +4,7 @@
 //! (SERIALIZABLE); one that others got in the way of is tried again. Everything that speaks to the server runs on one
 //! thread, to which callers hand their work.
 
+mod acme;
 mod attesting_keys;
 mod decisions;
 mod failure;
@@ -249,6 +250,7 @@ impl Store for Postgres {
         let first_kept = u32::try_from(nonces_before).unwrap_or(0).to_be_bytes();
         self.statement(async move |client| {
             client.execute("DELETE FROM challenges WHERE expires < $1", &[&before]).await?;
+            client.execute("DELETE FROM acme_documents WHERE expires < $1", &[&before]).await?;
             client.execute("DELETE FROM spent_nonces WHERE nonce < $1", &[&first_kept.as_slice()]).await?;
             Ok(())
         })

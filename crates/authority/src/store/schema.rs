@@ -17,7 +17,7 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Version of the schema, in `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE decisions (
@@ -135,6 +135,22 @@ CREATE TABLE inventory (
 CREATE INDEX certificates_of_key ON certificates (attesting_key);
 ";
 
+/// The documents of the ACME server, as of version 3.
+const ACME_TABLES: &str = "
+CREATE TABLE acme_documents (
+    number INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    id BLOB NOT NULL,
+    owner BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (kind, id)
+) STRICT;
+CREATE INDEX acme_documents_of_owner ON acme_documents (owner, kind, expires);
+CREATE INDEX acme_documents_by_expiry ON acme_documents (expires);
+";
+
 /// From version 1: every attesting key there was enrolled by its maker's word. Open challenges are asked for again.
 const FROM_VERSION_1: &str = "
 DROP TABLE challenges;
@@ -187,11 +203,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             transaction.execute_batch(FROM_VERSION_1)?;
             transaction.execute_batch(ATTESTING_KEY_TABLES)?;
             transaction.execute_batch(KEYS_FROM_VERSION_1)?;
+            transaction.execute_batch(ACME_TABLES)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        2 => {
+            transaction.execute_batch(ACME_TABLES)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         0 => {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(ATTESTING_KEY_TABLES)?;
+            transaction.execute_batch(ACME_TABLES)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         found => return Err(StoreError::Schema { found, expected: VERSION }),

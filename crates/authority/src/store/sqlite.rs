@@ -1,5 +1,6 @@
 //! The store in one SQLite file.
 
+mod acme;
 mod attesting_keys;
 mod inventory;
 
@@ -161,6 +162,7 @@ impl Store for Sqlite {
     fn prune(&self, before: i64, nonces_before: i64) -> Result<(), StoreError> {
         self.writer.write(move |connection| {
             connection.execute("DELETE FROM challenges WHERE expires < ?1", [before])?;
+            connection.execute("DELETE FROM acme_documents WHERE expires < ?1", [before])?;
             // A nonce begins with the time it was minted at, so the oldest come first in the primary key.
             let first_kept = u32::try_from(nonces_before).unwrap_or(0).to_be_bytes();
             connection.execute("DELETE FROM spent_nonces WHERE nonce < ?1", [first_kept])?;

@@ -158,7 +158,8 @@ impl Failure {
             StoreError::Database(error) | StoreError::Io(error) => {
                 error.sqlite_error().map_or(Self::Stopped, |error| Self::Sqlite(*error))
             }
-            StoreError::AkBoundElsewhere
+            StoreError::AcmeConflict
+            | StoreError::AkBoundElsewhere
             | StoreError::BaselineRecorded
             | StoreError::DeviceBoundElsewhere
             | StoreError::DeviceHasKey

@@ -1,5 +1,6 @@
 //! CertReqMsg and CertTemplate (CRMF, RFC 4211): requests as CMP carries them.
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use crate::bundle::AttestationBundle;
@@ -90,7 +91,7 @@ pub struct CrmfView(Arc<Layout>);
 #[derive(Debug)]
 struct Layout {
     der: Box<[u8]>,
-    request: Box<[u8]>,
+    request: Range<usize>,
     id: i32,
     template: CertTemplate,
     controls: Vec<Control>,
@@ -135,7 +136,7 @@ impl CrmfView {
         message.finish()?;
         Ok(Self(Arc::new(Layout {
             der: input.into(),
-            request: request.as_der().into(),
+            request: request.offset()..request.offset().saturating_add(request.as_der().len()),
             id,
             template,
             controls,
@@ -152,7 +153,8 @@ impl CrmfView {
     /// The original DER of the CertRequest, its header included: what [`Proof::Signature`] covers.
     #[must_use]
     pub fn request(&self) -> &[u8] {
-        &self.0.request
+        // The range was made from this input.
+        self.0.der.get(self.0.request.clone()).unwrap_or_default()
     }
 
     /// certReqId.

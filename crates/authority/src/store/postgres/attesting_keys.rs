@@ -236,6 +236,23 @@ impl AttestingKeyStore for Postgres {
         })
     }
 
+    fn revoke_certificate(
+        &self,
+        serial: &[u8],
+        revocation: Revocation,
+        decision: Decision,
+    ) -> Result<bool, StoreError> {
+        let serial = serial.to_vec();
+        self.transaction(async move |transaction| {
+            insert_decision(transaction, &decision).await?;
+            let revoke = "
+                INSERT INTO revocations (serial, at, reason) SELECT serial, $2, $3 FROM certificates WHERE serial = $1
+                ON CONFLICT (serial) DO NOTHING";
+            let reason = revocation.reason.label();
+            Ok(transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await? > 0)
+        })
+    }
+
     fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError> {
         self.statement(async move |client| read_revoked(client, now).await)
     }

@@ -21,6 +21,17 @@ const VERSION: i64 = 1;
 /// Rows that name a decision are written in one statement with it: that it is there needs no second look.
 const TABLES: &str = "
 CREATE TABLE vouchsafe_schema (one boolean PRIMARY KEY CHECK (one), version bigint NOT NULL);
+CREATE TABLE acme_documents (
+    kind text NOT NULL,
+    id bytea NOT NULL,
+    owner bytea NOT NULL,
+    version bigint NOT NULL,
+    expires bigint NOT NULL,
+    body bytea NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX acme_documents_of_owner ON acme_documents (owner, kind, expires);
+CREATE INDEX acme_documents_by_expiry ON acme_documents (expires);
 CREATE SEQUENCE decision_numbers;
 CREATE TABLE decisions (
     id bigint PRIMARY KEY DEFAULT nextval('decision_numbers'),

@@ -270,6 +270,24 @@ impl AttestingKeyStore for Sqlite {
         })
     }
 
+    fn revoke_certificate(
+        &self,
+        serial: &[u8],
+        revocation: Revocation,
+        decision: Decision,
+    ) -> Result<bool, StoreError> {
+        let serial = serial.to_vec();
+        self.writer.write(move |connection| {
+            insert_decision(connection, &decision)?;
+            let revoked = connection.execute(
+                "INSERT OR IGNORE INTO revocations (certificate, at, reason)
+                 SELECT id, ?2, ?3 FROM certificates WHERE serial = ?1",
+                params![serial, revocation.at, revocation.reason.label()],
+            )?;
+            Ok(revoked > 0)
+        })
+    }
+
     fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError> {
         self.read(|connection| read_revoked(connection, now))
     }
