@@ -39,8 +39,8 @@ impl Holder {
         };
         let prefix = request.acme.url(Resource::Account, "");
         let id = kid.strip_prefix(&prefix).ok_or_else(|| refusals::ACCOUNT_UNKNOWN.problem())?;
-        let document: Read<AccountDocument> = find(request.service, AcmeKind::Account, id)?
-            .ok_or_else(|| refusals::ACCOUNT_UNKNOWN.problem())?;
+        let document: Read<AccountDocument> =
+            find(request.service, AcmeKind::Account, id)?.ok_or_else(|| refusals::ACCOUNT_UNKNOWN.problem())?;
         request.jws.verify(&document.content.jwk)?;
         if document.content.is_deactivated {
             return Err(refusals::ACCOUNT_DEACTIVATED.problem());
@@ -189,7 +189,9 @@ pub(super) fn update(request: &Request<'_>, holder: &Holder) -> Result<Answer, P
         match update.status.as_deref() {
             None | Some("valid") => {}
             Some("deactivated") => document.content.is_deactivated = true,
-            Some(_) => return Err(refusals::PAYLOAD.found("status may become deactivated and nothing else.".to_owned())),
+            Some(_) => {
+                return Err(refusals::PAYLOAD.found("status may become deactivated and nothing else.".to_owned()));
+            }
         }
         if let Some(contact) = update.contact {
             check_contact(&contact)?;

@@ -70,8 +70,9 @@ pub(super) fn read(object: &[u8], key_authorization: &str) -> Result<Presented, 
 }
 
 fn read_tpm(statement: &Value<'_>) -> Result<Presented, Problem> {
-    let statement = TpmStatement::read(statement)
-        .map_err(|malformed| refusals::ATTESTATION_OBJECT.found(format!("The tpm statement is malformed: {malformed}.")))?;
+    let statement = TpmStatement::read(statement).map_err(|malformed| {
+        refusals::ATTESTATION_OBJECT.found(format!("The tpm statement is malformed: {malformed}."))
+    })?;
     if statement.version != TPM_VERSION {
         return Err(refusals::ATTESTATION_OBJECT.found("The tpm statement is not of version 2.0.".to_owned()));
     }
@@ -152,9 +153,8 @@ mod tests {
 
     #[test]
     fn an_identifier_is_what_the_evidence_says_and_nothing_near_it() {
-        let names = |kind, value: &str, id: &str, name| {
-            names_device(&Identifier { kind, value: value.to_owned() }, id, name)
-        };
+        let names =
+            |kind, value: &str, id: &str, name| names_device(&Identifier { kind, value: value.to_owned() }, id, name);
         use IdentifierKind::{Dns, HardwareModule, PermanentIdentifier};
         assert!(names(PermanentIdentifier, "12345678", "yubikey-piv:12345678", None));
         assert!(names(PermanentIdentifier, "yubikey-piv:12345678", "yubikey-piv:12345678", None));

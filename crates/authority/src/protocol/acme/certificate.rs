@@ -283,8 +283,13 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     let service = request.service;
     let report = format!("{{\"serial\":\"{}\"}}", to_hex(certificate.serial()));
     let account = if account.is_empty() { issued.account } else { account };
-    let decision =
-        service.decision(DecisionKind::Revocation, &account, Outcome::Accepted, report.as_bytes(), &request.jws.payload)?;
+    let decision = service.decision(
+        DecisionKind::Revocation,
+        &account,
+        Outcome::Accepted,
+        report.as_bytes(),
+        &request.jws.payload,
+    )?;
     let revocation = Revocation { at: service.now(), reason, approver: account };
     service.store.revoke_certificate(certificate.serial(), revocation, decision)?;
     Ok(Answer { body: AnswerBody::None, ..Answer::json(serde_json::Value::Null) })

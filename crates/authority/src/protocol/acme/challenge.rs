@@ -92,7 +92,8 @@ pub(super) fn respond(request: &Request<'_>, holder: &Holder) -> Result<Answer, 
     let (id, label) = request.id.split_once('.').ok_or_else(unknown)?;
     let kind = ChallengeKind::from_label(label).ok_or_else(unknown)?;
     let mut authorization = own(request, holder, id)?;
-    let challenge = authorization.content.challenges.iter().find(|challenge| challenge.kind == kind).ok_or_else(unknown)?;
+    let challenge =
+        authorization.content.challenges.iter().find(|challenge| challenge.kind == kind).ok_or_else(unknown)?;
     let open = authorization.content.status == Status::Pending && challenge.status == Status::Pending;
     if !request.is_read() && open {
         if request.service.now() > authorization.content.expires {
@@ -103,7 +104,8 @@ pub(super) fn respond(request: &Request<'_>, holder: &Holder) -> Result<Answer, 
         conclude(request, &mut authorization, kind, outcome)?;
     }
     let up = request.acme.url(Resource::Authorization, id);
-    let challenge = authorization.content.challenges.iter().find(|challenge| challenge.kind == kind).ok_or_else(unknown)?;
+    let challenge =
+        authorization.content.challenges.iter().find(|challenge| challenge.kind == kind).ok_or_else(unknown)?;
     Ok(Answer { up: Some(up), ..Answer::json(challenge_view(request, id, challenge)) })
 }
 
@@ -184,7 +186,8 @@ fn attest(
         found.push(own_codes::OTHER_ACCOUNT.violation());
     }
     let name = device.map(|device| device.name.as_str());
-    let is_named = appraised.verdict.device().is_some_and(|known| names_device(&authorization.identifier, &known.id, name));
+    let is_named =
+        appraised.verdict.device().is_some_and(|known| names_device(&authorization.identifier, &known.id, name));
     let accepted = found.is_empty() && is_named && appraised.verdict.is_accepted();
     let outcome = if accepted { Outcome::Accepted } else { Outcome::Refused };
     let report = appraised.verdict.to_json().to_string();

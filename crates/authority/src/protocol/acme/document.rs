@@ -159,7 +159,11 @@ pub(super) fn to_body(content: &impl Serialize) -> Result<Vec<u8>, Problem> {
 }
 
 /// Looks a document up.
-pub(super) fn find<T: DeserializeOwned>(service: &Service, kind: AcmeKind, id: &str) -> Result<Option<Read<T>>, Problem> {
+pub(super) fn find<T: DeserializeOwned>(
+    service: &Service,
+    kind: AcmeKind,
+    id: &str,
+) -> Result<Option<Read<T>>, Problem> {
     let Some(found) = service.store.acme_document(kind, id.as_bytes())? else { return Ok(None) };
     let content = serde_json::from_slice(&found.body).map_err(|_| Problem::from(Error::Worker))?;
     Ok(Some(Read { id: id.to_owned(), version: found.version, content }))

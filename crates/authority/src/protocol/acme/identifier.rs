@@ -143,8 +143,27 @@ mod tests {
         }
         let long = ["a"; 128].join(".");
         for bad in [
-            "", ".", "a.", ".a", "a..b", "Example.com", "a_b", "-a", "a-", "*", "*.*.a", "a.*.b", "10.0.0.1", "a.1",
-            "::1", "a b", "a/b", "a:80", "é.example", &long, &format!("{}.x", "a".repeat(64)),
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "Example.com",
+            "a_b",
+            "-a",
+            "a-",
+            "*",
+            "*.*.a",
+            "a.*.b",
+            "10.0.0.1",
+            "a.1",
+            "::1",
+            "a b",
+            "a/b",
+            "a:80",
+            "é.example",
+            &long,
+            &format!("{}.x", "a".repeat(64)),
         ] {
             assert!(!is(IdentifierKind::Dns, bad), "{bad}");
         }
@@ -166,9 +185,7 @@ mod tests {
     fn other_names_are_the_octets_of_the_standards() {
         let name = |kind, value: &str| Identifier { kind, value: value.to_owned() }.general_name().unwrap();
         // RFC 4043, section 2: [0] { 1.3.6.1.5.5.7.8.3, [0] EXPLICIT { UTF8String "A" } }.
-        let permanent = [
-            0xA0, 0x11, 0x06, 0x08, 0x2B, 6, 1, 5, 5, 7, 8, 3, 0xA0, 0x05, 0x30, 0x03, 0x0C, 0x01, b'A',
-        ];
+        let permanent = [0xA0, 0x11, 0x06, 0x08, 0x2B, 6, 1, 5, 5, 7, 8, 3, 0xA0, 0x05, 0x30, 0x03, 0x0C, 0x01, b'A'];
         assert_eq!(name(IdentifierKind::PermanentIdentifier, "A"), GeneralName::Other(permanent.to_vec()));
         // RFC 4108, section 5: hwType 1.2.3, hwSerialNum "A".
         let module = [

@@ -82,9 +82,7 @@ impl TryFrom<Members> for Jwk {
                 };
                 Ok(Self::Ec { curve, x: coordinate(&members.x)?, y: coordinate(&members.y)? })
             }
-            ("OKP", Some("Ed25519")) => {
-                octets(&members.x)?.try_into().map(Self::Ed25519).map_err(|_| JwsError::Key)
-            }
+            ("OKP", Some("Ed25519")) => octets(&members.x)?.try_into().map(Self::Ed25519).map_err(|_| JwsError::Key),
             ("RSA", None) => {
                 let (modulus, exponent) = (octets(&members.n)?, octets(&members.e)?);
                 let is_minimal = |magnitude: &[u8]| magnitude.first().is_some_and(|octet| *octet != 0);

@@ -143,9 +143,15 @@ impl Jws {
     /// [`JwsError::Algorithm`] if the key is none of the algorithm's, [`JwsError::Signature`] if it did not sign.
     pub fn verify(&self, key: &Jwk) -> Result<(), JwsError> {
         let (algorithm, signature) = match (self.algorithm, key) {
-            (Algorithm::Es256, Jwk::Ec { curve: NamedCurve::P256, .. }) => self.ecdsa(HashAlg::Sha256, NamedCurve::P256)?,
-            (Algorithm::Es384, Jwk::Ec { curve: NamedCurve::P384, .. }) => self.ecdsa(HashAlg::Sha384, NamedCurve::P384)?,
-            (Algorithm::Es512, Jwk::Ec { curve: NamedCurve::P521, .. }) => self.ecdsa(HashAlg::Sha512, NamedCurve::P521)?,
+            (Algorithm::Es256, Jwk::Ec { curve: NamedCurve::P256, .. }) => {
+                self.ecdsa(HashAlg::Sha256, NamedCurve::P256)?
+            }
+            (Algorithm::Es384, Jwk::Ec { curve: NamedCurve::P384, .. }) => {
+                self.ecdsa(HashAlg::Sha384, NamedCurve::P384)?
+            }
+            (Algorithm::Es512, Jwk::Ec { curve: NamedCurve::P521, .. }) => {
+                self.ecdsa(HashAlg::Sha512, NamedCurve::P521)?
+            }
             (Algorithm::EdDsa, Jwk::Ed25519(_)) => (SignatureAlgorithm::Ed25519, self.signature.clone()),
             (Algorithm::Rs256, Jwk::Rsa { .. }) => {
                 (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256), self.signature.clone())
@@ -208,6 +214,7 @@ mod tests {
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{self as lc, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+    use vouchsafe_evidence::x509::der::Reader;
 
     fn body(header: &str, payload: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let (protected, payload) = (base64url::encode(header.as_bytes()), base64url::encode(payload.as_bytes()));
@@ -237,12 +244,10 @@ mod tests {
         let key = Jwk::Ed25519(pair.public_key().as_ref().try_into().unwrap());
         keys.push(("EdDSA", key, Box::new(move |message| pair.sign(message).as_ref().to_vec())));
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let public = pair.public_key();
-        let (modulus, exponent) = (public.modulus(), public.exponent());
-        let key = Jwk::Rsa {
-            modulus: modulus.big_endian_without_leading_zero().to_vec(),
-            exponent: exponent.big_endian_without_leading_zero().to_vec(),
-        };
+        let mut outer = Reader::new(pair.public_key().as_ref(), "RSAPublicKey");
+        let mut fields = outer.sequence("RSAPublicKey").unwrap();
+        let (modulus, exponent) = (fields.unsigned("modulus").unwrap(), fields.unsigned("publicExponent").unwrap());
+        let key = Jwk::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() };
         let sign = move |message: &[u8]| {
             let mut signature = vec![0; 256];
             pair.sign(&lc::RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();

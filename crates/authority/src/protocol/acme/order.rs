@@ -49,10 +49,7 @@ pub(super) fn create(request: &Request<'_>, holder: &Holder) -> Result<Answer, P
         return Err(refusals::VALIDITY.problem());
     }
     let profile = wanted.profile.unwrap_or_else(|| request.acme.profile.clone());
-    request
-        .service
-        .permitted_profile(&holder.bound, &profile)
-        .map_err(|_| refusals::PROFILE.problem())?;
+    request.service.permitted_profile(&holder.bound, &profile).map_err(|_| refusals::PROFILE.problem())?;
     let identifiers = check_identifiers(wanted.identifiers)?;
     let store = &request.service.store;
     let own = holder.id().as_bytes();
@@ -89,8 +86,8 @@ fn check_identifiers(wanted: Vec<NewIdentifier>) -> Result<Vec<Identifier>, Prob
     }
     let mut identifiers = Vec::with_capacity(wanted.len());
     for NewIdentifier { kind, value } in wanted {
-        let kind: IdentifierKind = serde_json::from_value(json!(kind))
-            .map_err(|_| refusals::IDENTIFIER_UNSUPPORTED.problem())?;
+        let kind: IdentifierKind =
+            serde_json::from_value(json!(kind)).map_err(|_| refusals::IDENTIFIER_UNSUPPORTED.problem())?;
         let identifier = Identifier { kind, value };
         if !identifier.is_well_formed() {
             return Err(refusals::IDENTIFIER_MALFORMED.problem());

@@ -190,9 +190,7 @@ impl Problem {
     pub(super) fn to_json(&self) -> Value {
         let (name, _) = self.kind.parts();
         let detail: Vec<String> = self.parts.iter().map(|(code, message)| format!("{code}: {message}")).collect();
-        let subproblem = |(code, message): &(String, String)| {
-            json!({ "type": format!("urn:vouchsafe:problem:{code}"), "detail": message })
-        };
+        let subproblem = |(code, message): &(String, String)| json!({ "type": format!("urn:vouchsafe:problem:{code}"), "detail": message });
         json!({
             "type": format!("urn:ietf:params:acme:error:{name}"),
             "status": self.status.as_u16(),

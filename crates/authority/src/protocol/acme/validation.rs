@@ -45,7 +45,8 @@ impl Validation {
     /// Whether the host answers for the token with the key authorization.
     pub(super) fn http(&self, host: &str, token: &str, key_authorization: &str) -> Result<(), Problem> {
         let addresses = self.resolver()?.addresses(host).map_err(|error| unresolved(host, &error))?;
-        let mut reachable = addresses.iter().filter(|address| self.private_addresses || is_public(**address)).peekable();
+        let mut reachable =
+            addresses.iter().filter(|address| self.private_addresses || is_public(**address)).peekable();
         if reachable.peek().is_none() {
             return Err(if addresses.is_empty() {
                 refusals::DNS.found(format!("{host} has no address."))
@@ -142,7 +143,9 @@ fn is_complete(answer: &[u8]) -> bool {
     if header(head, "transfer-encoding").is_some() {
         return body.ends_with(b"0\r\n\r\n");
     }
-    header(head, "content-length").and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| body.len() >= length)
+    header(head, "content-length")
+        .and_then(|length| length.parse::<usize>().ok())
+        .is_some_and(|length| body.len() >= length)
 }
 
 fn body_of(answer: &[u8]) -> Option<Vec<u8>> {
@@ -216,11 +219,37 @@ mod tests {
     #[test]
     fn only_public_addresses_are_asked() {
         for private in [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255",
-            "192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1",
-            "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::808:808", "100::1",
-            "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "fc00::1", "fd12::1", "fe80::1", "ff02::1",
-            "fec0::1", "5f00::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "ff02::1",
+            "fec0::1",
+            "5f00::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }

@@ -25,7 +25,9 @@ impl AcmeStore for Sqlite {
                 "SELECT id FROM acme_documents WHERE owner = ?1 AND kind = ?2 ORDER BY expires DESC, id LIMIT ?3",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            Ok(statement.query_map(params![owner, kind.as_str(), limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(statement
+                .query_map(params![owner, kind.as_str(), limit], |row| row.get(0))?
+                .collect::<Result<_, _>>()?)
         })
     }
 
