@@ -200,5 +200,5 @@ pub trait Attester: Send {
     /// # Errors
     /// [`Fault::AttestingKeyUnknown`], [`Fault::CertificateMismatch`] when the first certificate's key is
     /// not the attesting key.
-    fn install_certificates(&mut self, attesting_key: &str, certificates: FamilyCertificates) -> Result<(), Fault>;
+    fn install_certificates(&mut self, attesting_key: &str, certificates: &[FamilyCertificates]) -> Result<(), Fault>;
 }

@@ -15,6 +15,7 @@ mod capability;
 mod certificate_template;
 mod clients;
 mod connection;
+pub(crate) mod descriptors;
 mod discovery;
 mod dispatch;
 mod encryption;
@@ -32,6 +33,7 @@ mod public_key;
 mod queue;
 mod quote_request;
 mod refusal;
+mod same_token;
 mod settlement;
 mod signatures;
 mod slot;
@@ -71,6 +73,14 @@ pub enum StartFault {
     /// The audit log cannot be used.
     #[error(transparent)]
     Audit(#[from] AuditFault),
+    /// Two providers mean one token.
+    #[error("the providers {first} and {second} have one token; name each module once")]
+    SameToken {
+        /// The one that comes first in the configuration, and how it names the token.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,6 +110,7 @@ impl Agent {
     ///
     /// [`StartFault`].
     pub fn start(config: Config) -> Result<Agent, StartFault> {
+        same_token::refuse(&config)?;
         let slots =
             config.served_providers().into_iter().map(|(identity, config)| ProviderSlot::configured(identity, config));
         let slots = slots.collect();
@@ -112,6 +123,7 @@ impl Agent {
     ///
     /// [`StartFault`].
     pub fn start_with(config: Config, slots: Vec<ProviderSlot>) -> Result<Agent, StartFault> {
+        descriptors::provide(config.limits.connections);
         let store = Store::open(&config.state)?;
         let audit = AuditLog::open(&config.state)?;
         let accounts = Accounts::system();

@@ -265,26 +265,28 @@ impl Store {
         rows.map(|row| row.map_err(StoreError::from).and_then(key_row::key_uid)).collect()
     }
 
-    /// Keeps the certificates of a client's own attesting key, replacing those of the same family; false
+    /// Keeps the certificates of a client's own attesting key, replacing those of the same families, all or none; false
     /// if there is no such key.
     ///
     /// # Errors
     ///
     /// the faults of the database.
-    pub fn replace_certificates(&self, uid: &KeyUid, certificates: &FamilyCertificates) -> Result<bool, StoreError> {
+    pub fn replace_certificates(&self, uid: &KeyUid, chains: &[FamilyCertificates]) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let key: Option<i64> = transaction
             .query_row("SELECT id FROM keys WHERE uid = ?1 AND state = 'ready'", [uid.as_octets()], |row| row.get(0))
             .optional()?;
         let Some(key) = key else { return Ok(false) };
-        let family = certificates.family.as_str();
-        transaction.execute("DELETE FROM certificates WHERE key = ?1 AND family = ?2", params![key, family])?;
-        for (position, certificate) in (0_u32..).zip(&certificates.certificates) {
-            transaction.execute(
-                "INSERT INTO certificates (key, family, position, der) VALUES (?1, ?2, ?3, ?4)",
-                params![key, family, position, certificate],
-            )?;
+        for chain in chains {
+            let family = chain.family.as_str();
+            transaction.execute("DELETE FROM certificates WHERE key = ?1 AND family = ?2", params![key, family])?;
+            for (position, certificate) in (0_u32..).zip(&chain.certificates) {
+                transaction.execute(
+                    "INSERT INTO certificates (key, family, position, der) VALUES (?1, ?2, ?3, ?4)",
+                    params![key, family, position, certificate],
+                )?;
+            }
         }
         transaction.commit()?;
         Ok(true)

@@ -412,6 +412,59 @@ fn health_and_metrics_are_on_a_socket_of_their_own() {
 }
 
 #[test]
+fn who_holds_every_place_of_the_monitoring_does_not_delay_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monitoring");
+    let bench = Bench::of(Arc::default(), |config| config.monitoring = Some(path.clone()));
+    // As many as are answered at a time, and more that wait; none says anything.
+    let silent: Vec<_> = (0..20).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let since = Instant::now();
+    drop(bench);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    drop(silent);
+}
+
+/// Serves with few file descriptors until its standard input ends; run by the test below as a process of its own.
+#[test]
+#[ignore = "run as a process of its own"]
+fn serve_with_few_descriptors() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    setrlimit(Resource::Nofile, Rlimit { current: Some(48), maximum: Some(48) }).unwrap();
+    let bench = Bench::start();
+    println!("SOCKET {}", bench.socket().display());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[test]
+fn without_file_descriptors_the_greediest_makes_room() {
+    let mut agent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "serve_with_few_descriptors", "--ignored", "--nocapture"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Kept open: the process says more when it ends.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(agent.stdout.take().unwrap()));
+    let socket = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("SOCKET ").map(|(_, path)| path.to_owned()))
+        .unwrap();
+    let endpoint = Endpoint::at(socket.as_ref());
+    let mut first = Client::connect(&endpoint).unwrap();
+    first.ping().unwrap();
+    let silent: Vec<_> = (0..100).map(|_| Client::connect(&endpoint).unwrap()).collect();
+    let since = Instant::now();
+    Client::connect(&endpoint).unwrap().ping().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(first.ping().is_err(), "the one that waited longest made room");
+    drop(silent);
+    drop(agent.stdin.take());
+    assert!(agent.wait().unwrap().success());
+}
+
+#[test]
 fn the_record_says_who_did_what_with_which_key() {
     let bench = Bench::start();
     let mut client = bench.client();

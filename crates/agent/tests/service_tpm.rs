@@ -176,7 +176,13 @@ fn a_certificate_by_the_tpm_hangs_under_the_installed_or_the_given_chain() {
     let fault = client.install_certificates("", vec![family("certify-x509", vec![stranger.clone()])]).unwrap_err();
     assert_eq!(fault.code(), Some("agent.certificate-mismatch"));
     let installed = certificate(&spki, "CN=device-1,O=Example");
-    client.install_certificates("", vec![family("certify-x509", vec![installed.clone()])]).unwrap();
+    // All or none: what is right beside what is wrong is not kept, and a family is given once.
+    let right = || family("certify-x509", vec![installed.clone()]);
+    let fault = client.install_certificates("", vec![right(), family("attest", vec![stranger.clone()])]).unwrap_err();
+    assert_eq!(fault.code(), Some("agent.certificate-mismatch"));
+    assert!(client.install_certificates("", vec![right(), right()]).unwrap_err().to_string().contains("once"));
+    assert!(client.list_attesting_keys().unwrap()[0].certificates.is_empty());
+    client.install_certificates("", vec![right()]).unwrap();
 
     let made = client.attest_key("web", "", &NONCE, certify_x509(TpmCertifyX509::default())).unwrap();
     assert_eq!(made.format, "tpm-certify-x509");

@@ -44,7 +44,7 @@ fn certificates_of_another_key_are_not_installed() {
     let mut provider = open(&swtpm, &MemoryStore::new());
     let authority = Authority::new();
     let install = |provider: &mut TpmProvider, certificates: Vec<Vec<u8>>| {
-        provider.install_certificates("", FamilyCertificates { family: Family::Attest, certificates })
+        provider.install_certificates("", &[FamilyCertificates { family: Family::Attest, certificates }])
     };
     let spki = provider.attesting_keys().unwrap()[0].spki.clone();
     let own = authority.certify(&spki, "CN=a", false);
@@ -481,11 +481,11 @@ fn a_pseudonym_makes_certificates_and_signs_nothing_that_carries_the_clock() {
         family: Family::Attest,
         certificates: certificates(authority.certify(&spki, "CN=a", false)),
     };
-    let refused = provider.install_certificates("pseudonym", plain);
+    let refused = provider.install_certificates("pseudonym", &[plain]);
     assert!(matches!(refused, Err(Fault::MechanismMissing { .. })), "{refused:?}");
     let issuer = authority.certify(&spki, "CN=5d41402a", true);
     let chain = FamilyCertificates { family: Family::CertifyX509, certificates: certificates(issuer) };
-    provider.install_certificates("pseudonym", chain).unwrap();
+    provider.install_certificates("pseudonym", &[chain]).unwrap();
     let mechanism = KeyMechanism::TpmCertifyX509(template(beneath("CN=key")));
     let made = provider.attest_key(&key, choice, &mechanism, &NONCE).unwrap();
     let statement = TpmCertifyX509::parse(&made.statement).unwrap();

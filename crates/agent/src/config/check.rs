@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{AdminGroup, Config, ModuleConfig, TpmConfig};
 use crate::grants::{Accounts, Grantee};
 use crate::provider::pkcs11::Settings as Pkcs11Settings;
+use crate::service::descriptors;
 use crate::tpm::Address;
 
 /// Something in a configuration that will not work, or not as it was meant.
@@ -29,6 +30,15 @@ impl Config {
             findings.push(finding(
                 format!("socket.group is {name:?}, and there is no such group"),
                 format!("make it with `groupadd --system {name}`, or name another one"),
+            ));
+        }
+        if let Some(short) = descriptors::shortage(self.limits.connections) {
+            findings.push(finding(
+                format!(
+                    "limits.connections is {}, and a process started here may have {} file descriptors",
+                    self.limits.connections, short.found
+                ),
+                short.next_step(),
             ));
         }
         for rule in &self.grants {

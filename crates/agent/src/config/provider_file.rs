@@ -1,6 +1,7 @@
 //! Providers as they are written, and the checks that make [`ProviderConfig`]s of them.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use crate::names;
 use crate::provider::pkcs11::{Settings as Pkcs11Settings, TokenName};
 use crate::provider::{KeyKind, KeyUsage};
 use crate::provider_identity::{CORE_NAME, ProviderKind, ProviderName};
+use crate::tpm::Address;
 
 /// Most providers of one agent: each has a thread.
 const MAX_PROVIDERS: usize = 16;
@@ -230,9 +232,34 @@ impl Context<'_> {
 }
 
 /// Whether two providers would hold one module, in which they would meet each other's keys.
+/// Whether two addresses lead to one TPM: `/dev/tpm0` and `/dev/tpmrm0` do, and so do links.
+fn is_same_tpm(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Device(one), Address::Device(other)) => device(one) == device(other),
+        (Address::SwtpmUnix(one), Address::SwtpmUnix(other)) => resolved(one) == resolved(other),
+        (Address::SwtpmTcp(one), Address::SwtpmTcp(other)) => one == other,
+        (Address::Device(_) | Address::SwtpmUnix(_) | Address::SwtpmTcp(_), _) => false,
+    }
+}
+
+/// The file that is meant; the path itself where there is none yet.
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The kernel's device behind or beside its resource manager.
+fn device(path: &Path) -> PathBuf {
+    let file = resolved(path);
+    let number = file.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("tpmrm"));
+    match number.filter(|number| !number.is_empty() && number.bytes().all(|octet| octet.is_ascii_digit())) {
+        Some(number) => file.with_file_name(format!("tpm{number}")),
+        None => file,
+    }
+}
+
 fn is_same_module(one: &ModuleConfig, other: &ModuleConfig) -> bool {
     match (one, other) {
-        (ModuleConfig::Tpm(one), ModuleConfig::Tpm(other)) => one.address == other.address,
+        (ModuleConfig::Tpm(one), ModuleConfig::Tpm(other)) => is_same_tpm(&one.address, &other.address),
         (ModuleConfig::Pkcs11(one), ModuleConfig::Pkcs11(other)) => {
             (&one.module, &one.token) == (&other.module, &other.token)
         }

@@ -114,6 +114,11 @@ fn errors_name_file_key_and_next_step() {
             "providers.b",
             "each module once",
         ),
+        (
+            "[providers.tpm]\naddress = 'device:/dev/tpm0'\n[providers.b]\nkind = 'tpm'\naddress = 'device:/dev/tpmrm0'",
+            "providers.b",
+            "each module once",
+        ),
         ("[providers.tpm]\naddress = '/dev/tpm0'", "providers.tpm.address", "device:/PATH"),
         ("[providers.tpm.attesting_key]\nalgorithm = 'rsa-1024'", "algorithm", "rsa-2048"),
         ("[providers.tpm.certify_x509]\nvalidity_hours = 0", "validity_hours", "87840"),

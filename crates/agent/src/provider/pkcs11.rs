@@ -29,7 +29,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 pub use fault::{ReturnValue, TokenFault};
-pub use inspect::{Inspection, TokenSummary, inspect};
+pub use inspect::{Inspection, TokenSummary, inspect, is_one_token};
 pub use personal::PersonalKey;
 pub use token::TokenName;
 
@@ -221,8 +221,8 @@ impl Attester for Pkcs11Provider {
         Err(NO_ENDORSEMENT_KEY)
     }
 
-    fn install_certificates(&mut self, attesting_key: &str, certificates: FamilyCertificates) -> Result<(), Fault> {
-        self.keep_certificates(attesting_key, &certificates)
+    fn install_certificates(&mut self, attesting_key: &str, certificates: &[FamilyCertificates]) -> Result<(), Fault> {
+        self.keep_certificates(attesting_key, certificates)
     }
 }
 

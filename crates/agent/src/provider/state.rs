@@ -33,6 +33,12 @@ pub trait StateStore: Send {
     /// [`StoreFault`].
     fn replace(&self, kind: &str, name: &str, value: &[u8]) -> Result<(), StoreFault>;
 
+    /// Stores several values of one kind, each with its name, over whatever is there: all or none.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    fn replace_all(&self, kind: &str, values: &[(String, Vec<u8>)]) -> Result<(), StoreFault>;
+
     /// Forgets a value; nothing happens if there is none.
     ///
     /// # Errors
@@ -83,6 +89,13 @@ impl StateStore for MemoryStore {
 
     fn replace(&self, kind: &str, name: &str, value: &[u8]) -> Result<(), StoreFault> {
         self.with(|values| values.insert((kind.to_owned(), name.to_owned()), value.to_vec()));
+        Ok(())
+    }
+
+    fn replace_all(&self, kind: &str, values: &[(String, Vec<u8>)]) -> Result<(), StoreFault> {
+        self.with(|there| {
+            there.extend(values.iter().map(|(name, value)| ((kind.to_owned(), name.clone()), value.clone())));
+        });
         Ok(())
     }
 

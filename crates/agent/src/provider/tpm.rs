@@ -290,8 +290,8 @@ impl Attester for TpmProvider {
         self.run(|this| this.activate_once(activation))
     }
 
-    fn install_certificates(&mut self, attesting_key: &str, certificates: FamilyCertificates) -> Result<(), Fault> {
+    fn install_certificates(&mut self, attesting_key: &str, certificates: &[FamilyCertificates]) -> Result<(), Fault> {
         let attesting_key = self.attesting_key(attesting_key)?;
-        attesting::install_certificates(self.store.as_ref(), attesting_key, &certificates)
+        attesting::install_certificates(self.store.as_ref(), attesting_key, certificates)
     }
 }

@@ -53,14 +53,19 @@ impl Admission {
         if inner.count(uid) >= self.limit_per_user {
             inner.close_longest_waiting(uid)?;
         } else if inner.connections.len() >= self.limit {
-            let users = inner.users_by_connections();
-            users.into_iter().find_map(|uid| inner.close_longest_waiting(uid))?;
+            inner.close_of_greediest()?;
         }
         let closing = Arc::new(Notify::new());
         let number = inner.tick();
         let connection = Connection { uid, waiting_since: Some(number), closing: Arc::clone(&closing) };
         inner.connections.insert(number, connection);
         Some(Ticket { admission: self.clone(), number, closing })
+    }
+
+    /// Closes the longest waiting connection of the user with most of them, if any waits.
+    pub(super) fn make_room(&self) {
+        // Where none waits, the requests that are being answered end by themselves.
+        let _ = self.inner().close_of_greediest();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -87,6 +92,11 @@ impl Inner {
         let mut users: Vec<(usize, u32)> = counts.into_iter().map(|(uid, count)| (count, uid)).collect();
         users.sort_unstable_by(|a, b| b.cmp(a));
         users.into_iter().map(|(_, uid)| uid).collect()
+    }
+
+    /// Takes the place of a waiting connection of the user with most connections, of whom one waits.
+    fn close_of_greediest(&mut self) -> Option<()> {
+        self.users_by_connections().into_iter().find_map(|uid| self.close_longest_waiting(uid))
     }
 
     /// Takes the place of this user's connection that has waited longest, if any waits.
@@ -182,6 +192,18 @@ mod tests {
         let _other = admission.admit(2).unwrap();
         assert!(admission.admit(3).is_some());
         assert!(is_closed(&greedy) && !is_closed(&modest));
+    }
+
+    #[test]
+    fn room_is_made_at_the_cost_of_the_greediest_before_there_are_too_many() {
+        let admission = admission(10, 10);
+        admission.make_room();
+        let modest = admission.admit(1).unwrap();
+        let greedy = admission.admit(2).unwrap();
+        let working = admission.admit(2).unwrap();
+        assert!(working.work());
+        admission.make_room();
+        assert!(is_closed(&greedy) && !is_closed(&working) && !is_closed(&modest));
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::admission::{Admission, Ticket};
+use super::descriptors;
 use super::dispatch::Service;
 use super::frame::{self, FrameFault, FrameReader, Response};
 use super::listener::SocketFile;
@@ -19,7 +20,7 @@ use crate::wire::{MAX_BODY_OCTETS, Status};
 /// How long requests that are being answered may take when the agent stops.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// How long accepting pauses when the system has no more file descriptors.
+/// How long accepting pauses when the system has no more file descriptors and no connection ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the rest of a refused request is read and thrown away, so that its sender sees the refusal
@@ -58,7 +59,15 @@ pub(super) async fn accept(
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // Who waits to be accepted cannot be told from others yet: the greediest user makes room.
+                    if descriptors::are_exhausted(&error) {
+                        admission.make_room();
+                    }
+                    tokio::select! {
+                        _ = shutdown.changed() => break,
+                        Some(_) = connections.join_next() => {}
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    }
                 }
             },
             Some(_) = connections.join_next() => {}

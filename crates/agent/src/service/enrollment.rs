@@ -78,6 +78,11 @@ pub(super) fn install(
     operation: InstallCertificatesOperation,
 ) -> Result<InstallCertificatesResult, Refusal> {
     let chains = operation.certificates.into_iter().map(family_certificates).collect::<Result<Vec<_>, _>>()?;
+    let is_repeated = |family: Family| chains.iter().filter(|chain| chain.family == family).count() > 1;
+    if let Some(family) = Family::ALL.into_iter().find(|family| is_repeated(*family)) {
+        let found = format!("{} twice", family.as_str());
+        return Err(Refusal::Invalid { field: "certificates.family", found, expected: "each family once" });
+    }
     let own = match operation.attesting_key.as_str() {
         "" => None,
         name => call.own_attesting_key(name)?,
@@ -86,8 +91,9 @@ pub(super) fn install(
         Some(key) => install_own(call, provider, &key, &chains)?,
         None => {
             call.demand(Capability::ActivateCredential)?;
-            for chain in chains {
-                provider.install_certificates(&operation.attesting_key, chain)?;
+            // Where there is nothing to keep, no module is asked.
+            if !chains.is_empty() {
+                provider.install_certificates(&operation.attesting_key, &chains)?;
             }
         }
     }
@@ -128,12 +134,10 @@ fn install_own(
             return Err(Fault::CertificateMismatch.into());
         }
     }
-    for chain in chains {
-        if !call.shared.store.replace_certificates(&key.uid, chain)? {
-            return Err(Refusal::KeyUnknown { name: key.id.name.clone() });
-        }
+    match call.shared.store.replace_certificates(&key.uid, chains)? {
+        true => Ok(()),
+        false => Err(Refusal::KeyUnknown { name: key.id.name.clone() }),
     }
-    Ok(())
 }
 
 fn family_certificates(chain: FamilyChain) -> Result<FamilyCertificates, Refusal> {

@@ -98,21 +98,30 @@ pub(super) async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+        // Whatever is waited for, being told to stop ends it: clients that hold every permit do not delay it.
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
         tokio::select! {
             _ = shutdown.changed() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            next = next => match next {
+                (Ok(permit), Ok((stream, _))) => {
                     let service = Arc::clone(&service);
                     tokio::spawn(async move {
                         answer(stream, &service).await;
                         drop(permit);
                     });
                 }
-                Err(error) => {
+                (Ok(_), Err(error)) => {
                     tracing::warn!(%error, "cannot accept a monitoring connection");
-                    tokio::time::sleep(FRAME_LIMIT).await;
+                    tokio::select! {
+                        _ = shutdown.changed() => break,
+                        () = tokio::time::sleep(FRAME_LIMIT) => {}
+                    }
                 }
+                // Nobody closes the semaphore.
+                (Err(_), _) => break,
             },
         }
     }

@@ -1,6 +1,6 @@
 //! What providers remember between runs.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{Store, StoreError};
 use crate::provider::{StateStore, StoreFault};
@@ -18,6 +18,19 @@ impl Store {
     #[must_use]
     pub fn provider_state(&self, provider: &ProviderName) -> ProviderState {
         ProviderState { store: self.clone(), provider: provider.clone() }
+    }
+}
+
+impl ProviderState {
+    fn put(&self, connection: &Connection, (kind, name): (&str, &str), value: &[u8]) -> rusqlite::Result<()> {
+        let values = params![self.provider.as_str(), kind, name, value];
+        connection
+            .execute(
+                "INSERT INTO state (provider, kind, name, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (provider, kind, name) DO UPDATE SET value = excluded.value",
+                values,
+            )
+            .map(|_| ())
     }
 }
 
@@ -43,15 +56,16 @@ impl StateStore for ProviderState {
     }
 
     fn replace(&self, kind: &str, name: &str, value: &[u8]) -> Result<(), StoreFault> {
-        self.store
-            .connection()
-            .execute(
-                "INSERT INTO state (provider, kind, name, value) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (provider, kind, name) DO UPDATE SET value = excluded.value",
-                params![self.provider.as_str(), kind, name, value],
-            )
-            .map(|_| ())
-            .map_err(fault)
+        self.put(&self.store.connection(), (kind, name), value).map_err(fault)
+    }
+
+    fn replace_all(&self, kind: &str, values: &[(String, Vec<u8>)]) -> Result<(), StoreFault> {
+        let mut connection = self.store.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+        for (name, value) in values {
+            self.put(&transaction, (kind, name), value).map_err(fault)?;
+        }
+        transaction.commit().map_err(fault)
     }
 
     fn remove(&self, kind: &str, name: &str) -> Result<(), StoreFault> {

@@ -196,10 +196,10 @@ fn certificates_belong_to_the_key_and_go_with_it() {
     let first = key(1, "a");
     let chain =
         |octet: u8| FamilyCertificates { family: Family::CertifyX509, certificates: vec![vec![octet], vec![0]] };
-    assert!(!store.replace_certificates(&first.uid, &chain(1)).unwrap());
+    assert!(!store.replace_certificates(&first.uid, &[chain(1)]).unwrap());
     assert_eq!(make(&store, &first, b"", 9).unwrap(), Insertion::Stored);
-    assert!(store.replace_certificates(&first.uid, &chain(1)).unwrap());
-    assert!(store.replace_certificates(&first.uid, &chain(2)).unwrap());
+    assert!(store.replace_certificates(&first.uid, &[chain(1)]).unwrap());
+    assert!(store.replace_certificates(&first.uid, &[chain(2)]).unwrap());
     assert_eq!(store.certificates(&first.uid).unwrap(), vec![chain(2)]);
     assert!(store.remove_key(&first.uid).unwrap());
     let second = key(1, "a");

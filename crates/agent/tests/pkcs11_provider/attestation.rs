@@ -167,10 +167,10 @@ fn attesting_keys_are_made_listed_certified_and_chosen() {
             certificates: vec![certificate.to_vec(), authority.certificate.clone()],
         };
         let strange = authority.certify(&provider.export_public(&key).unwrap().spki, "CN=x", false);
-        assert_eq!(code(provider.install_certificates("", of(&strange))), "agent.certificate-mismatch");
+        assert_eq!(code(provider.install_certificates("", &[of(&strange)])), "agent.certificate-mismatch");
         let foreign = FamilyCertificates { family: Family::Attest, ..of(&certificate) };
-        assert_eq!(code(provider.install_certificates("", foreign)), "agent.not-supported");
-        provider.install_certificates("", of(&certificate)).unwrap();
+        assert_eq!(code(provider.install_certificates("", &[foreign])), "agent.not-supported");
+        provider.install_certificates("", &[of(&certificate)]).unwrap();
         let attested = attest(&mut provider, &key).unwrap();
         verify_evidence(&attested, &spki);
         let view = EvidenceView::parse(&attested.statement).unwrap();
@@ -371,7 +371,7 @@ fn a_reader_that_is_not_ours_reads_and_verifies_the_same() {
         let authority = Authority::new();
         let certificates = vec![authority.certify(&default.spki, "CN=a", false), authority.certificate.clone()];
         let family = Family::PkixEvidence;
-        provider.install_certificates("", FamilyCertificates { family, certificates }).unwrap();
+        provider.install_certificates("", &[FamilyCertificates { family, certificates }]).unwrap();
         assert_eq!(read_elsewhere(softhsm, &attest(&mut provider, &key).unwrap()).len(), read.len() + 1);
         for (name, kind) in [("p384", KeyKind::EcP384), ("rsa", KeyKind::Rsa3072)] {
             provider.create_attesting_key(name, AttestingKeySpec { kind, is_pseudonym: false }).unwrap();

@@ -3,9 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vouchsafe_agent::config::Config;
 use vouchsafe_agent::provider::pkcs11::inspect;
+use vouchsafe_agent::{Agent, StartFault};
 
 use super::*;
+use crate::pki::Authority;
 
 #[test]
 fn attributes_that_lie_or_hide_are_named() {
@@ -263,6 +266,98 @@ fn a_token_that_is_initialized_anew_has_lost_its_keys_and_attests_others() {
         assert_ne!(keys[0].spki, before);
         let named = provider.attest_key(&key, AttestingKeyChoice::Named("second"), &all_claims(), &NONCE);
         assert_eq!(code(named), "agent.attesting-key-unknown");
+    });
+}
+
+/// A spare token of the same label takes the first one's place and gives it back: each attests by its own keys, with their
+/// certificates, and nothing of either is forgotten.
+#[test]
+fn a_token_that_comes_back_has_its_attesting_keys_and_their_certificates() {
+    alone("faults::a_token_that_comes_back_has_its_attesting_keys_and_their_certificates", |softhsm| {
+        softhsm.token("keys");
+        let store = MemoryStore::new();
+        // The library sees other tokens when it is begun with anew, which is not done at every moment.
+        let open = || {
+            let since = Instant::now();
+            loop {
+                match Pkcs11Provider::open(softhsm.settings("keys"), Box::new(store.clone())) {
+                    Ok(provider) => break provider,
+                    Err(fault) => assert!(since.elapsed() < Duration::from_secs(5), "{fault}"),
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        };
+        let listed = |provider: &mut Pkcs11Provider| -> Vec<_> {
+            let keys = provider.attesting_keys().unwrap();
+            keys.into_iter().map(|key| (key.name, key.spki, key.certificates)).collect()
+        };
+        let swap = || {
+            let (tokens, away) = (softhsm.folder().join("tokens"), softhsm.folder().join("spare"));
+            let other = softhsm.folder().join("other");
+            std::fs::create_dir_all(&away).unwrap();
+            std::fs::rename(&tokens, &other).unwrap();
+            std::fs::rename(&away, &tokens).unwrap();
+            std::fs::rename(&other, &away).unwrap();
+        };
+        let mut provider = open();
+        provider.create_attesting_key("second", SPEC).unwrap();
+        for key in provider.attesting_keys().unwrap() {
+            let chain = vec![Authority::new().certify(&key.spki, "CN=Attesting key", false)];
+            let new = FamilyCertificates { family: Family::PkixEvidence, certificates: chain };
+            provider.install_certificates(&key.name, &[new]).unwrap();
+        }
+        let first = listed(&mut provider);
+        assert_eq!(first.len(), 2);
+        assert!(first.iter().all(|(_, _, certificates)| certificates.len() == 1));
+        drop(provider);
+        swap();
+        softhsm.token("keys");
+        let mut provider = open();
+        let spare = listed(&mut provider);
+        let [(name, spki, certificates)] = &spare[..] else { panic!("{} keys", spare.len()) };
+        assert_eq!(name, "default");
+        assert!(certificates.is_empty() && first.iter().all(|(_, other, _)| other != spki));
+        drop(provider);
+        for expected in [&first, &spare, &first] {
+            swap();
+            let mut provider = open();
+            assert_eq!(listed(&mut provider), *expected);
+            let key = provider.generate(&uid(), sign_key(KeyKind::EcP256)).unwrap();
+            attest(&mut provider, &key).unwrap();
+        }
+    });
+}
+
+/// By label and by serial number: the configuration cannot tell, the library can.
+#[test]
+fn an_agent_does_not_start_with_two_providers_of_one_token() {
+    alone("faults::an_agent_does_not_start_with_two_providers_of_one_token", |softhsm| {
+        softhsm.token("keys");
+        softhsm.token("others");
+        let slots = Pkcs11::new(library()).unwrap();
+        drop(provider(softhsm.settings("keys"), &MemoryStore::new()));
+        let serial_of = |label: &str| {
+            let infos = slots.get_slots_with_initialized_token().unwrap().into_iter();
+            let mut infos = infos.map(|slot| slots.get_token_info(slot).unwrap());
+            infos.find(|info| info.label() == label).unwrap().serial_number().to_owned()
+        };
+        let configured = |serial: &str| {
+            let (module, pin) = (library(), softhsm.pin_file("pin", PIN));
+            let shared = format!("kind = 'pkcs11'\nmodule = '{}'\npin_file = '{}'", module.display(), pin.display());
+            let text =
+                format!("[providers.one]\n{shared}\ntoken = 'keys'\n[providers.two]\n{shared}\nserial = '{serial}'");
+            let mut config = Config::from_toml(&text, "agent.toml".as_ref()).unwrap();
+            config.state = softhsm.folder().join("state");
+            config.socket.path = softhsm.folder().join("s");
+            Agent::start(config)
+        };
+        let refused = configured(&serial_of("keys")).err().unwrap();
+        assert!(
+            matches!(&refused, StartFault::SameToken { first, second }
+            if first.starts_with("one (") && second.starts_with("two (")),
+            "{refused}"
+        );
+        configured(&serial_of("others")).unwrap().stop();
     });
 }
 

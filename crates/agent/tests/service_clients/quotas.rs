@@ -59,7 +59,7 @@ fn a_list_of_attesting_keys_that_no_response_holds_is_not_gathered() {
             let certificates = vec![vec![7; 32 * 1024]; 2];
             assert!(
                 store
-                    .replace_certificates(&uid_of_key, &FamilyCertificates { family: Family::Attest, certificates })
+                    .replace_certificates(&uid_of_key, &[FamilyCertificates { family: Family::Attest, certificates }])
                     .unwrap()
             );
         }

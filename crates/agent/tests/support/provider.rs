@@ -82,7 +82,7 @@ pub fn enrolled(provider: &mut TpmProvider) -> (Authority, Vec<u8>) {
         [(Family::Attest, authority.certify(&spki, "CN=attester 7", false)), (Family::CertifyX509, issuer.clone())]
     {
         let certificates = vec![own, authority.certificate.clone()];
-        provider.install_certificates("", FamilyCertificates { family, certificates }).unwrap();
+        provider.install_certificates("", &[FamilyCertificates { family, certificates }]).unwrap();
     }
     (authority, issuer)
 }

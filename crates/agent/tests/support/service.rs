@@ -262,7 +262,7 @@ impl Attester for Numbers {
         Err(Fault::ActivationRefused)
     }
 
-    fn install_certificates(&mut self, _: &str, _: FamilyCertificates) -> Result<(), Fault> {
+    fn install_certificates(&mut self, _: &str, _: &[FamilyCertificates]) -> Result<(), Fault> {
         Err(Fault::CertificateMismatch)
     }
 }

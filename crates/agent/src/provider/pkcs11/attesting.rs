@@ -3,6 +3,8 @@
 //! They lie in the token of the users' keys, or in one of their own with a PIN that nobody but the agent has. Whoever has that
 //! PIN can have such a key sign anything; what is done here is that the agent never does.
 
+mod aside;
+
 use std::sync::Arc;
 
 use cryptoki::object::AttributeType;
@@ -116,10 +118,9 @@ fn create(token: &mut Token, store: &dyn StateStore, name: &str, kind: KeyKind) 
     Ok(AttestationKey { name: name.to_owned(), blob, spki })
 }
 
-/// The attesting keys on record whose private half is in the token. Those that are not are forgotten: the token was
-/// initialized anew, or is another one.
+/// The attesting keys on record whose private half is in the token. The others are set aside: the token was initialized anew, or
+/// is another one.
 fn restore(token: &mut Token, store: &dyn StateStore) -> Result<Vec<AttestationKey>, Fault> {
-    let mut there = Vec::new();
     for name in store.names(KIND)? {
         let Some(bytes) = store.load(KIND, &name)? else { continue };
         match Record::parse(&bytes).map_err(Fault::BlobInvalid)? {
@@ -127,21 +128,36 @@ fn restore(token: &mut Token, store: &dyn StateStore) -> Result<Vec<AttestationK
                 token.with(store, |live| objects::destroy_all(live, &uid))?;
                 store.remove(KIND, &name)?;
             }
-            Record::Made(blob, spki) => match token.with(store, |live| keys::resolve_anew(live, &blob)) {
-                Err(Fault::KeyLost) => {
-                    warn!(name, key = %blob.uid, "this token does not hold the attesting key: it was initialized anew");
-                    store.remove(KIND, &name)?;
-                    store.remove(CERTIFICATES, &name)?;
-                }
-                // What is wrong with it is said when it is to attest; the other keys have nothing to do with it.
-                Ok(_) | Err(Fault::Token(TokenFault::AmbiguousId { .. } | TokenFault::PublicKeyReplaced { .. })) => {
-                    there.push(AttestationKey { name, blob, spki: Arc::new(spki) });
-                }
-                Err(fault) => return Err(fault),
-            },
+            Record::Made(blob, _) if is_held(token, store, &blob)? => {}
+            Record::Made(blob, _) => {
+                warn!(
+                    name,
+                    key = %blob.uid,
+                    "this token does not hold the attesting key: it is another one, or it was initialized anew"
+                );
+                aside::put(store, &name)?;
+            }
+        }
+    }
+    aside::take(token, store)?;
+    let mut there = Vec::new();
+    for name in store.names(KIND)? {
+        let Some(bytes) = store.load(KIND, &name)? else { continue };
+        if let Record::Made(blob, spki) = Record::parse(&bytes).map_err(Fault::BlobInvalid)? {
+            there.push(AttestationKey { name, blob, spki: Arc::new(spki) });
         }
     }
     Ok(there)
+}
+
+/// Whether the token holds the private half of that key. What else is wrong with it is said when it is to attest; the other keys
+/// have nothing to do with it.
+fn is_held(token: &mut Token, store: &dyn StateStore, blob: &Blob) -> Result<bool, Fault> {
+    match token.with(store, |live| keys::resolve_anew(live, blob)) {
+        Ok(_) | Err(Fault::Token(TokenFault::AmbiguousId { .. } | TokenFault::PublicKeyReplaced { .. })) => Ok(true),
+        Err(Fault::KeyLost) => Ok(false),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Whether the token keeps an attesting key to itself and lets it do nothing but sign.
@@ -269,23 +285,31 @@ impl Pkcs11Provider {
         Ok(described)
     }
 
-    pub(super) fn keep_certificates(&mut self, name: &str, new: &FamilyCertificates) -> Result<(), Fault> {
+    /// Keeps the certificates of an attesting key; all that are given, or none.
+    pub(super) fn keep_certificates(&mut self, name: &str, new: &[FamilyCertificates]) -> Result<(), Fault> {
         let key = self.attesting_key(name)?;
-        if new.family != Family::PkixEvidence {
-            return Err(Fault::Missing { what: "attesting keys of this family" });
-        }
-        let own = new.certificates.first().and_then(|der| CertView::parse(der).ok());
-        let own = own.ok_or(Fault::CertificateMismatch)?;
-        let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
-        if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
-            return Err(Fault::CertificateMismatch);
-        }
-        let mut w = Writer::new();
-        for certificate in &new.certificates {
-            w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
-        }
-        Ok(self.store.replace(CERTIFICATES, &key.name, &w.into_bytes())?)
+        let records = new.iter().map(|new| Ok((key.name.clone(), certificates_record(&key, new)?)));
+        let records = records.collect::<Result<Vec<_>, Fault>>()?;
+        Ok(self.store.replace_all(CERTIFICATES, &records)?)
     }
+}
+
+/// What is kept of the certificates, if they are this key's.
+fn certificates_record(key: &AttestationKey, new: &FamilyCertificates) -> Result<Vec<u8>, Fault> {
+    if new.family != Family::PkixEvidence {
+        return Err(Fault::Missing { what: "attesting keys of this family" });
+    }
+    let own = new.certificates.first().and_then(|der| CertView::parse(der).ok());
+    let own = own.ok_or(Fault::CertificateMismatch)?;
+    let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
+    if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
+        return Err(Fault::CertificateMismatch);
+    }
+    let mut w = Writer::new();
+    for certificate in &new.certificates {
+        w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
+    }
+    Ok(w.into_bytes())
 }
 
 #[cfg(test)]

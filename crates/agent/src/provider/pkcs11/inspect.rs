@@ -53,6 +53,20 @@ pub fn inspect(settings: &Settings) -> Result<Inspection, Fault> {
     Ok(Inspection { library, version: info.cryptoki_version().to_string(), tokens })
 }
 
+/// Whether both settings name one token for the users' keys, as far as their libraries find one by each name. No PIN is tried.
+#[must_use]
+pub fn is_one_token(one: &Settings, other: &Settings) -> bool {
+    matches!((identity(one), identity(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// Maker, model, serial number and label of the token with the users' keys, if it is there.
+fn identity(settings: &Settings) -> Option<[String; 4]> {
+    let library = Library::load(&settings.module).ok()?;
+    let state = library.enter();
+    let (_, info) = token::find(&state.pkcs11, &settings.token).ok()?;
+    Some([info.manufacturer_id(), info.model(), info.serial_number(), info.label()].map(str::to_owned))
+}
+
 fn summary(pkcs11: &cryptoki::context::Pkcs11, name: &TokenName, pin_file: PathBuf) -> TokenSummary {
     let pin = PinFile::new(pin_file).read().err();
     let mut summary = TokenSummary {

@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(key.public.attributes().bits(), 0x0005_0072);
         assert_eq!(key.families(), [Family::Attest]);
         let new = FamilyCertificates { family: Family::CertifyX509, certificates: Vec::new() };
-        assert!(install_certificates(&store, key, &new).is_err());
+        assert!(install_certificates(&store, key, &[new]).is_err());
     }
 
     #[test]

@@ -60,12 +60,18 @@ fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     Ok(certificates)
 }
 
-/// Keeps the certificates of `key` for one family.
+/// Keeps the certificates of `key`, of all families or of none.
 pub(in crate::provider::tpm) fn install_certificates(
     store: &dyn StateStore,
     key: &AttestationKey,
-    new: &FamilyCertificates,
+    new: &[FamilyCertificates],
 ) -> Result<(), Fault> {
+    let records = new.iter().map(|new| Ok((certificates_name(&key.name, new.family), record_of(key, new)?)));
+    Ok(store.replace_all(CERTIFICATES, &records.collect::<Result<Vec<_>, Fault>>()?)?)
+}
+
+/// What is kept of a family's certificates, if they are this key's.
+fn record_of(key: &AttestationKey, new: &FamilyCertificates) -> Result<Vec<u8>, Fault> {
     let own = new.certificates.first().and_then(|der| CertView::parse(der).ok()).ok_or(Fault::CertificateMismatch)?;
     let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
     if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
@@ -83,6 +89,5 @@ pub(in crate::provider::tpm) fn install_certificates(
     for certificate in &new.certificates {
         w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
     }
-    store.replace(CERTIFICATES, &certificates_name(&key.name, new.family), &w.into_bytes())?;
-    Ok(())
+    Ok(w.into_bytes())
 }
