@@ -15,6 +15,8 @@
 mod advice;
 #[path = "../src/authority_client.rs"]
 mod authority_client;
+#[path = "e2e_enroll/cmp.rs"]
+mod cmp;
 #[path = "../src/console.rs"]
 mod console;
 #[path = "support/environment.rs"]

@@ -15,7 +15,7 @@ use vouchsafe_verifier::hex;
 
 use crate::environment::{AuthoritySide, DeviceSide, openssl_accepts};
 
-const PROFILES: &str = "[[profiles]]\nname = \"device\"\nfreshness = \"when-given\"\n[[profiles]]\nname = \"strict\"\n";
+pub const PROFILES: &str = "[[profiles]]\nname = \"device\"\nfreshness = \"when-given\"\n[[profiles]]\nname = \"strict\"\n";
 
 fn enrolled() -> (DeviceSide, AuthoritySide) {
     let device = DeviceSide::start();
@@ -40,19 +40,19 @@ fn strongswan(device: &DeviceSide, authority: &AuthoritySide, csr: &str) -> Outp
         .expect("strongSwan's pki, which scripts/prepare installs")
 }
 
-fn leaf(device: &DeviceSide, file: &str) -> CertView {
+pub fn leaf(device: &DeviceSide, file: &str) -> CertView {
     let blocks = pem::read(&fs::read(device.path(file)).unwrap()).unwrap();
     CertView::parse(blocks[0].contents()).unwrap()
 }
 
-fn spki(device: &DeviceSide, authority: &AuthoritySide, key: &str) -> SpkiView {
+pub fn spki(device: &DeviceSide, authority: &AuthoritySide, key: &str) -> SpkiView {
     let shown = device.run(authority, &["key", "show", key]).stdout;
     let blocks = pem::read(shown.split_once('\n').unwrap().1.as_bytes()).unwrap();
     SpkiView::parse(blocks[0].contents()).unwrap()
 }
 
 /// A request for `key` with the statement about another.
-fn false_request(
+pub fn false_request(
     device: &DeviceSide,
     authority: &AuthoritySide,
     key: &str,
