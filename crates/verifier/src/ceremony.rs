@@ -238,7 +238,7 @@ fn witness_of<'a>(witnesses: &'a [NamedKey], signature: &WitnessSignature) -> Op
 /// Checks one signature with the key of the witness who is said to have made it, before it is put into the file.
 ///
 /// # Errors
-/// `ceremony.bad-signature` or `ceremony.witness-key`.
+/// `ceremony.bad-signature`, `ceremony.witness-key`, or `ceremony.malformed` where it is not in its one form.
 pub fn check_witness(
     file: &SignedTranscript,
     signature: &WitnessSignature,
@@ -253,6 +253,12 @@ fn check_signature(
     signature: &WitnessSignature,
     witness: &NamedKey,
 ) -> Result<(), Rejection> {
+    // Of two signatures that verify one counts, or the file would have two encodings.
+    if !signature.is_in_one_form() {
+        let message =
+            format!("The signature of {} has the larger s of two; s must be at most half the order.", witness.name);
+        return Err(Rejection::new(codes::MALFORMED, message));
+    }
     let input = file.signing_input(signature.algorithm, &signature.key_id);
     check_jose(budget, &witness.key, signature.algorithm, &input, &signature.signature).map_err(|error| {
         let code = if error == SignatureError::Invalid { codes::BAD_SIGNATURE } else { codes::WITNESS_KEY };

@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 
 use support::{Run, command, fits_terminal, vouchsafe};
 use tempfile::TempDir;
-use vouchsafe_evidence::ceremony::NamedKey;
+use vouchsafe_evidence::ceremony::{NamedKey, SignedTranscript};
 use vouchsafe_evidence::x509::SpkiView;
 use vouchsafe_verifier::Instant;
 use vouchsafe_verifier::ceremony::{self, Witnesses};
@@ -34,6 +34,7 @@ const SCRIPT: &str = r#"
 title = "Attesting key of <HSM> 7"
 purpose = "An attesting key for the module in rack 7."
 operator = "Olga Operator"
+device = "hsm-<7>"
 threshold = 2
 
 [[witnesses]]
@@ -223,6 +224,9 @@ fn a_ceremony_of_two_witnesses_verifies_and_no_octet_of_it_can_change() {
 
     let page = fs::read_to_string(room.path("seven.html")).unwrap();
     assert!(page.contains("Attesting key of &lt;HSM&gt; 7") && page.contains("<svg") && page.contains("@media print"));
+    assert!(page.contains("<tr><th>Device</th><td>hsm-&lt;7&gt;</td></tr>"), "{page}");
+    assert_eq!(json["device"], "hsm-<7>");
+    assert!(words.stdout.contains("hsm-<7>"), "{words:?}");
     assert!(!page.contains("<b>") && !page.contains("<script") && !page.contains("http://"), "{page}");
 
     let bytes = fs::read(room.path("seven.json")).unwrap();
@@ -243,6 +247,41 @@ fn a_ceremony_of_two_witnesses_verifies_and_no_octet_of_it_can_change() {
     fs::write(room.path("large.json"), vec![b' '; 3 << 20]).unwrap();
     is_refused(&room.verify("large.json", &[]), "ceremony.oversize");
     is_refused(&room.verify("seven.json", &["--at", "2020-01-01T00:00:00Z"]), "ceremony.future");
+}
+
+/// Whose tools made the larger of the two signatures brings a record that `finish` puts into the one form; a finished one
+/// in the other form is refused, though its signatures verify.
+#[test]
+fn the_twin_of_a_signature_is_another_file_and_refused() {
+    let room = Room::new();
+    room.hold(&["Alice", "Bob"]);
+    assert_eq!(room.run(&["finish", "w", "--out", "seven.json"]).code, 0);
+    let finished = fs::read(room.path("seven.json")).unwrap();
+    let mut file = ceremony::read(&finished).unwrap();
+    let signature = file.signatures()[0].clone();
+    let order: Vec<u8> = [u64::MAX << 32, u64::MAX, 0xBCE6_FAAD_A717_9E84, 0xF3B9_CAC2_FC63_2551]
+        .iter()
+        .flat_map(|part| part.to_be_bytes())
+        .collect();
+    let mut twin = signature.clone();
+    let mut borrow = 0;
+    for place in (0..32).rev() {
+        let digit = i32::from(order[place]) - i32::from(signature.signature[32 + place]) - borrow;
+        borrow = i32::from(digit < 0);
+        twin.signature[32 + place] = u8::try_from(digit.rem_euclid(256)).unwrap();
+    }
+    assert_ne!(twin, signature);
+    let mut other = SignedTranscript::unsigned(file.transcript().clone()).with_signature(twin);
+    for signature in &file.signatures()[1..] {
+        other = other.with_signature(signature.clone());
+    }
+    fs::write(room.path("twin.json"), other.to_json()).unwrap();
+    is_refused(&room.verify("twin.json", &[]), "ceremony.malformed");
+    assert_eq!(room.run(&["finish", "twin.json", "--out", "again.json"]).code, 0);
+    assert_eq!(fs::read(room.path("again.json")).unwrap(), finished);
+    // Its digest, by which records name it, is that of the one form.
+    file = file.in_one_form();
+    assert_eq!(file.to_json().as_bytes(), finished);
 }
 
 /// Another reader, which knows the page of ceremonies and nothing of this project's code.

@@ -55,7 +55,7 @@ impl Service {
             (Offer::Host { voucher, .. }, Some(CheckedKey::Host(ak))) => match voucher {
                 Voucher::Maker(evidence) => self.attested_key(evidence, ak),
                 Voucher::Listed { vendor, serial } => self.listed_serial(account, &request.device, vendor, serial),
-                Voucher::Witnesses(file) => self.witnessed_key(file, ak),
+                Voucher::Witnesses(file) => self.witnessed_key(&request.device, file, ak),
                 Voucher::FirstUse => Ok(first_key(ak)),
             },
             (Offer::Host { ak_spki, .. }, Some(CheckedKey::Tpm(_)) | None) => {
@@ -162,7 +162,7 @@ impl Service {
     }
 
     /// `ceremony`: enough of the configured witnesses signed what they saw of this very key.
-    fn witnessed_key(&self, file: &[u8], key: &HostAk) -> Result<Established, Error> {
+    fn witnessed_key(&self, device: &str, file: &[u8], key: &HostAk) -> Result<Established, Error> {
         // Without witnesses the method is not offered, which was checked before.
         let witnesses = self.enrolment.witnesses.as_ref().ok_or(Error::MethodNotPermitted(Method::Ceremony))?;
         let at = Instant::from_unix_seconds(self.now());
@@ -173,6 +173,9 @@ impl Service {
         }
         if !witnessed.attesting_key().same_key(key.spki()) {
             return Err(Error::Rejected(vec![own_codes::CEREMONY_OTHER_KEY.violation()]));
+        }
+        if witnessed.transcript().head.device.as_ref().is_some_and(|named| named != device) {
+            return Err(Error::Rejected(vec![own_codes::CEREMONY_OTHER_DEVICE.violation()]));
         }
         let module = witnessed.module();
         Ok(Established {

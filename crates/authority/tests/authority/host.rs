@@ -123,17 +123,23 @@ impl Witnesses {
 
     /// The file of a ceremony about this key, signed by the first `signers` of the witnesses.
     pub fn ceremony(&self, ak: &SoftwareKey, signers: usize) -> Vec<u8> {
-        let transcript = self.transcript(ak);
+        self.ceremony_for(None, ak, signers)
+    }
+
+    /// The same for a device that the transcript names.
+    pub fn ceremony_for(&self, device: Option<&str>, ak: &SoftwareKey, signers: usize) -> Vec<u8> {
+        let transcript = self.transcript(device, ak);
         let mut file = SignedTranscript::unsigned(transcript);
         for (_, key) in self.keys.iter().take(signers) {
             let key_id = thumbprint(&key.spki()).unwrap();
             let signature = key.sign_fixed(&file.signing_input(JoseAlgorithm::Es256, &key_id));
-            file = file.with_signature(WitnessSignature { algorithm: JoseAlgorithm::Es256, key_id, signature });
+            let signature = WitnessSignature { algorithm: JoseAlgorithm::Es256, key_id, signature };
+            file = file.with_signature(signature.in_one_form());
         }
         file.to_json().into_bytes()
     }
 
-    fn transcript(&self, ak: &SoftwareKey) -> Transcript {
+    fn transcript(&self, device: Option<&str>, ak: &SoftwareKey) -> Transcript {
         let time = Time::parse("2026-11-30T10:00:00Z").unwrap();
         let planned = |task| PlannedStep { task, prompt: "Do so.".to_owned() };
         let head = Head {
@@ -141,6 +147,7 @@ impl Witnesses {
             title: "Attesting key".to_owned(),
             purpose: "A key of a token for tests".to_owned(),
             operator: "Operator".to_owned(),
+            device: device.map(ToOwned::to_owned),
             host: [8; 32],
             threshold: 1,
             witnesses: self.keys.iter().map(|(name, key)| NamedKey { name: name.clone(), key: key.spki() }).collect(),

@@ -235,6 +235,10 @@ async fn a_ceremony_vouches_for_the_key_that_its_witnesses_saw() {
     let other = SoftwareKey::generate();
     let reply = challenge(&site, DAVE, &other, "hsm", fields(&file)).await;
     assert_eq!(reply.codes(), ["authority.ceremony-other-key"]);
+    for (named, wanted) in [("hsm-8", Some("authority.ceremony-other-device")), ("hsm", None)] {
+        let reply = challenge(&site, DAVE, &ak, "hsm", fields(&witnesses.ceremony_for(Some(named), &ak, 2))).await;
+        assert_eq!(reply.codes().first().map(String::as_str), wanted, "{named}");
+    }
     let strangers = Witnesses::new(&["alma", "bert"]);
     let reply = challenge(&site, DAVE, &ak, "hsm", fields(&strangers.ceremony(&ak, 2))).await;
     assert_eq!(reply.codes(), ["ceremony.unknown-witness"]);

@@ -22,6 +22,23 @@ pub enum JoseAlgorithm {
     Rs256,
 }
 
+/// Orders of the curves' groups (FIPS 186-5 by SP 800-186, 3.2.1), as wide as their fields.
+const P256_ORDER: [u8; 32] = [
+    0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xBC, 0xE6, 0xFA,
+    0xAD, 0xA7, 0x17, 0x9E, 0x84, 0xF3, 0xB9, 0xCA, 0xC2, 0xFC, 0x63, 0x25, 0x51,
+];
+const P384_ORDER: [u8; 48] = [
+    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xC7, 0x63, 0x4D, 0x81, 0xF4, 0x37, 0x2D, 0xDF, 0x58, 0x1A, 0x0D, 0xB2, 0x48, 0xB0,
+    0xA7, 0x7A, 0xEC, 0xEC, 0x19, 0x6A, 0xCC, 0xC5, 0x29, 0x73,
+];
+const P521_ORDER: [u8; 66] = [
+    0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFA, 0x51, 0x86, 0x87, 0x83,
+    0xBF, 0x2F, 0x96, 0x6B, 0x7F, 0xCC, 0x01, 0x48, 0xF7, 0x09, 0xA5, 0xD0, 0x3B, 0xB5, 0xC9, 0xB8, 0x89, 0x9C, 0x47,
+    0xAE, 0xBB, 0x6F, 0xB7, 0x1E, 0x91, 0x38, 0x64, 0x09,
+];
+
 impl JoseAlgorithm {
     /// Every algorithm.
     pub const ALL: [Self; 6] = [Self::EdDsa, Self::Es256, Self::Es384, Self::Es512, Self::Ps256, Self::Rs256];
@@ -67,6 +84,43 @@ impl JoseAlgorithm {
             (_, found) => found == Some(self),
         }
     }
+
+    /// The one form of a signature by this algorithm: where (r, s) verifies so does (r, n - s), and the form is the one
+    /// with the smaller of the two. Of other algorithms, and what is no signature, as it is.
+    #[must_use]
+    pub fn one_form(self, signature: &[u8]) -> Vec<u8> {
+        let order: &[u8] = match self {
+            Self::Es256 => &P256_ORDER,
+            Self::Es384 => &P384_ORDER,
+            Self::Es512 => &P521_ORDER,
+            Self::EdDsa | Self::Ps256 | Self::Rs256 => return signature.to_vec(),
+        };
+        match signature.split_at_checked(order.len()) {
+            Some((r, s)) if s.len() == order.len() && s < order => {
+                let negative = difference(order, s);
+                [r, if negative.as_slice() < s { &negative } else { s }].concat()
+            }
+            Some(_) | None => signature.to_vec(),
+        }
+    }
+}
+
+/// `larger - smaller`, big-endian numbers of one width.
+fn difference(larger: &[u8], smaller: &[u8]) -> Vec<u8> {
+    let mut borrow = false;
+    let mut octets: Vec<u8> = larger
+        .iter()
+        .zip(smaller)
+        .rev()
+        .map(|(large, small)| {
+            let (octet, under) = large.overflowing_sub(*small);
+            let (octet, under_again) = octet.overflowing_sub(u8::from(borrow));
+            borrow = under || under_again;
+            octet
+        })
+        .collect();
+    octets.reverse();
+    octets
 }
 
 /// The JWK thumbprint of a key (RFC 7638) with SHA-256; `None` for kinds of keys that have no JWK here.
@@ -94,6 +148,31 @@ pub fn thumbprint(key: &SpkiView) -> Option<[u8; DIGEST_OCTETS]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_signature_and_its_twin_the_smaller_is_the_form() {
+        for (algorithm, order) in [
+            (JoseAlgorithm::Es256, &P256_ORDER[..]),
+            (JoseAlgorithm::Es384, &P384_ORDER),
+            (JoseAlgorithm::Es512, &P521_ORDER),
+        ] {
+            let width = order.len();
+            let r = vec![9; width];
+            let mut small = vec![0; width];
+            small[width - 1] = 1;
+            small[width - 20] = 7;
+            let low = [r.clone(), small.clone()].concat();
+            let high = [r.clone(), difference(order, &small)].concat();
+            assert_ne!(low, high);
+            assert_eq!(algorithm.one_form(&high), low);
+            assert_eq!(algorithm.one_form(&low), low);
+            // No number of the field: left to whoever verifies.
+            for strange in [[r.clone(), order.to_vec()].concat(), vec![0xFF; width * 2], vec![0xFF; 3]] {
+                assert_eq!(algorithm.one_form(&strange), strange);
+            }
+        }
+        assert_eq!(JoseAlgorithm::EdDsa.one_form(&[0xFF; 64]), [0xFF; 64]);
+    }
 
     /// The example of RFC 7638, 3.1.
     #[test]

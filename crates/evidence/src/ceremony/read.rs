@@ -49,6 +49,11 @@ impl<'a> Members<'a> {
         Ok(text)
     }
 
+    /// A name, where the member is there.
+    pub(super) fn optional_name(&self, name: &'static str) -> Result<Option<String>, Malformed> {
+        self.value.member(name).map(|_| self.name(name)).transpose()
+    }
+
     pub(super) fn number(&self, name: &'static str) -> Result<u64, Malformed> {
         self.value(name)?.unsigned().ok_or_else(|| self.error(Reason::Unexpected("an unsigned integer")))
     }

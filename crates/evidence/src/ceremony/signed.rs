@@ -22,11 +22,24 @@ pub struct WitnessSignature {
     pub algorithm: JoseAlgorithm,
     /// The thumbprint of the key that is said to have signed.
     pub key_id: [u8; DIGEST_OCTETS],
-    /// Its octets; of ECDSA r and s side by side (RFC 7518, 3.4).
+    /// Its octets; of ECDSA r and s side by side (RFC 7518, 3.4), s the smaller of the two that verify.
     pub signature: Vec<u8>,
 }
 
 impl WitnessSignature {
+    /// The same signature in the one form that finished records hold ([`JoseAlgorithm::one_form`]).
+    #[must_use]
+    pub fn in_one_form(mut self) -> Self {
+        self.signature = self.algorithm.one_form(&self.signature);
+        self
+    }
+
+    /// Whether it is in its one form.
+    #[must_use]
+    pub fn is_in_one_form(&self) -> bool {
+        self.signature == self.algorithm.one_form(&self.signature)
+    }
+
     /// The protected header, in base64url, as it is signed: `alg`, `kid`, `typ`.
     #[must_use]
     pub fn protected(algorithm: JoseAlgorithm, key_id: &[u8; DIGEST_OCTETS]) -> String {
@@ -139,6 +152,13 @@ impl SignedTranscript {
     #[must_use]
     pub fn with_signature(mut self, signature: WitnessSignature) -> Self {
         self.signatures.push(signature);
+        self
+    }
+
+    /// The same file with every signature in its one form, whichever of the two its key or token made.
+    #[must_use]
+    pub fn in_one_form(mut self) -> Self {
+        self.signatures = self.signatures.into_iter().map(WitnessSignature::in_one_form).collect();
         self
     }
 

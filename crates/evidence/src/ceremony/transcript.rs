@@ -33,6 +33,9 @@ pub struct Head {
     pub purpose: String,
     /// Who types.
     pub operator: String,
+    /// The name of the device that the attesting key is for, where the script says it: what the witnesses saw is then of
+    /// use for no other. The member `device` is there only if it is.
+    pub device: Option<String>,
     /// The machine on which it began; see [`Step::host`].
     pub host: [u8; DIGEST_OCTETS],
     /// How many of the witnesses have to sign.
@@ -56,18 +59,22 @@ impl Head {
 
     fn to_json(&self) -> String {
         let witness = |of: &NamedKey| Object::new().text("name", &of.name).octets("key", of.key.as_der()).end();
-        Object::new()
+        let object = Object::new()
             .octets("id", &self.id)
             .text("title", &self.title)
             .text("purpose", &self.purpose)
-            .text("operator", &self.operator)
-            .octets("host", &self.host)
-            .number("threshold", self.threshold)
-            .list("witnesses", self.witnesses.iter().map(witness))
-            .octets("script", &self.script)
-            .list("plan", self.plan.iter().map(PlannedStep::to_json))
-            .text("started", self.started.as_str())
-            .end()
+            .text("operator", &self.operator);
+        match &self.device {
+            Some(device) => object.text("device", device),
+            None => object,
+        }
+        .octets("host", &self.host)
+        .number("threshold", self.threshold)
+        .list("witnesses", self.witnesses.iter().map(witness))
+        .octets("script", &self.script)
+        .list("plan", self.plan.iter().map(PlannedStep::to_json))
+        .text("started", self.started.as_str())
+        .end()
     }
 
     fn read(value: &Value) -> Result<Self, Malformed> {
@@ -81,6 +88,7 @@ impl Head {
             title: members.name("title")?,
             purpose: members.text("purpose")?,
             operator: members.name("operator")?,
+            device: members.optional_name("device")?,
             host: members.digest("host")?,
             threshold: members.number("threshold")?,
             witnesses: members.list("witnesses", WITNESSES)?.iter().map(witness).collect::<Result<_, _>>()?,

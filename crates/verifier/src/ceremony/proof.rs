@@ -7,6 +7,7 @@ use vouchsafe_evidence::x509::SpkiView;
 
 use super::{SIGNATURE_CHECKS, check_jose, codes};
 use crate::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature, verify_tpm_signature};
+use crate::hex;
 use crate::rejection::Rejection;
 
 /// Checks that `proof` was made with the private part of `key`, by what a key of its family may sign, for a record whose
@@ -53,7 +54,7 @@ pub(super) fn check(
     }
 }
 
-/// Checks that Evidence, where it tells a serial number, tells the one that people read off the module.
+/// Checks that Evidence tells vendor, model and serial number that people read off the module, each where it tells it.
 pub(super) fn check_module(proof: &Proof, module: Option<&ModuleIdentity>) -> Result<(), Rejection> {
     let evidence = match proof {
         Proof::Evidence(evidence) => evidence,
@@ -61,13 +62,24 @@ pub(super) fn check_module(proof: &Proof, module: Option<&ModuleIdentity>) -> Re
         Proof::Signature { .. } | Proof::TpmAttest { .. } => return Ok(()),
     };
     let view = EvidenceView::parse(evidence).map_err(|defect| Rejection::new(codes::BAD_PROOF, defect.to_string()))?;
-    let told = view.elements().platform.as_ref().and_then(|platform| platform.hw_serial);
-    match (told, module) {
-        (Some(told), Some(module)) if told.trim() != module.serial => {
-            let message = format!("People recorded the serial number {}, the Evidence tells {told}.", module.serial);
+    let Some(module) = module else { return Err(Rejection::plain(codes::SCRIPT)) };
+    let Some(platform) = view.elements().platform.as_ref() else { return Ok(()) };
+    // The claim is of octets; those of no text are compared as people can write them.
+    let model = platform.hw_model.map(|octets| match core::str::from_utf8(octets) {
+        Ok(text) => text.to_owned(),
+        Err(_) => hex::encode(octets),
+    });
+    let both = [
+        ("vendor", platform.vendor, &module.vendor),
+        ("model", model.as_deref(), &module.model),
+        ("serial number", platform.hw_serial, &module.serial),
+    ];
+    match both.into_iter().find(|(_, told, recorded)| told.is_some_and(|told| told.trim() != recorded.as_str())) {
+        Some((what, told, recorded)) => {
+            let told = told.unwrap_or_default().trim();
+            let message = format!("People recorded the {what} {recorded}, the Evidence tells {told}.");
             Err(Rejection::new(codes::MODULE_DIFFERS, message))
         }
-        (Some(_) | None, Some(_)) => Ok(()),
-        (_, None) => Err(Rejection::plain(codes::SCRIPT)),
+        None => Ok(()),
     }
 }

@@ -68,8 +68,9 @@ fn facts(witnessed: &Witnessed) -> String {
         ("Operator", head.operator.clone()),
         ("SHA-256 of the script", hex::encode(&head.script)),
     ];
+    let device = head.device.clone().map(|device| ("Device", device));
     let mut table = "<table>\n".to_owned();
-    for (name, value) in rows {
+    for (name, value) in device.into_iter().chain(rows) {
         table.push_str(&format!("<tr><th>{name}</th><td>{}</td></tr>\n", escaped(&value)));
     }
     table + "</table>\n"

@@ -18,6 +18,7 @@ struct ScriptFile {
     #[serde(default)]
     purpose: String,
     operator: String,
+    device: Option<String>,
     threshold: u64,
     #[serde(default)]
     witnesses: Vec<WitnessEntry>,
@@ -56,6 +57,8 @@ pub struct Script {
     pub purpose: String,
     /// Who types.
     pub operator: String,
+    /// The device that the attesting key is for, where the script names it.
+    pub device: Option<String>,
     /// How many witnesses must sign.
     pub threshold: u64,
     /// The witnesses.
@@ -86,6 +89,7 @@ impl Script {
             title: file.title,
             purpose: file.purpose,
             operator: file.operator,
+            device: file.device,
             threshold: file.threshold,
             witnesses: witnesses::of_entries(&file.witnesses, folder)?,
             plan: plan.map_err(unusable)?,

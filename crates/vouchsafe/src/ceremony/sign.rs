@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Stop> {
     }
     let algorithm = JoseAlgorithm::of_key(&witness.key).ok_or_else(|| Rejection::plain(codes::WITNESS_KEY))?;
     let signature = ready.sign(algorithm, &file.signing_input(algorithm, &key_id))?;
-    let signature = WitnessSignature { algorithm, key_id, signature };
+    let signature = WitnessSignature { algorithm, key_id, signature }.in_one_form();
     // A token's key could be another one than its label says: what does not verify is not put into the record.
     ceremony::check_witness(&file, &signature, &witness)?;
     let name = printable(&witness.name);
@@ -108,6 +108,7 @@ pub fn finish(arguments: &FinishArguments) -> Result<(), Stop> {
             }
         }
     }
+    let file = file.in_one_form();
     let head = &file.transcript().head;
     let threshold = usize::try_from(head.threshold).unwrap_or(usize::MAX);
     let witnesses = Witnesses::new(head.witnesses.clone(), threshold)?;

@@ -39,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Stop> {
             title: script.title,
             purpose: script.purpose,
             operator: script.operator,
+            device: script.device,
             host: arguments.machine.host(&id)?,
             threshold: script.threshold,
             witnesses: script.witnesses,

@@ -24,6 +24,9 @@ pub fn text(transcript: &Transcript, signers: &[String]) -> String {
     }
     text.push_str(&row("operator", &head.operator));
     text.push_str(&row("script", &format!("SHA-256 {}", hex::encode(&head.script))));
+    if let Some(device) = &head.device {
+        text.push_str(&row("device", device));
+    }
     if let Some(module) = transcript.module() {
         let words = format!(
             "{}, {}, serial number {}, firmware {}",

@@ -160,6 +160,7 @@ fn accepted(witnessed: &Witnessed, file: &SignedTranscript, compared: bool, miss
         "title": head.title,
         "purpose": head.purpose,
         "operator": head.operator,
+        "device": head.device,
         "started": head.started.as_str(),
         "ended": witnessed.ended().as_str(),
         "threshold": head.threshold,

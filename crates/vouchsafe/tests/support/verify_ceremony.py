@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
 
 def decode(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -88,6 +90,9 @@ def main(path, threshold, *pems):
         header = json.loads(decode(signature["protected"]))
         assert set(header) == {"alg", "kid", "typ"} and header["typ"] == "vouchsafe-ceremony+json"
         message = f"{signature['protected']}.{file['payload']}".encode()
+        if header["alg"] == "ES256":
+            s = int.from_bytes(decode(signature["signature"])[32:], "big")
+            assert 2 * s < P256_ORDER, "s is not the smaller of the two numbers that verify"
         assert holds(header["alg"], known[header["kid"]], message, decode(signature["signature"])), header["kid"]
         signed.append(named[header["kid"]])
     assert len(set(signed)) == len(signed) >= max(int(threshold), head["threshold"])

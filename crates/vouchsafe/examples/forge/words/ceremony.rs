@@ -96,6 +96,7 @@ fn head(witnesses: &[String], threshold: u64, flaw: &str) -> Result<Head> {
         title: if flaw == "oversize" { "t".repeat(300) } else { "Attesting key of module 7".to_owned() },
         purpose: "A vector.".to_owned(),
         operator: "Olga".to_owned(),
+        device: (flaw == "device").then(|| "hsm-7".to_owned()),
         host: digest(&[b"machine"])?,
         threshold,
         witnesses: witnesses.iter().map(named).collect::<Result<_>>()?,
@@ -222,6 +223,17 @@ fn tpm_attest(key: &SoftwareKey, nonce: &[u8]) -> Result<Proof> {
     Ok(Proof::TpmAttest { attest, signature: TpmtSignature::Ecdsa { hash: HashAlg::Sha256, r, s }.to_bytes() })
 }
 
+/// (r, n - s) of P-256 in place of (r, s): both verify.
+fn twin(signature: &[u8]) -> Result<Vec<u8>> {
+    let order = [0xFFFF_FFFF_0000_0000_FFFF_FFFF_FFFF_FFFF_u128, 0xBCE6_FAAD_A717_9E84_F3B9_CAC2_FC63_2551];
+    let (r, s) = signature.split_at_checked(32).context("r and s of 32 octets")?;
+    let (high, low) = s.split_at_checked(16).context("s of 32 octets")?;
+    let (high, low) = (u128::from_be_bytes(high.try_into()?), u128::from_be_bytes(low.try_into()?));
+    let (low, borrow) = order[1].overflowing_sub(low);
+    let high = order[0].wrapping_sub(high).wrapping_sub(u128::from(borrow));
+    Ok([r, &high.to_be_bytes(), &low.to_be_bytes()].concat())
+}
+
 fn sign(mut file: SignedTranscript, signers: &[String], flaw: &str) -> Result<Vec<u8>> {
     for name in signers {
         let key = witness_key(name)?;
@@ -234,7 +246,12 @@ fn sign(mut file: SignedTranscript, signers: &[String], flaw: &str) -> Result<Ve
         if flaw == "short-signature" {
             signature.pop();
         }
-        file = file.with_signature(WitnessSignature { algorithm, key_id, signature });
+        let signature = WitnessSignature { algorithm: JoseAlgorithm::Es256, key_id, signature }.in_one_form();
+        let mut signature = WitnessSignature { algorithm, ..signature };
+        if flaw == "larger-s" {
+            signature.signature = twin(&signature.signature)?;
+        }
+        file = file.with_signature(signature);
     }
     let json = file.to_json();
     Ok(match flaw {
