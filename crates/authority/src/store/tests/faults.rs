@@ -171,6 +171,8 @@ fn a_full_disk_is_told_and_recovered_from() {
     server.start();
     server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", small.display()));
     let url = server.database_in("TABLESPACE small");
+    let ballast = "CREATE TABLE ballast AS SELECT repeat('x', 200) FROM generate_series(1, 10000)";
+    server.sql(name_of(&url), ballast);
     let store = Database::at(&url).open();
     decide(&*store).unwrap();
     let mut random = vec![0; 400_000];
@@ -193,7 +195,7 @@ fn a_full_disk_is_told_and_recovered_from() {
         assert_eq!(store.evidence(*id).unwrap().as_ref(), Some(&random));
         store.erase_evidence(*id).unwrap();
     }
-    server.sql(name_of(&url), "VACUUM evidence");
+    server.sql(name_of(&url), "DROP TABLE ballast");
     store.record(Decision { sealed: random, ..decision(DecisionKind::Appraisal) }).unwrap();
 }
 
