@@ -16,7 +16,7 @@ use vouchsafe_verifier::CertifiableKey;
 use crate::appraisal::Freshness as Answered;
 use crate::config::{Account, Capability};
 use crate::error::{Error, Violation, own_codes};
-use crate::issue::{Deciding, IssuedChain};
+use crate::issue::{Deciding, IssuedChain, Judged};
 use crate::nonce::{Nonce, Purpose, Session};
 use crate::profile::{FreshnessRule, Profile};
 use crate::service::Service;
@@ -135,6 +135,16 @@ impl Credential {
     }
 }
 
+impl Freshness<'_> {
+    /// Whether there is such an answer in a session of this kind: key authorizations are ACME's.
+    const fn counts_in(self, session: Session<'_>) -> bool {
+        match self {
+            Self::Nonce(_) | Self::NotProven => true,
+            Self::KeyAuthorization(_) => matches!(session, Session::AcmeOrder { .. }),
+        }
+    }
+}
+
 impl<'a> CertificationRequest<'a> {
     /// Its octets, by which it is told from others and which are kept with the decision.
     pub(crate) fn octets(self) -> &'a [u8] {
@@ -194,7 +204,7 @@ impl Service {
         if !account.may(Capability::Issue) {
             return Err(Error::NotPermitted(Capability::Issue));
         }
-        if !applicant.by.counts_in(request.session) {
+        if !applicant.by.counts_in(request.session) || !request.freshness.counts_in(request.session) {
             return Err(Error::NotAuthenticated);
         }
         let profile = self.permitted_profile(account, request.profile)?;
@@ -217,12 +227,10 @@ impl Service {
                 // An order gets one certificate, however often it is asked for.
                 let digest = self.recorder.request_digest(&[profile.name().as_bytes(), octets, context]);
                 let nonce = answer.map(<[u8; 32]>::as_slice);
-                let judged = self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
-                let nonce = match judged.is_granted() {
-                    true => self.mint.unproven(&digest, account.name(), self.now())?,
-                    false => self.mint.unrepeated(self.now())?,
-                };
-                return Ok(Issuing::Deciding(Box::new(self.deciding(judged, nonce, digest))));
+                let judged =
+                    self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
+                let nonce = self.without_nonce(&judged, account, &digest)?;
+                self.deciding(judged, nonce, digest)
             }
             Freshness::NotProven => {
                 match profile.freshness() {
@@ -233,14 +241,21 @@ impl Service {
                 }
                 let answered = Answered { nonce: None, possession_context: Some(context) };
                 let judged = self.judge_request(applicant, profile, request, answered)?;
-                let nonce = match judged.is_granted() {
-                    true => self.mint.unproven(&digest, account.name(), self.now())?,
-                    false => self.mint.unrepeated(self.now())?,
-                };
+                let nonce = self.without_nonce(&judged, account, &digest)?;
                 self.deciding(judged, nonce, digest)
             }
         };
         Ok(Issuing::Deciding(Box::new(deciding)))
+    }
+
+    /// What is spent for a request without a nonce of this authority: what was granted is told again for a while, what
+    /// was refused is judged anew.
+    fn without_nonce(&self, judged: &Judged, account: &Account, digest: &Digest) -> Result<Nonce, Error> {
+        Ok(if judged.is_granted() {
+            self.mint.unproven(digest, account.name(), self.now())?
+        } else {
+            self.mint.unrepeated(self.now())?
+        })
     }
 
     /// The nonce of a request, or what was answered to this very request when it was spent.
@@ -264,5 +279,29 @@ impl Service {
                 self.replay(&spent, digest).map(Spendable::Spent)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_one_protocols_counts_in_no_other() {
+        let order = Session::AcmeOrder { id: "1", key_authorization: &[0; 32] };
+        let sessions = [Session::Json, Session::Tls(&[0; 32]), Session::CmpTransaction(b"1"), order];
+        let counted = |credential: Credential| sessions.map(|session| credential.counts_in(session));
+        for (credential, wanted) in [
+            (Credential::BearerToken, [true, false, false, false]),
+            (Credential::ClientCertificate, [false, true, false, false]),
+            (Credential::HttpBasic, [false, true, false, false]),
+            (Credential::CmpMac, [false, false, true, false]),
+            (Credential::CmpSignature, [false, false, true, false]),
+            (Credential::AcmeAccount, [false, false, false, true]),
+        ] {
+            assert_eq!(counted(credential), wanted, "{credential:?}");
+        }
+        let answered = sessions.map(|session| Freshness::KeyAuthorization(None).counts_in(session));
+        assert_eq!(answered, [false, false, false, true]);
     }
 }
