@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use vouchsafe_agent::client::Client;
+use vouchsafe_agent::grants::KeyReference;
+use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{
     AttestationResult, KeyMechanism, PkixEvidence, PlatformMechanism, TpmCertify, TpmCertifyX509, TpmQuote,
 };
@@ -196,7 +198,7 @@ pub fn nonce(text: Option<&str>) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// A key of the caller's, as the agent knows it.
+/// A key of the caller's, or one that is lent to it, as the agent knows it.
 #[derive(Clone, Debug)]
 pub struct OwnKey {
     /// Its name.
@@ -208,7 +210,7 @@ pub struct OwnKey {
 }
 
 impl OwnKey {
-    /// The caller's key of this name.
+    /// The caller's key of this name, or the one that is lent to it: `CLIENT/NAME`, or `CLIENT/PROVIDER/NAME`.
     ///
     /// # Errors
     /// [`Failure`] if there is none, or one of a kind that other clients make.
@@ -228,7 +230,7 @@ impl OwnKey {
         // A key of that name at another provider is another key.
         let provider = u32::from(client.provider().0);
         let Some(info) = keys.iter().find(|info| info.name == name && info.provider_id == provider) else {
-            return Ok(None);
+            return Self::lent(client, name);
         };
         let kind = KeyKind::of(info).ok_or_else(|| {
             Failure::new(format!("the key {name} has a type or algorithm that is not used here"))
@@ -237,6 +239,24 @@ impl OwnKey {
         let exported = client
             .export_public_key(name)
             .map_err(|fault| failure(format!("the key {name} cannot be shown"), &fault))?;
+        Ok(Some(Self { name: name.to_owned(), kind, spki: kind.spki(&exported)? }))
+    }
+
+    /// The key that is lent to the caller as `CLIENT/NAME`, if that is a name of this form and there is one. No listing shows
+    /// such keys; which kind it is, its public half says, and the agent refuses an algorithm that its owner did not give it.
+    fn lent(client: &mut Client, name: &str) -> Result<Option<Self>, Failure> {
+        if name.parse::<KeyReference>().is_err() {
+            return Ok(None);
+        }
+        let exported = match client.export_public_key(name) {
+            Ok(exported) => exported,
+            Err(fault) if fault.status() == Some(Status::PsaErrorDoesNotExist) => return Ok(None),
+            Err(fault) => return Err(failure(format!("the key {name} cannot be shown"), &fault)),
+        };
+        let kind = KeyKind::of_public(&exported).ok_or_else(|| {
+            Failure::new(format!("the key {name} is of a kind that is not used here"))
+                .next("use the client that made it, or another key")
+        })?;
         Ok(Some(Self { name: name.to_owned(), kind, spki: kind.spki(&exported)? }))
     }
 

@@ -118,7 +118,8 @@ fn served(findings: &mut Findings, mut client: Client) -> Result<(), ClientFault
     findings.good("an agent answers");
     let mechanisms: Vec<String> = client.list_mechanisms()?.into_iter().map(|mechanism| mechanism.name).collect();
     findings.good(format!("its first module attests by {}", printable(&mechanisms.join(", "))));
-    if mechanisms.iter().any(|name| name == "tpm-certify") && !mechanisms.iter().any(|name| name == "tpm-certify-x509") {
+    if mechanisms.iter().any(|name| name == "tpm-certify") && !mechanisms.iter().any(|name| name == "tpm-certify-x509")
+    {
         findings.good("the TPM does not make certificates; tpm-certify does not need it to");
     }
     let keys = client.list_attesting_keys()?;

@@ -111,6 +111,18 @@ impl KeyKind {
         })
     }
 
+    /// The kind of the public key that the agent exports, by the key alone; `None` for one of no kind here.
+    pub fn of_public(exported: &[u8]) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|kind| {
+            let width = usize::try_from(kind.bits().div_ceil(8)).unwrap_or(usize::MAX);
+            if kind.is_ecc() {
+                exported.first() == Some(&4) && exported.len() == 2 * width + 1
+            } else {
+                rsa_numbers(exported).is_ok_and(|(modulus, _)| modulus.len() == width && modulus.first() >= Some(&0x80))
+            }
+        })
+    }
+
     /// The public key in the form that certificates carry, of what the agent exports: `04 | X | Y`, or DER RSAPublicKey.
     ///
     /// # Errors
@@ -150,10 +162,41 @@ fn strange(error: &vouchsafe_evidence::Malformed) -> Failure {
     Failure::new("the agent gave no public key").because(error).next("use a client of the same version as the agent")
 }
 
-fn rsa_spki(exported: &[u8]) -> Result<SpkiView, vouchsafe_evidence::Malformed> {
+/// Modulus and public exponent.
+fn rsa_numbers(exported: &[u8]) -> Result<(&[u8], &[u8]), vouchsafe_evidence::Malformed> {
     let mut outer = Reader::new(exported, "RSAPublicKey");
     let mut fields = outer.sequence("RSAPublicKey")?;
-    let (modulus, exponent) = (fields.unsigned("modulus")?, fields.unsigned("publicExponent")?);
+    let numbers = (fields.unsigned("modulus")?, fields.unsigned("publicExponent")?);
     fields.finish()?;
+    Ok(numbers)
+}
+
+fn rsa_spki(exported: &[u8]) -> Result<SpkiView, vouchsafe_evidence::Malformed> {
+    let (modulus, exponent) = rsa_numbers(exported)?;
     SpkiView::from_rsa(modulus, exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyKind;
+    use vouchsafe_evidence::x509::build::DerWriter;
+
+    #[test]
+    fn a_public_key_says_its_kind() {
+        let point = |octets: usize| [vec![4], vec![1; octets]].concat();
+        let rsa = |modulus: Vec<u8>| {
+            let mut writer = DerWriter::new();
+            writer.sequence(|fields| {
+                fields.unsigned(&modulus).unsigned(&[1, 0, 1]);
+            });
+            writer.into_der()
+        };
+        assert_eq!(KeyKind::of_public(&point(64)), Some(KeyKind::EccP256));
+        assert_eq!(KeyKind::of_public(&point(96)), Some(KeyKind::EccP384));
+        assert_eq!(KeyKind::of_public(&rsa(vec![0x81; 256])), Some(KeyKind::Rsa2048));
+        assert_eq!(KeyKind::of_public(&rsa(vec![0x81; 384])), Some(KeyKind::Rsa3072));
+        for other in [point(132), point(63), Vec::new(), rsa(vec![0x81; 128]), rsa(vec![0x41; 256])] {
+            assert_eq!(KeyKind::of_public(&other), None);
+        }
+    }
 }
