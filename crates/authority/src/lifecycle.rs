@@ -99,7 +99,7 @@ impl Administration {
     fn decision(&self, kind: DecisionKind, approver: &str, report: &Value) -> Result<Decision, AdministrationError> {
         let report = report.to_string();
         // No account's name has a colon.
-        let by = format!("administrator:{approver}");
+        let by = administrator(approver);
         let decided = (kind, by.as_str(), Outcome::Accepted);
         Ok(decision(&self.recorder, self.clock.now_unix_seconds(), decided, report.as_bytes(), &[])?)
     }
@@ -188,7 +188,8 @@ impl Administration {
         Ok(self.store.share_device(device, account, decision)?)
     }
 
-    /// Brings rows into the inventory, or says what that would do.
+    /// Brings rows into the inventory, or says what that would do. The approver is recorded as `administrator:NAME`, which no account
+    /// can be called: what a person at this machine says of themselves is not what an account's token showed.
     ///
     /// # Errors
     /// [`AdministrationError::Approver`]; [`Error::Rejected`] with every row that stands against it.
@@ -200,7 +201,8 @@ impl Administration {
     ) -> Result<InventoryReport, AdministrationError> {
         check_approver(approver)?;
         let request = InventoryRequest { csv, is_dry_run };
-        Ok(import(&*self.store, &self.recorder, self.clock.now_unix_seconds(), approver, &request)?)
+        let approver = administrator(approver);
+        Ok(import(&*self.store, &self.recorder, self.clock.now_unix_seconds(), &approver, &request)?)
     }
 
     /// Every row of the inventory, by device.
@@ -246,6 +248,11 @@ pub fn proof_json(proof: &Proof) -> Value {
         "proof_sha256": to_hex(&proof.digest),
         "approvers": proof.approvers,
     })
+}
+
+/// What is recorded of whoever decides at this machine: no account's name has a colon in it.
+fn administrator(name: &str) -> String {
+    format!("administrator:{name}")
 }
 
 fn check_approver(approver: &str) -> Result<(), AdministrationError> {

@@ -94,7 +94,7 @@ fn an_inventory_is_reported_before_it_counts() {
     let wet = administer(&authority, &["inventory", "import", list, "--by", "alma"]);
     assert!(wet.code == 0 && wet.stdout.contains("brought in"), "{wet:?}");
     let listed = administer(&authority, &["inventory", "list", "--json"]).json();
-    assert_eq!((&listed[0]["device"], &listed[0]["approver"]), (&"node-1".into(), &"alma".into()));
+    assert_eq!((&listed[0]["device"], &listed[0]["approver"]), (&"node-1".into(), &"administrator:alma".into()));
     assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 0);
     assert_eq!(administer(&authority, &["inventory", "remove", "node-1", "--by", "alma"]).code, 1);
     assert!(administer(&authority, &["inventory", "import", "nowhere.csv", "--by", "alma"]).is_usage_error());

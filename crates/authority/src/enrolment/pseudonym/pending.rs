@@ -8,6 +8,8 @@ use crate::store::{CHALLENGE_ID_OCTETS, Digest};
 
 /// Challenges that wait at one time.
 const PENDING_MAX: usize = 10_000;
+/// Those of one account, so that one leaves room for the others.
+const PENDING_OF_ACCOUNT_MAX: usize = 1_000;
 
 /// A challenge, with everything that links its key to a device.
 #[derive(Debug)]
@@ -29,11 +31,12 @@ impl Pending {
     /// Keeps a challenge; those that have expired are dropped first.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait.
+    /// [`Error::Busy`] when too many wait, or too many of this account.
     pub(super) fn hold(&self, id: [u8; CHALLENGE_ID_OCTETS], held: Held, now: i64) -> Result<(), Error> {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pending.retain(|_, held| held.expires >= now);
-        if pending.len() >= PENDING_MAX {
+        let own = pending.values().filter(|other| other.account == held.account).count();
+        if pending.len() >= PENDING_MAX || own >= PENDING_OF_ACCOUNT_MAX {
             return Err(Error::Busy);
         }
         pending.insert(id, held);
@@ -74,13 +77,27 @@ mod tests {
     }
 
     #[test]
+    fn one_account_leaves_room_for_others() {
+        let pending = Pending::default();
+        for number in 0..u128::try_from(PENDING_OF_ACCOUNT_MAX).unwrap() {
+            pending.hold(number.to_be_bytes(), held("a", 10), 0).unwrap();
+        }
+        assert!(matches!(pending.hold([0xFF; 16], held("a", 10), 0), Err(Error::Busy)));
+        pending.hold([0xFE; 16], held("b", 10), 0).unwrap();
+        // Whoever answers makes room.
+        assert!(pending.take(&[0; 16], "a").is_some());
+        pending.hold([0xFF; 16], held("a", 10), 0).unwrap();
+    }
+
+    #[test]
     fn what_has_expired_makes_room() {
         let pending = Pending::default();
         for number in 0..u128::try_from(PENDING_MAX).unwrap() {
-            pending.hold(number.to_be_bytes(), held("a", 10), 0).unwrap();
+            let account = (number % 10).to_string();
+            pending.hold(number.to_be_bytes(), held(&account, 10), 0).unwrap();
         }
         assert!(matches!(pending.hold([0xFF; 16], held("a", 20), 10), Err(Error::Busy)));
         pending.hold([0xFF; 16], held("a", 20), 11).unwrap();
-        assert!(pending.take(&[0; 16], "a").is_none() && pending.take(&[0xFF; 16], "a").is_some());
+        assert!(pending.take(&[0; 16], "0").is_none() && pending.take(&[0xFF; 16], "a").is_some());
     }
 }
