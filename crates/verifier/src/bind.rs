@@ -122,7 +122,8 @@ pub(crate) struct Binding {
     /// Place of the platform statement bound to it.
     pub platform: Option<usize>,
     pub device: Option<Device>,
-    /// The keys that signed statements, in the order of the statements.
+    /// The keys that signed statements, in the order of the statements, each with others that its statement shows to be
+    /// attesting keys.
     pub attesting_keys: Vec<SpkiView>,
 }
 
@@ -141,7 +142,7 @@ pub(crate) fn bind(
     check_expected_key(expectation, &mut binding);
     let keys = Signers::of(statements);
     keys.signature_edges(statements, &mut binding);
-    binding.attesting_keys = keys.signers.iter().map(|signer| signer.key().clone()).collect();
+    binding.attesting_keys = statements.iter().flat_map(|of| of.signer().attesting_keys()).cloned().collect();
     let failed_key_statement = authentication.failures.iter().any(|(format, _)| is_key_format(*format));
     match subject(statements, expectation, failed_key_statement, &mut binding) {
         Subject::Key(subject) => {

@@ -322,7 +322,8 @@ impl Verdict {
         &self.edges
     }
 
-    /// Every key that signed one of the statements: also one that another vouches for, which stands for the device.
+    /// Every key that signed one of the statements, and every other that they show to be an attesting key: also one that
+    /// another vouches for, which stands for the device, and those that signed one statement together.
     #[must_use]
     pub fn attesting_keys(&self) -> &[SpkiView] {
         &self.attesting_keys

@@ -9,11 +9,12 @@ use vouchsafe_authority::store::{Dependent, RevocationReason, Sqlite, Store, Sto
 use vouchsafe_authority::{Administration, AdministrationError, Clock};
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
 use vouchsafe_evidence::bundle::AttestationStatement;
+use vouchsafe_evidence::emit::{Evidence, Purpose, TbsEvidence};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::TpmCertify;
 use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, USER_KEY_ATTRIBUTES};
 use vouchsafe_evidence::tpm::{EccScheme, HashAlg, TpmtPublic};
-use vouchsafe_evidence::x509::{CertView, CrlView};
+use vouchsafe_evidence::x509::{CertView, CrlView, build};
 
 use crate::host::{DAVE, enroll, every_method, evidence_over};
 use crate::module::{Module, SoftwareKey};
@@ -390,6 +391,45 @@ async fn a_revoked_key_attests_nothing_on_the_word_of_another_either() {
     assert_eq!(by_link().await.codes(), ["authority.other-account"]);
     administration(&site).revoke(&digest(&second.ak), RevocationReason::KeyCompromise, "alma", false).unwrap();
     assert_eq!(by_link().await.codes(), ["authority.key-revoked"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_that_sign_one_evidence_none_may_be_revoked() {
+    // Whichever of the two stands for the module, the other is asked about too.
+    for revoked in [0, 1] {
+        several_sign(revoked).await;
+    }
+}
+
+async fn several_sign(revoked: usize) {
+    let site = Site::start_with(&format!("policy = 'lab'\n{}", every_method(""))).await;
+    let keys = [SoftwareKey::generate(), SoftwareKey::generate()];
+    let mut certificates = Vec::new();
+    for (key, device) in keys.iter().zip(["hsm", "hsm-2"]) {
+        let enrolled = enroll(&site, DAVE, key, device, json!({"method": "first-use"})).await;
+        certificates.push(chain(&enrolled["certificates"]["pkix_evidence"]).swap_remove(0));
+    }
+    let signed_by_both = async || {
+        let (nonce, key) = (site.certificate_nonce(DAVE).await, SoftwareKey::generate());
+        let tbs = TbsEvidence::new().transaction(|claims| claims.nonce(&nonce)).key("key-1", |claims| {
+            let claims = claims.spki(key.spki().as_der()).extractable(false).sensitive(true);
+            claims.never_extractable(true).local(true).purposes(&[Purpose::Sign])
+        });
+        let tbs = tbs.to_der();
+        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
+        let evidence =
+            keys.iter().zip(&certificates).fold(Evidence::new(tbs.clone()), |evidence, (ak, certificate)| {
+                evidence.signed_by_certificate(certificate, &algorithm, &ak.sign_der(&tbs))
+            });
+        let statement = AttestationStatement::new(oid::STATEMENT_PKIX_EVIDENCE, evidence.to_der());
+        let csr = crate::made::request(&key, vec![statement], &[]);
+        let body = json!({"csr": b64(&csr), "nonce": hex(&nonce)});
+        site.post("/v1/certificates", Some(DAVE), body).await
+    };
+    let reply = signed_by_both().await;
+    assert_eq!(reply.status, 201, "{}", String::from_utf8_lossy(&reply.body));
+    administration(&site).revoke(&digest(&keys[revoked]), RevocationReason::KeyCompromise, "alma", false).unwrap();
+    assert_eq!(signed_by_both().await.codes(), ["authority.key-revoked"], "{revoked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,13 +106,18 @@ impl Signer {
         }
     }
 
-    /// Whether this is the key that signed, or another that is shown to be an attesting key.
-    pub(crate) fn shows_attesting(&self, key: &SpkiView) -> bool {
+    /// The key that signed, then others that are shown to be attesting keys, one of them perhaps twice.
+    pub(crate) fn attesting_keys(&self) -> impl Iterator<Item = &SpkiView> {
         let others = match self {
             Self::Tpm(_) => [].as_slice(),
             Self::Module(signer) => signer.attesting_keys.as_slice(),
         };
-        self.key().same_key(key) || others.iter().any(|other| other.same_key(key))
+        core::iter::once(self.key()).chain(others)
+    }
+
+    /// Whether this is the key that signed, or another that is shown to be an attesting key.
+    pub(crate) fn shows_attesting(&self, key: &SpkiView) -> bool {
+        self.attesting_keys().any(|shown| shown.same_key(key))
     }
 
     /// The attestation key, if it is one of a TPM.
