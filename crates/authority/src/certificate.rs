@@ -102,7 +102,6 @@ impl IssuerView<'_> {
     pub(crate) fn algorithm(&self) -> Vec<u8> {
         build::algorithm_identifier(self.key.algorithm())
     }
-
 }
 
 /// Signs a revocation list that breaks no rule.

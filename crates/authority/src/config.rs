@@ -15,18 +15,18 @@ use serde::Deserialize;
 use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
 
-use self::database::DatabaseSetting;
 use self::acme::AcmeFile;
+use self::database::DatabaseSetting;
 use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
 use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError};
 
-pub use self::cmp::{CmpSecret, CmpSecretError};
-pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub(crate) use self::acme::read_external_key;
 pub use self::acme::{AcmeConfig, AcmeConfigError, ExternalKeyError};
+pub use self::cmp::{CmpSecret, CmpSecretError};
+pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
 pub use self::issuers::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, IssuersError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
@@ -441,7 +441,16 @@ impl AccountFile {
         let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
         let cmp = CmpSecret::check(&name, self.cmp_reference, self.cmp_secret)?;
         let enroll_methods = self.enroll_methods.into_iter().map(Method::from).collect();
-        Ok(Account { name, token_sha256, may: self.may, devices, profiles, enroll_methods, client_ca: self.client_ca, cmp })
+        Ok(Account {
+            name,
+            token_sha256,
+            may: self.may,
+            devices,
+            profiles,
+            enroll_methods,
+            client_ca: self.client_ca,
+            cmp,
+        })
     }
 }
 

@@ -149,7 +149,8 @@ impl Service {
             let refusal: Refusal = serde_json::from_slice(&self.recorded_report(spent.decision)?)?;
             return Err(Error::Rejected(refusal.reasons));
         }
-        let issuer = certificates.first().map(|der| CertView::parse(der)).transpose().map_err(CertificateError::from)?;
+        let issuer =
+            certificates.first().map(|der| CertView::parse(der)).transpose().map_err(CertificateError::from)?;
         let issuer = issuer.as_ref().map(|leaf| self.hierarchy.issuer_of(leaf)).transpose()?;
         certificates.extend(issuer.into_iter().flat_map(CertificationAuthority::chain_below_root));
         Ok(IssuedChain { certificates })

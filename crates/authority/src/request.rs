@@ -16,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use self::enrolment::{ActivationBody, ChallengeBody, RenewalBody};
 use crate::error::Error;
-use crate::protocol::json::Operation;
 use crate::profile::DEFAULT_PROFILE;
+use crate::protocol::json::Operation;
 use crate::text::{from_hex, to_hex};
 
 pub use self::enrolment::{

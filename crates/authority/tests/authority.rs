@@ -52,10 +52,10 @@ mod made;
 mod methods;
 #[path = "authority/module.rs"]
 mod module;
-#[path = "authority/postgres.rs"]
-mod postgres;
 #[path = "authority/names.rs"]
 mod names;
+#[path = "authority/postgres.rs"]
+mod postgres;
 #[path = "authority/process.rs"]
 mod process;
 #[path = "authority/pseudonyms.rs"]

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Account, Capability, ConfigError, in_range, sha256_from_hex};
+use crate::profile::{DeviceRule, Profile};
 use crate::protocol::Verb;
 use crate::protocol::json::Operation;
-use crate::profile::{DeviceRule, Profile};
 use crate::store::Digest;
 
 /// Days that a pseudonym is valid, at most.

@@ -351,12 +351,8 @@ pub trait AttestingKeyStore {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    fn revoke_certificate(
-        &self,
-        serial: &[u8],
-        revocation: Revocation,
-        decision: Decision,
-    ) -> Result<bool, StoreError>;
+    fn revoke_certificate(&self, serial: &[u8], revocation: Revocation, decision: Decision)
+    -> Result<bool, StoreError>;
 
     /// The revoked certificates that are valid after `now`, in the order of their revocation.
     ///

@@ -15,7 +15,8 @@ use vouchsafe_verifier::hex;
 
 use crate::environment::{AuthoritySide, DeviceSide, openssl_accepts};
 
-pub const PROFILES: &str = "[[profiles]]\nname = \"device\"\nfreshness = \"when-given\"\n[[profiles]]\nname = \"strict\"\n";
+pub const PROFILES: &str =
+    "[[profiles]]\nname = \"device\"\nfreshness = \"when-given\"\n[[profiles]]\nname = \"strict\"\n";
 
 fn enrolled() -> (DeviceSide, AuthoritySide) {
     let device = DeviceSide::start();

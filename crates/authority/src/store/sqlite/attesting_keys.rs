@@ -296,9 +296,8 @@ impl AttestingKeyStore for Sqlite {
         self.read(|connection| {
             // Both statements see one state.
             let transaction = connection.unchecked_transaction()?;
-            let count = transaction
-                .prepare_cached("SELECT count(*) FROM revocations")?
-                .query_row([], |row| row.get(0))?;
+            let count =
+                transaction.prepare_cached("SELECT count(*) FROM revocations")?.query_row([], |row| row.get(0))?;
             let revoked = read_revoked(&transaction, now)?;
             transaction.commit()?;
             Ok((count, revoked))
