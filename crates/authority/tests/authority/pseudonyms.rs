@@ -208,7 +208,9 @@ async fn the_routes_of_the_other_role_are_absent() {
             // A list that is there; "00" is none anywhere.
             let path = path.replace("lists/00", "lists/issuing");
             let reply = site.exchange(route.verb.methods()[0], &path, &headers, b"").await;
-            let is_absent = reply.status == 404 && reply.problem() == "not-found";
+            // What answers where nothing is; a route that is there refuses in its own protocol's form.
+            let kind = serde_json::from_slice::<serde_json::Value>(&reply.body).unwrap_or_default()["type"].clone();
+            let is_absent = reply.status == 404 && kind == "urn:vouchsafe:problem:not-found";
             assert_eq!(is_absent, !role.performs(route.verb), "{} {path}: {}", role.label(), reply.status);
         }
     }

@@ -226,9 +226,12 @@ mod tests {
         format!(r#"{{"alg":"{algorithm}","kid":"https://h/acme/account/1","nonce":"n","url":"https://h/x"}}"#)
     }
 
+    /// Makes a signature over octets.
+    type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
     /// A key of each kind with its way to sign.
-    fn keys() -> Vec<(&'static str, Jwk, Box<dyn Fn(&[u8]) -> Vec<u8>>)> {
-        let mut keys: Vec<(&'static str, Jwk, Box<dyn Fn(&[u8]) -> Vec<u8>>)> = Vec::new();
+    fn keys() -> Vec<(&'static str, Jwk, Sign)> {
+        let mut keys: Vec<(&'static str, Jwk, Sign)> = Vec::new();
         for (name, algorithm, curve) in [
             ("ES256", &lc::ECDSA_P256_SHA256_FIXED_SIGNING, NamedCurve::P256),
             ("ES384", &lc::ECDSA_P384_SHA384_FIXED_SIGNING, NamedCurve::P384),
