@@ -18,7 +18,7 @@ use crate::{console, files};
 ///
 /// An attesting key signs what the module says about keys and about the platform, and nothing else. The agent makes one at its
 /// first start, the default. Others are for other authorities, or for lending out: `attesting_keys = ["NAME"]` in a
-/// [[grants]] entry limits a grant to them. Each is enrolled by its name: vouchsafe enroll ak --attesting-key NAME.
+/// entry of grants limits a grant to them. Each is enrolled by its name: vouchsafe enroll ak --attesting-key NAME.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
