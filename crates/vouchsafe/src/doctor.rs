@@ -2,12 +2,12 @@
 
 mod token;
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vouchsafe_agent::client::{Client, ClientFault, Endpoint};
-use vouchsafe_agent::config::{Config, ModuleConfig};
+use vouchsafe_agent::config::{Config, ModuleConfig, ProviderConfig, SocketConfig};
 use vouchsafe_agent::grants::Accounts;
 use vouchsafe_agent::tpm::{Address, Property, Tpm};
 use vouchsafe_evidence::text::printable;
@@ -37,6 +37,9 @@ Examples:
 
 /// First NV index of endorsement certificates.
 const FIRST_CERTIFICATE: u32 = 0x01C0_0000;
+
+const NO_ENDORSEMENT: &str = "the TPM holds no endorsement certificate";
+const PROVISION_ENDORSEMENT: &str = "provision one, or let the authority enroll it by another bootstrap method";
 
 /// What was found, in the order of looking.
 #[derive(Debug, Default)]
@@ -80,15 +83,27 @@ fn examine(config: &Config) -> Findings {
     }
     let endpoint = Endpoint::at(&config.socket.path);
     match Client::connect(&endpoint) {
-        Ok(client) => {
-            if let Err(fault) = served(&mut findings, client) {
-                findings.bad(format!("the agent does not answer as it should: {fault}"), fault.next_step());
+        Ok(mut client) => {
+            socket(&mut findings, &config.socket);
+            match client.ping() {
+                Ok(_) => findings.good("an agent answers"),
+                Err(fault) => {
+                    findings.bad(format!("the agent does not answer as it should: {fault}"), fault.next_step());
+                    return findings;
+                }
+            }
+            for provider in &config.providers {
+                if let Err(fault) = served(&mut findings, &endpoint, provider) {
+                    findings.bad(format!("{}: {fault}", provider.name.as_str()), fault.next_step());
+                }
             }
         }
         Err(fault) => {
             findings.bad(format!("no agent serves at {}", config.socket.path.display()), fault.next_step());
-            if let Some(tpm) = config.first_tpm() {
-                unserved(&mut findings, &tpm.address);
+            for provider in &config.providers {
+                if let ModuleConfig::Tpm(tpm) = &provider.module {
+                    unserved(&mut findings, &tpm.address);
+                }
             }
         }
     }
@@ -112,27 +127,63 @@ fn state(findings: &mut Findings, folder: &Path) {
     }
 }
 
-/// What a running agent says of its module.
-fn served(findings: &mut Findings, mut client: Client) -> Result<(), ClientFault> {
-    client.ping()?;
-    findings.good("an agent answers");
+/// Whether the socket is as open as the configuration says, and to whom.
+fn socket(findings: &mut Findings, config: &SocketConfig) {
+    let path = config.path.display();
+    let metadata = match std::fs::metadata(&config.path) {
+        Ok(metadata) => metadata,
+        Err(error) => return findings.bad(format!("{path}: {error}"), "run this as the user who runs the agent"),
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode != config.mode {
+        findings.bad(
+            format!("the socket {path} has mode {mode:04o}, the configuration says {:04o}", config.mode),
+            "restart the agent; where a socket unit makes it, set SocketMode there",
+        );
+    }
+    let group = config.group.name();
+    match Accounts::system().gid(group) {
+        Some(gid) if gid != metadata.gid() => findings.bad(
+            format!("the socket {path} does not belong to the group {group}"),
+            "run the agent as a user who may give it to that group, or set SocketGroup in its socket unit",
+        ),
+        Some(_) => findings.good(format!("the socket {path}, mode {mode:04o}, of the group {group}")),
+        // The configuration's own findings tell of a group that it names and that is not there.
+        None => findings.good(format!("the socket {path}, mode {mode:04o}")),
+    }
+}
+
+/// What a running agent says of one of its modules.
+fn served(findings: &mut Findings, endpoint: &Endpoint, provider: &ProviderConfig) -> Result<(), ClientFault> {
+    let name = provider.name.as_str();
+    let mut client = Client::connect(endpoint)?.with_provider_named(Some(name))?;
     let mechanisms: Vec<String> = client.list_mechanisms()?.into_iter().map(|mechanism| mechanism.name).collect();
-    findings.good(format!("its first module attests by {}", printable(&mechanisms.join(", "))));
+    findings.good(format!("{name} attests by {}", printable(&mechanisms.join(", "))));
     if mechanisms.iter().any(|name| name == "tpm-certify") && !mechanisms.iter().any(|name| name == "tpm-certify-x509")
     {
-        findings.good("the TPM does not make certificates; tpm-certify does not need it to");
+        findings.good(format!("{name}: the TPM does not make certificates; tpm-certify does not need it to"));
     }
     let keys = client.list_attesting_keys()?;
     let machine: Vec<_> = keys.iter().filter(|key| !key.is_own).collect();
     if machine.is_empty() {
         findings.bad(
-            "this user sees none of the machine's attesting keys",
+            format!("{name}: this user sees none of the machine's attesting keys"),
             "ask an administrator for a grant in agent.toml, or to be added to the socket's group",
         );
-    } else if machine.iter().all(|key| key.certificates.is_empty()) {
-        findings.bad("no attesting key of the machine has a certificate", "run `vouchsafe enroll`");
+        return Ok(());
+    }
+    if machine.iter().all(|key| key.certificates.is_empty()) {
+        findings.bad(format!("{name}: no attesting key of the machine has a certificate"), "run `vouchsafe enroll ak`");
     } else {
-        findings.good("an attesting key has a certificate");
+        findings.good(format!("{name}: an attesting key has a certificate"));
+    }
+    match &provider.module {
+        ModuleConfig::Tpm(_) => match client.describe_endorsement("")?.certificates.len() {
+            0 => findings.bad(format!("{name}: {NO_ENDORSEMENT}"), PROVISION_ENDORSEMENT),
+            count => findings.good(format!("{name}: {count} of its endorsement keys have certificates")),
+        },
+        // Its library and token were looked at above.
+        ModuleConfig::Pkcs11(_) => {}
     }
     Ok(())
 }
@@ -163,10 +214,7 @@ fn unserved(findings: &mut Findings, address: &Address) {
         .map(EkTemplate::label)
         .collect();
     if certified.is_empty() {
-        findings.bad(
-            "the TPM holds no endorsement certificate",
-            "provision one, or let the authority enroll it by another bootstrap method",
-        );
+        findings.bad(NO_ENDORSEMENT, PROVISION_ENDORSEMENT);
     } else {
         findings.good(format!("endorsement certificates for {}", certified.join(", ")));
     }
@@ -179,6 +227,8 @@ fn unserved(findings: &mut Findings, address: &Address) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use vouchsafe_agent::Agent;
     use vouchsafe_agent::config::Config;
     use vouchsafe_agent::swtpm::{Options, Swtpm};
@@ -205,11 +255,18 @@ mod tests {
         assert_eq!(found.problems, 1, "{}", found.lines);
         for words in [
             "an agent answers",
-            "by tpm-certify, tpm-certify-x509, tpm-activate-credential, tpm-quote",
-            "vouchsafe enroll",
+            "tpm attests by tpm-certify, tpm-certify-x509, tpm-activate-credential, tpm-quote",
+            "tpm: 2 of its endorsement keys have certificates",
+            "mode 0666",
+            "vouchsafe enroll ak",
         ] {
             assert!(found.lines.contains(words), "{words}: {}", found.lines);
         }
+        // A socket that somebody closed to the others.
+        std::fs::set_permissions(&config.socket.path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let found = examine(&config);
+        assert_eq!(found.problems, 2, "{}", found.lines);
+        assert!(found.lines.contains("has mode 0600, the configuration says 0666"), "{}", found.lines);
         agent.stop();
         drop(tpm);
 
