@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{AdminGroup, AuthenticatorsConfig, Config, ConfigFault, Limits, ProviderConfig, SocketConfig};
-use crate::grants::{AttestingKeyScope, Capability, GrantRule, Grantee, KeyReference, ProviderScope};
+use crate::grants::{AttestingKeyScope, Capability, GrantRule, Grantee, KeyReference};
 use crate::provider::{MechanismName, Stability};
 
 /// The grant that lends keys of others, by its name in `may`.
@@ -245,10 +245,7 @@ impl Context<'_> {
         }
         let reference = |text: String| {
             let reference = text.parse::<KeyReference>();
-            let is_served = |reference: &KeyReference| match &reference.provider {
-                ProviderScope::Every => true,
-                ProviderScope::Only(name) => providers.iter().any(|provider| provider.name == *name),
-            };
+            let is_served = |reference: &KeyReference| providers.iter().any(|provider| reference.is_at(&provider.name));
             reference.ok().filter(is_served).ok_or_else(|| {
                 let next_step = "write unix:UID/NAME or unix:UID/PROVIDER/NAME with a configured provider; a name that \
                                  has a slash needs the provider before it";

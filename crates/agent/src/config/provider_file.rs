@@ -231,7 +231,6 @@ impl Context<'_> {
     }
 }
 
-/// Whether two providers would hold one module, in which they would meet each other's keys.
 /// Whether two addresses lead to one TPM: `/dev/tpm0` and `/dev/tpmrm0` do, and so do links.
 fn is_same_tpm(one: &Address, other: &Address) -> bool {
     match (one, other) {
@@ -257,6 +256,7 @@ fn device(path: &Path) -> PathBuf {
     }
 }
 
+/// Whether two providers would hold one module, in which they would meet each other's keys.
 fn is_same_module(one: &ModuleConfig, other: &ModuleConfig) -> bool {
     match (one, other) {
         (ModuleConfig::Tpm(one), ModuleConfig::Tpm(other)) => is_same_tpm(&one.address, &other.address),
