@@ -87,7 +87,7 @@ pub use check::Finding;
 pub use fault::ConfigFault;
 
 use crate::grants::GrantRule;
-use crate::provider::{KeyKind, MechanismName, Stability};
+use crate::provider::{KeyKind, MechanismName};
 use crate::provider_identity::{ProviderIdentity, ProviderKind, ProviderName};
 use crate::tpm::Address;
 use crate::wire::header::AuthType;
@@ -271,14 +271,11 @@ impl Config {
 
     /// Whether a module of this kind attests by a mechanism that is served.
     fn attests(&self, kind: ProviderKind) -> bool {
-        let is_served = |name: MechanismName| match name.stability() {
-            Stability::Stable => true,
-            Stability::Experimental => self.enabled_mechanisms.contains(&name),
+        let mechanism = match kind {
+            ProviderKind::Tpm => MechanismName::TpmCertify,
+            ProviderKind::Pkcs11 => MechanismName::PkixEvidence,
         };
-        match kind {
-            ProviderKind::Tpm => is_served(MechanismName::TpmCertify),
-            ProviderKind::Pkcs11 => is_served(MechanismName::PkixEvidence),
-        }
+        mechanism.is_served(&self.enabled_mechanisms)
     }
 
     /// Whether a provider of that name is configured.

@@ -64,6 +64,15 @@ impl MechanismName {
         }
     }
 
+    /// Whether it is served where `enabled` are enabled: stable ones always are, experimental ones where they are named.
+    #[must_use]
+    pub fn is_served(self, enabled: &[Self]) -> bool {
+        match self.stability() {
+            Stability::Stable => true,
+            Stability::Experimental => enabled.contains(&self),
+        }
+    }
+
     /// What an administrator writes to have it served, one sentence without a final period.
     #[must_use]
     pub const fn enabling_step(self) -> &'static str {

@@ -15,7 +15,7 @@ use crate::config::{CertifyX509Config, key_kind_name};
 use crate::grants::Capability;
 use crate::provider::{
     Attestation, AttestingKey, AttestingKeyChoice, Family, FamilyCertificates, KeyBlob, KeyMechanism, KeyPurpose,
-    Mechanism, MechanismName, PlatformMechanism, Stability,
+    Mechanism, MechanismName, PlatformMechanism,
 };
 use crate::store::{KeyRole, StoredKey};
 use crate::wire::message::{
@@ -297,12 +297,9 @@ impl Call {
         Err(Refusal::GrantForOtherKeys { capability })
     }
 
-    /// Whether a mechanism is served: the stable ones are, experimental ones where the configuration names them.
+    /// Whether a mechanism is served.
     fn is_enabled(&self, mechanism: MechanismName) -> bool {
-        match mechanism.stability() {
-            Stability::Stable => true,
-            Stability::Experimental => self.shared.enabled_mechanisms.contains(&mechanism),
-        }
+        mechanism.is_served(&self.shared.enabled_mechanisms)
     }
 
     /// Refuses a mechanism that is not served.
