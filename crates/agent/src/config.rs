@@ -88,7 +88,7 @@ pub use fault::ConfigFault;
 
 use crate::grants::GrantRule;
 use crate::provider::{KeyKind, MechanismName};
-use crate::provider_identity::{ProviderIdentity, ProviderKind, ProviderName};
+use crate::provider_identity::{ProviderIdentity, ProviderKind};
 use crate::tpm::Address;
 use crate::wire::header::AuthType;
 pub use module::{CertifyX509Config, ModuleConfig, ProviderConfig, TpmConfig};
@@ -229,17 +229,8 @@ impl Config {
             grants: Vec::new(),
             authenticators: AuthenticatorsConfig::default(),
             enabled_mechanisms: Vec::new(),
-            providers: ProviderConfig::default_tpm().into_iter().collect(),
+            providers: vec![ProviderConfig::default_tpm()],
         }
-    }
-
-    /// The configured TPM that comes first, if there is one.
-    #[must_use]
-    pub fn first_tpm(&self) -> Option<&TpmConfig> {
-        self.providers.iter().find_map(|provider| match &provider.module {
-            ModuleConfig::Tpm(tpm) => Some(tpm),
-            ModuleConfig::Pkcs11(_) => None,
-        })
     }
 
     /// Puts a TPM at this address in place of the first one, or before all providers where there is none.
@@ -252,8 +243,7 @@ impl Config {
             Some(tpm) => tpm.address = address,
             None => {
                 let module = ModuleConfig::Tpm(TpmConfig { address, ..TpmConfig::default() });
-                let added = ProviderConfig::default_tpm().map(|provider| ProviderConfig { module, ..provider });
-                self.providers.splice(0..0, added);
+                self.providers.insert(0, ProviderConfig { module, ..ProviderConfig::default_tpm() });
             }
         }
     }
@@ -276,12 +266,6 @@ impl Config {
             ProviderKind::Pkcs11 => MechanismName::PkixEvidence,
         };
         mechanism.is_served(&self.enabled_mechanisms)
-    }
-
-    /// Whether a provider of that name is configured.
-    #[must_use]
-    pub fn has_provider(&self, name: &ProviderName) -> bool {
-        self.providers.iter().any(|provider| provider.name == *name)
     }
 
     /// Reads a configuration file.

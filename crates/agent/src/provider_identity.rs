@@ -30,6 +30,12 @@ impl ProviderName {
     /// Longest name, in octets.
     pub const MAX_OCTETS: usize = 64;
 
+    /// What the one provider of a kind is called where nothing else is said.
+    #[must_use]
+    pub fn of_kind(kind: ProviderKind) -> ProviderName {
+        ProviderName(kind.name().to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -207,6 +213,9 @@ mod tests {
     fn names_are_short_and_plain() {
         for name in ["tpm", "a", "hsm-1", "x_y", &"a".repeat(64)] {
             assert_eq!(name.parse::<ProviderName>().unwrap().as_str(), name);
+        }
+        for kind in ProviderKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(ProviderName::of_kind(kind)));
         }
         for name in ["", "1", "-a", "Tpm", "a/b", "a.b", "a b", "ä", &"a".repeat(65)] {
             assert!(name.parse::<ProviderName>().is_err(), "{name}");

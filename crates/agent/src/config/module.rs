@@ -17,10 +17,12 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
-    /// The provider of a configuration that names none: a TPM, called `tpm`. Always one.
-    pub(super) fn default_tpm() -> Option<ProviderConfig> {
-        let name = ProviderKind::Tpm.name().parse().ok()?;
-        Some(ProviderConfig { name, module: ModuleConfig::Tpm(TpmConfig::default()) })
+    /// The provider of a configuration that names none: a TPM, called `tpm`.
+    pub(super) fn default_tpm() -> ProviderConfig {
+        ProviderConfig {
+            name: ProviderName::of_kind(ProviderKind::Tpm),
+            module: ModuleConfig::Tpm(TpmConfig::default()),
+        }
     }
 }
 

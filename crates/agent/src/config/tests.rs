@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{AdminGroup, Config, ConfigFault, ModuleConfig};
+use super::{AdminGroup, Config, ConfigFault, ModuleConfig, TpmConfig};
 use crate::grants::{AttestingKeyScope, Capability, GrantRule, Grantee};
 use crate::provider::pkcs11::TokenName;
 use crate::provider::{KeyKind, KeyUsage, MechanismName};
@@ -8,6 +8,14 @@ use crate::tpm::Address;
 
 fn parse(text: &str) -> Result<Config, ConfigFault> {
     Config::from_toml(text, Path::new("/etc/vouchsafe/agent.toml"))
+}
+
+fn first_tpm(config: &Config) -> &TpmConfig {
+    let tpm = config.providers.iter().find_map(|provider| match &provider.module {
+        ModuleConfig::Tpm(tpm) => Some(tpm),
+        ModuleConfig::Pkcs11(_) => None,
+    });
+    tpm.unwrap()
 }
 
 /// The examples that the module's documentation shows.
@@ -58,7 +66,7 @@ fn values_are_taken() {
     assert_eq!(config.limits.idle.as_secs(), 9);
     assert_eq!(config.grants[0], GrantRule::new(Grantee::Uid(7), vec![Capability::Attest]));
     assert_eq!(config.grants[1].grantee, Grantee::Group("ci".to_owned()));
-    let tpm = config.first_tpm().unwrap();
+    let tpm = first_tpm(&config);
     assert_eq!(tpm.address, Address::SwtpmTcp("localhost:2321".to_owned()));
     assert_eq!(tpm.default_attesting_key, "site");
     assert_eq!(tpm.attesting_key_kind, KeyKind::EcP384);
@@ -219,10 +227,10 @@ fn a_tpm_named_on_the_command_line_takes_the_first_ones_place() {
     let address: Address = "device:/dev/other".parse().unwrap();
     let mut config = parse(FOUR).unwrap();
     config.set_tpm_address(address.clone());
-    assert_eq!(config.first_tpm().unwrap().address, address);
+    assert_eq!(first_tpm(&config).address, address);
     assert_eq!(config.providers.len(), 4);
     config.providers.retain(|provider| matches!(provider.module, ModuleConfig::Pkcs11(_)));
     config.set_tpm_address(address.clone());
-    assert_eq!(config.first_tpm().unwrap().address, address);
+    assert_eq!(first_tpm(&config).address, address);
     assert_eq!(config.providers[0].name.as_str(), "tpm");
 }
