@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use vouchsafe_evidence::input::{InputError, InputFile, Submission};
+use vouchsafe_evidence::input::{Form, InputError, InputFile, Submission};
 use vouchsafe_evidence::limits::INPUT_OCTETS;
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::SpkiView;
@@ -105,7 +105,7 @@ Examples:
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let question = Question::from_arguments(arguments)?;
     let signer = arguments.result_key.as_deref().map(ear::Signer::read).transpose()?;
-    let verdict = question.answer()?;
+    let (verdict, of) = question.answer()?;
     let printed = match (arguments.result, &signer) {
         (Some(ResultForm::Ear), Some(signer)) => {
             let nonce = question.nonce.as_ref().map(Nonce::as_bytes);
@@ -121,10 +121,19 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             .map_err(|error| Failure::new("the verdict cannot be written as JSON").because(error))?;
         json + "\n"
     } else {
-        report::text(&verdict, question.nonce.is_some())
+        report::text(&verdict, of, question.nonce.is_some())
     };
     console::out(&text)?;
     Ok(if verdict.is_accepted() { Answer::Yes } else { Answer::No })
+}
+
+/// What the evidence came in, as far as a verdict means something else for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    /// Evidence as it is, or a request that holds it.
+    Evidence,
+    /// A certificate that publishes it, of which the key alone is judged.
+    Certificate,
 }
 
 /// The arguments, read and checked.
@@ -160,7 +169,7 @@ impl Question {
         })
     }
 
-    fn answer(&self) -> Result<Verdict, Failure> {
+    fn answer(&self) -> Result<(Verdict, Judged), Failure> {
         let submission = match self.submission()? {
             Ok(submission) => submission,
             Err(InputError::FormatWithCsr) => {
@@ -172,7 +181,7 @@ impl Question {
                 return Err(Failure::new("--client-data belongs to no evidence that is here")
                     .next("leave it out; webauthn-tpm alone is checked against client data"));
             }
-            Err(error) => return Ok(Verdict::on_unusable_input(&error, &self.policy, self.at)),
+            Err(error) => return Ok((Verdict::on_unusable_input(&error, &self.policy, self.at), Judged::Evidence)),
         };
         let mut request = Request::new(&submission, &self.trust, &self.policy, self.at);
         if let Some(advisories) = &self.advisories {
@@ -187,7 +196,11 @@ impl Question {
         if let Some(device) = &self.device {
             request = request.expected_device(device);
         }
-        Ok(verify(&request))
+        let of = match submission.form() {
+            Form::PublishedCertificate(_) => Judged::Certificate,
+            Form::Csr(_) | Form::Crmf(_) | Form::EndorsementKey(_) | Form::Evidence => Judged::Evidence,
+        };
+        Ok((verify(&request), of))
     }
 
     /// Reads the input, and of input that is too large no more than shows it.
@@ -232,6 +245,18 @@ fn digest_as_nonce(path: &std::path::Path) -> Result<Nonce, Failure> {
 
 fn instant(text: &str) -> Result<Instant, Failure> {
     Instant::from_rfc3339(text).map_err(|error| Failure::new(format!("--at {text} cannot be used")).because(error))
+}
+
+/// The time that was named, or now.
+///
+/// # Errors
+/// [`Failure`] if what was named is no time, or the clock cannot be used.
+pub fn time_or_now(named: Option<&str>) -> Result<Instant, Failure> {
+    named.map_or_else(now, |text| {
+        Instant::from_rfc3339(text).map_err(|error| {
+            Failure::new(format!("{text:?} is no time")).because(error).next("write it as 2026-12-01T00:00:00Z")
+        })
+    })
 }
 
 /// The time by this machine's clock.

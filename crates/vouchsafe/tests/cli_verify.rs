@@ -321,6 +321,22 @@ fn expectations_hold_or_reject() {
 }
 
 #[test]
+fn of_a_certificate_that_publishes_its_statement_the_key_alone_is_judged_and_the_report_says_so() {
+    let folder = TempDir::new().unwrap();
+    let genuine = fs::read(repository("vectors/tpm-certify-x509/published/certificate.der")).unwrap();
+    // Another name beneath a signature that no longer fits.
+    let name = genuine.windows(9).position(|octets| octets == b"published").unwrap();
+    let forged = [&genuine[..name], b"impostors", &genuine[name + 9..]].concat();
+    for certificate in [genuine, forged] {
+        let run = verify(&write(&folder, "certificate.der", &certificate), &[]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert!(run.stdout.contains("Of the certificate the key alone was judged."), "{run:?}");
+    }
+    let request = verify(&repository("vectors/tpm-certify/p256/request.der"), &[]);
+    assert!(!request.stdout.contains("Of the certificate"), "{request:?}");
+}
+
+#[test]
 fn a_policy_file_decides_and_is_named() {
     let folder = TempDir::new().unwrap();
     let strict = write(&folder, "strict.toml", b"name = 'strict'\nnonce = 'required'\n");

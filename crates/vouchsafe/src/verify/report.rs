@@ -5,7 +5,7 @@ use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::{By, Claim, Claims, Edge, Freshness, Node, Outcome, Section, Source, Verdict, hex};
 
-use super::graph;
+use super::{Judged, graph};
 use crate::advice::Situation;
 use crate::console::{Tone, hanging, paint, wrapped};
 use crate::reasons::{self, Reason};
@@ -16,8 +16,8 @@ const TEXT_COLUMN: usize = 20;
 const VALUE_LETTERS: usize = 100;
 
 /// The whole report.
-pub fn text(verdict: &Verdict, has_nonce: bool) -> String {
-    let mut text = headline(verdict);
+pub(super) fn text(verdict: &Verdict, of: Judged, has_nonce: bool) -> String {
+    let mut text = headline(verdict, of);
     text.push_str(&section("Key", verdict.key(), verdict.subject().map(|key| hex::encode(&key.sha256()))));
     text.push_str(&section("Platform", verdict.platform(), None));
     if !verdict.attesting_key().is_empty() {
@@ -39,7 +39,7 @@ pub fn text(verdict: &Verdict, has_nonce: bool) -> String {
     text
 }
 
-fn headline(verdict: &Verdict) -> String {
+fn headline(verdict: &Verdict, of: Judged) -> String {
     let (word, tone) = if verdict.is_accepted() { ("ACCEPTED", Tone::Good) } else { ("REJECTED", Tone::Bad) };
     let what = match verdict.format() {
         "csr" => "certification request".to_owned(),
@@ -65,13 +65,21 @@ fn headline(verdict: &Verdict) -> String {
         }
         (false, _) => "Nothing below may be relied on; the reasons stand at the end.",
     };
+    let beside = match of {
+        Judged::Certificate if verdict.is_accepted() => Some(
+            "Of the certificate the key alone was judged. Who signed it, and whether its names and dates are true, is for \
+             a check against its own root.",
+        ),
+        Judged::Certificate | Judged::Evidence => None,
+    };
     let note = verdict.policy_note().filter(|_| verdict.is_accepted());
     format!(
-        "{}  {what}, policy {}, at {}\n\n{}{}",
+        "{}  {what}, policy {}, at {}\n\n{}{}{}",
         paint(word, tone),
         printable(verdict.policy()),
         verdict.at(),
         wrapped(meaning, 2),
+        beside.map(|beside| wrapped(beside, 2)).unwrap_or_default(),
         note.map(|note| wrapped(&printable(note), 2)).unwrap_or_default(),
     )
 }
