@@ -5,6 +5,7 @@
 
 pub(crate) mod acme;
 mod attesting_keys;
+mod binding;
 mod columns;
 mod inventory;
 mod postgres;

@@ -214,10 +214,24 @@ impl RevocationReason {
         }
     }
 
+    /// The reason of this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.number() == number)
+    }
+
     /// The reason of this word.
     #[must_use]
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+
+    /// Whether the successors of a key go with it: whoever else knows the key may have had it vouch for one of theirs.
+    pub(super) const fn takes_successors(self) -> bool {
+        match self {
+            Self::KeyCompromise => true,
+            Self::Unspecified | Self::AffiliationChanged | Self::Superseded | Self::CessationOfOperation => false,
+        }
     }
 }
 
@@ -354,14 +368,8 @@ pub trait AttestingKeyStore {
     fn revoke_certificate(&self, serial: &[u8], revocation: Revocation, decision: Decision)
     -> Result<bool, StoreError>;
 
-    /// The revoked certificates that are valid after `now`, in the order of their revocation.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError>;
-
-    /// As [`AttestingKeyStore::revoked`], with how many revocations were ever recorded, both of one moment. The number
-    /// grows with every revocation and never falls.
+    /// How many revocations were ever recorded, and the revoked certificates that are valid after `now`, in the order of
+    /// their revocation; both of one moment. The number grows with every revocation and never falls.
     ///
     /// # Errors
     /// [`StoreError::Database`].

@@ -2,7 +2,9 @@
 
 use vouchsafe_verifier::enrolment::{Environment, Method};
 
-use super::{AkMaterial, Digest, KeyUse, Outcome, Proof, Revocation, RevocationReason, StoreError};
+use super::{
+    AkMaterial, Digest, Expected, KeyUse, ListedIdentity, Outcome, Proof, Revocation, RevocationReason, StoreError,
+};
 
 fn unexpected(column: &'static str) -> StoreError {
     StoreError::Unexpected { column }
@@ -36,6 +38,40 @@ pub(super) fn material_columns(material: &AkMaterial) -> (Option<&[u8]>, &[u8]) 
     match material {
         AkMaterial::Tpm { public, name } => (Some(name), public),
         AkMaterial::Host { spki } => (None, spki),
+    }
+}
+
+/// What answers a challenge, out of its two columns.
+pub(super) const fn expected(is_signature: bool, octets: [u8; 32]) -> Expected {
+    if is_signature { Expected::Signature(octets) } else { Expected::Credential(octets) }
+}
+
+/// Whether a signature answers a challenge, and the octets by which it is told.
+pub(super) const fn expected_columns(expected: &Expected) -> (bool, &[u8; 32]) {
+    match expected {
+        Expected::Credential(digest) => (false, digest),
+        Expected::Signature(challenge) => (true, challenge),
+    }
+}
+
+/// By what a row of the inventory names its module, out of its three columns.
+pub(super) fn listed_identity(
+    ek: Option<Digest>,
+    vendor: Option<String>,
+    serial: Option<String>,
+) -> Result<ListedIdentity, StoreError> {
+    match (ek, vendor, serial) {
+        (Some(ek), _, None) => Ok(ListedIdentity::EndorsementKey(ek)),
+        (None, Some(vendor), Some(serial)) => Ok(ListedIdentity::Serial { vendor, serial }),
+        _ => Err(unexpected("ek_sha256")),
+    }
+}
+
+/// The endorsement key, the vendor and the serial number by which a row of the inventory names its module.
+pub(super) fn listed_columns(identity: &ListedIdentity) -> (Option<&Digest>, Option<&str>, Option<&str>) {
+    match identity {
+        ListedIdentity::EndorsementKey(digest) => (Some(digest), None, None),
+        ListedIdentity::Serial { vendor, serial } => (None, Some(vendor), Some(serial)),
     }
 }
 

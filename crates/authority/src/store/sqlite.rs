@@ -7,7 +7,7 @@ mod inventory;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::writer::Writer;
 use super::{
@@ -145,7 +145,7 @@ impl Store for Sqlite {
                  LEFT JOIN revocations ON revocations.certificate = certificates.id
                  WHERE serial = ?1",
             )?;
-            let read = |row: &rusqlite::Row<'_>| {
+            let read = |row: &Row<'_>| {
                 Ok(IssuedCertificate { account: row.get(0)?, der: row.get(1)?, is_revoked: row.get(2)? })
             };
             Ok(statement.query_row([serial], read).optional()?)
@@ -199,8 +199,15 @@ fn insert_decision(connection: &Connection, decision: &Decision) -> Result<i64, 
 fn enrolment_of(connection: &Connection, decision: i64) -> Result<Option<Proof>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT method, environment, proof, approvers FROM enrolments WHERE decision = ?1")?;
-    let found = statement.query_row([decision], attesting_keys::ProofColumns::read).optional()?;
-    found.map(Proof::try_from).transpose()
+    statement.query_and_then([decision], |row| proof(row, 0))?.next().transpose()
+}
+
+/// A proof out of four columns.
+fn proof(row: &Row<'_>, first: usize) -> Result<Proof, StoreError> {
+    let column = |offset: usize| first.saturating_add(offset);
+    let (method, environment): (String, String) = (row.get(first)?, row.get(column(1))?);
+    let approvers: String = row.get(column(3))?;
+    columns::proof(&method, &environment, row.get(column(2))?, &approvers)
 }
 
 /// The row that makes a nonce spent; the primary key lets one transaction alone write it.

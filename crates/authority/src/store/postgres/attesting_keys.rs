@@ -8,11 +8,10 @@ use tokio_postgres::Row;
 use self::binding::{bind_device, bind_key, check_device_binding, check_key};
 use super::Postgres;
 use super::decisions::{digest, insert_certificates, insert_decision, prepared, proof, spend};
-use crate::store::columns::{self, approvers, material, material_columns, reason_of};
+use crate::store::columns::{self, approvers, expected, expected_columns, material, material_columns, reason_of};
 use crate::store::{
     AttestingKeyRow, AttestingKeyStore, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Dependent, Device,
-    Digest, EnrolledKey, Expected, KeyFacts, Proof, Replacement, Revocation, RevocationReason, Revoked, Spending,
-    StoreError,
+    Digest, EnrolledKey, KeyFacts, Proof, Replacement, Revocation, Revoked, Spending, StoreError,
 };
 
 const KEY_COLUMNS: &str = "
@@ -220,17 +219,10 @@ impl AttestingKeyStore for Postgres {
                 return Err(StoreError::NoSuchKey);
             }
             let mut revoked = revoke_key(transaction, &key, &revocation, dependents).await?;
-            match revocation.reason {
-                // Whoever else knows the key may have had it vouch for one of theirs.
-                RevocationReason::KeyCompromise => {
-                    for successor in successors(transaction, &key).await? {
-                        revoked += revoke_key(transaction, &successor, &revocation, dependents).await?;
-                    }
+            if revocation.reason.takes_successors() {
+                for successor in successors(transaction, &key).await? {
+                    revoked += revoke_key(transaction, &successor, &revocation, dependents).await?;
                 }
-                RevocationReason::Unspecified
-                | RevocationReason::AffiliationChanged
-                | RevocationReason::Superseded
-                | RevocationReason::CessationOfOperation => {}
             }
             Ok(revoked)
         })
@@ -251,10 +243,6 @@ impl AttestingKeyStore for Postgres {
             let reason = revocation.reason.label();
             Ok(transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await? > 0)
         })
-    }
-
-    fn revoked(&self, now: i64) -> Result<Vec<Revoked>, StoreError> {
-        self.statement(async move |client| read_revoked(client, now).await)
     }
 
     fn revocations(&self, now: i64) -> Result<(i64, Vec<Revoked>), StoreError> {
@@ -379,10 +367,7 @@ async fn insert_challenge(client: &impl GenericClient, challenge: &Challenge) ->
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .await?;
-    let (is_signature, expected) = match &challenge.expected {
-        Expected::Credential(digest) => (false, digest),
-        Expected::Signature(challenge) => (true, challenge),
-    };
+    let (is_signature, expected) = expected_columns(&challenge.expected);
     let key = &challenge.key;
     let (name, public) = material_columns(&key.material);
     client
@@ -415,11 +400,10 @@ async fn insert_challenge(client: &impl GenericClient, challenge: &Challenge) ->
 
 fn read_challenge(row: &Row) -> Result<Challenge, StoreError> {
     let id: &[u8] = row.try_get(0)?;
-    let expected = digest(row, 3, "expected")?;
     Ok(Challenge {
         id: id.try_into().map_err(|_| StoreError::Unexpected { column: "id" })?,
         expires: row.try_get(1)?,
-        expected: if row.try_get(2)? { Expected::Signature(expected) } else { Expected::Credential(expected) },
+        expected: expected(row.try_get(2)?, digest(row, 3, "expected")?),
         key: EnrolledKey {
             account: row.try_get(4)?,
             device: row.try_get(5)?,

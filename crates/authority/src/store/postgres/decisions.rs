@@ -45,7 +45,7 @@ SELECT id FROM recorded";
 
 /// The decision and its evidence, in one statement.
 pub(super) async fn insert_decision(client: &impl GenericClient, decision: &Decision) -> Result<i64, StoreError> {
-    let statement = client.prepare_cached(INSERT_DECISION).await?;
+    let statement = prepared(client, INSERT_DECISION).await?;
     let Decision { at, kind, account, outcome, commitment, sealed } = decision;
     let row = client
         .query_one(&statement, &[at, &kind.as_str(), account, &outcome.as_str(), &commitment.as_slice(), sealed])
@@ -60,12 +60,12 @@ pub(super) async fn spend(
     decision: i64,
     at: i64,
 ) -> Result<(), StoreError> {
-    let statement = transaction
-        .prepare_cached(
-            "INSERT INTO spent_nonces (nonce, spent_at, request, decision) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (nonce) DO NOTHING",
-        )
-        .await?;
+    let statement = prepared(
+        transaction,
+        "INSERT INTO spent_nonces (nonce, spent_at, request, decision) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (nonce) DO NOTHING",
+    )
+    .await?;
     let Spending { nonce, request } = spending;
     let written =
         transaction.execute(&statement, &[&nonce.octets().as_slice(), &at, &request.as_slice(), &decision]).await?;
@@ -105,12 +105,12 @@ pub(super) async fn insert_certificates(
     if certificates.is_empty() {
         return Ok(());
     }
-    let statement = transaction
-        .prepare_cached(
-            "INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key)
-             SELECT $1, * FROM UNNEST($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bytea[], $7::boolean[])",
-        )
-        .await?;
+    let statement = prepared(
+        transaction,
+        "INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key)
+         SELECT $1, * FROM UNNEST($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bytea[], $7::boolean[])",
+    )
+    .await?;
     let rows = CertificateColumns::new(std::iter::once(certificates));
     let CertificateColumns { places, serials, ends, certificates, keys, of_keys } = &rows;
     transaction

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use super::decisions::{digest, insert_decision, prepared};
 use super::{Postgres, ServerError};
+use crate::store::columns::{listed_columns, listed_identity};
 use crate::store::{Decision, Digest, InventoryImport, InventoryRow, InventoryStore, ListedIdentity, StoreError};
 
 const COLUMNS: &str =
@@ -16,15 +17,11 @@ const DEVICES: &str = "inventory_pkey";
 
 fn read(row: &Row) -> Result<InventoryRow, StoreError> {
     let ek: Option<&[u8]> = row.try_get(2)?;
-    let identity = match (ek, row.try_get(3)?, row.try_get(4)?) {
-        (Some(_), _, None) => ListedIdentity::EndorsementKey(digest(row, 2, "ek_sha256")?),
-        (None, Some(vendor), Some(serial)) => ListedIdentity::Serial { vendor, serial },
-        _ => return Err(StoreError::Unexpected { column: "ek_sha256" }),
-    };
+    let ek = ek.map(|_| digest(row, 2, "ek_sha256")).transpose()?;
     Ok(InventoryRow {
         device: row.try_get(0)?,
         account: row.try_get(1)?,
-        identity,
+        identity: listed_identity(ek, row.try_get(3)?, row.try_get(4)?)?,
         model: row.try_get(5)?,
         is_virtual: row.try_get(6)?,
         digest: digest(row, 7, "digest")?,
@@ -34,12 +31,11 @@ fn read(row: &Row) -> Result<InventoryRow, StoreError> {
 
 impl InventoryStore for Postgres {
     fn inventory(&self) -> Result<Vec<InventoryRow>, StoreError> {
-        let rows: Vec<InventoryRow> = self.statement(async move |client| {
+        let mut rows: Vec<InventoryRow> = self.statement(async move |client| {
             let statement = prepared(client, COLUMNS).await?;
             client.query(&statement, &[]).await?.iter().map(read).collect()
         })?;
         // By their octets, whatever order the database's language has.
-        let mut rows = rows;
         rows.sort_by(|one, other| one.device.cmp(&other.device));
         Ok(rows)
     }
@@ -99,16 +95,12 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn new(rows: &'a [InventoryRow]) -> Self {
-        let identity = |row: &'a InventoryRow| match &row.identity {
-            ListedIdentity::EndorsementKey(digest) => (Some(digest.as_slice()), None, None),
-            ListedIdentity::Serial { vendor, serial } => (None, Some(vendor.as_str()), Some(serial.as_str())),
-        };
         Self {
             devices: rows.iter().map(|row| row.device.as_str()).collect(),
             accounts: rows.iter().map(|row| row.account.as_str()).collect(),
-            eks: rows.iter().map(|row| identity(row).0).collect(),
-            vendors: rows.iter().map(|row| identity(row).1).collect(),
-            serials: rows.iter().map(|row| identity(row).2).collect(),
+            eks: rows.iter().map(|row| listed_columns(&row.identity).0.map(Digest::as_slice)).collect(),
+            vendors: rows.iter().map(|row| listed_columns(&row.identity).1).collect(),
+            serials: rows.iter().map(|row| listed_columns(&row.identity).2).collect(),
             models: rows.iter().map(|row| row.model.as_str()).collect(),
             virtuals: rows.iter().map(|row| row.is_virtual).collect(),
             digests: rows.iter().map(|row| Digest::as_slice(&row.digest)).collect(),
@@ -117,13 +109,13 @@ impl<'a> Columns<'a> {
     }
 
     async fn insert(&self, transaction: &deadpool_postgres::Transaction<'_>) -> Result<(), StoreError> {
-        let statement = transaction
-            .prepare_cached(
-                "INSERT INTO inventory (device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver)
-                 SELECT * FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::boolean[],
-                     $8::bytea[], $9::text[])",
-            )
-            .await?;
+        let statement = prepared(
+            transaction,
+            "INSERT INTO inventory (device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver)
+             SELECT * FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::boolean[],
+                 $8::bytea[], $9::text[])",
+        )
+        .await?;
         let Self { devices, accounts, eks, vendors, serials, models, virtuals, digests, approvers } = self;
         let written = transaction
             .execute(&statement, &[devices, accounts, eks, vendors, serials, models, virtuals, digests, approvers])

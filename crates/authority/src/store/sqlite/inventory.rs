@@ -1,30 +1,31 @@
 //! The inventory in SQLite.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{Sqlite, insert_decision, unless_taken};
-use crate::store::{Decision, Digest, InventoryImport, InventoryRow, InventoryStore, ListedIdentity, StoreError};
+use crate::store::columns::{listed_columns, listed_identity};
+use crate::store::{Decision, InventoryImport, InventoryRow, InventoryStore, ListedIdentity, StoreError};
 
 const COLUMNS: &str =
     "SELECT device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver FROM inventory";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Result<InventoryRow, StoreError>> {
-    let identity: (Option<Digest>, Option<String>, Option<String>) = (row.get(2)?, row.get(3)?, row.get(4)?);
-    let (device, account, model) = (row.get(0)?, row.get(1)?, row.get(5)?);
-    let (is_virtual, digest, approver) = (row.get(6)?, row.get(7)?, row.get(8)?);
-    let identity = match identity {
-        (Some(ek), _, None) => ListedIdentity::EndorsementKey(ek),
-        (None, Some(vendor), Some(serial)) => ListedIdentity::Serial { vendor, serial },
-        _ => return Ok(Err(StoreError::Unexpected { column: "ek_sha256" })),
-    };
-    Ok(Ok(InventoryRow { device, account, identity, model, is_virtual, digest, approver }))
+fn read(row: &Row<'_>) -> Result<InventoryRow, StoreError> {
+    Ok(InventoryRow {
+        device: row.get(0)?,
+        account: row.get(1)?,
+        identity: listed_identity(row.get(2)?, row.get(3)?, row.get(4)?)?,
+        model: row.get(5)?,
+        is_virtual: row.get(6)?,
+        digest: row.get(7)?,
+        approver: row.get(8)?,
+    })
 }
 
 impl InventoryStore for Sqlite {
     fn inventory(&self) -> Result<Vec<InventoryRow>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!("{COLUMNS} ORDER BY device"))?;
-            statement.query_map([], read)?.map(|row| row?).collect()
+            statement.query_and_then([], read)?.collect()
         })
     }
 
@@ -32,12 +33,12 @@ impl InventoryStore for Sqlite {
         self.read(|connection| match identity {
             ListedIdentity::EndorsementKey(digest) => {
                 let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE ek_sha256 = ?1"))?;
-                statement.query_row([digest], read).optional()?.transpose()
+                statement.query_and_then([digest], read)?.next().transpose()
             }
             ListedIdentity::Serial { vendor, serial } => {
                 let mut statement =
                     connection.prepare_cached(&format!("{COLUMNS} WHERE vendor = ?1 AND serial = ?2"))?;
-                statement.query_row([vendor, serial], read).optional()?.transpose()
+                statement.query_and_then([vendor, serial], read)?.next().transpose()
             }
         })
     }
@@ -63,10 +64,7 @@ impl InventoryStore for Sqlite {
 }
 
 fn insert(connection: &Connection, row: &InventoryRow) -> Result<(), StoreError> {
-    let (ek, vendor, serial) = match &row.identity {
-        ListedIdentity::EndorsementKey(digest) => (Some(digest), None, None),
-        ListedIdentity::Serial { vendor, serial } => (None, Some(vendor), Some(serial)),
-    };
+    let (ek, vendor, serial) = listed_columns(&row.identity);
     let mut statement = connection.prepare_cached(
         "INSERT INTO inventory (device, account, ek_sha256, vendor, serial, model, is_virtual, digest, approver)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -189,7 +189,7 @@ fn a_key_is_revoked_with_what_rests_on_it_once(place: &dyn Place) {
     assert_eq!(serials, [(3, true), (5, true)]);
     assert_eq!((dependents[0].account.as_str(), dependents[0].not_after), ("alice", 3_000));
     let listed =
-        |now| store.revoked(now).unwrap().iter().map(|one| (one.der[0], one.at, one.reason)).collect::<Vec<_>>();
+        |now| store.revocations(now).unwrap().1.iter().map(|one| (one.der[0], one.at, one.reason)).collect::<Vec<_>>();
     let (superseded, ceased) = (RevocationReason::Superseded, RevocationReason::CessationOfOperation);
     assert_eq!(listed(1_500), [(1, 1_500, superseded), (2, 1_500, superseded), (3, 1_600, ceased), (5, 1_600, ceased)]);
     assert_eq!(listed(3_000), [(5, 1_600, ceased)]);

@@ -5,19 +5,12 @@ use deadpool_postgres::Transaction;
 
 use super::super::decisions::{digest, prepared};
 use super::revoke_keys_of;
+use crate::store::binding::{Bound, KeyBinding, KnownKey, check_revoked, is_first_baseline};
 use crate::store::columns::{approvers, material_columns};
-use crate::store::{Digest, EnrolledKey, Revocation, RevocationReason, StoreError};
-
-/// A device as far as it matters for what may be bound to it.
-pub(super) struct Bound {
-    id: i64,
-    identity: Digest,
-    is_open: bool,
-    is_replaceable: bool,
-}
+use crate::store::{EnrolledKey, Revocation, RevocationReason, StoreError};
 
 /// One module per device name and one device name per module, whoever's: the name stands in certificates, where accounts
-/// do not. Other accounts than the one that enrolled a device need leave, and so does another module.
+/// do not.
 pub(super) async fn check_device_binding(
     transaction: &Transaction<'_>,
     key: &EnrolledKey,
@@ -36,16 +29,14 @@ pub(super) async fn check_device_binding(
         let (is_open, is_replaceable) = (row.try_get(2)?, row.try_get(3)?);
         Ok(Bound { id: row.try_get(0)?, identity: digest(&row, 1, "identity")?, is_open, is_replaceable })
     };
-    match row.map(read).transpose()? {
-        Some(bound) if !bound.is_open => Err(StoreError::DeviceBoundElsewhere),
-        Some(bound) if bound.identity == key.identity => Ok(Some(bound)),
-        Some(bound) if !bound.is_replaceable => Err(StoreError::DeviceBoundElsewhere),
-        named => {
-            let statement = prepared(transaction, "SELECT 1 FROM devices WHERE identity = $1").await?;
-            let other = transaction.query_opt(&statement, &[&key.identity.as_slice()]).await?;
-            if other.is_some() { Err(StoreError::EkBoundElsewhere) } else { Ok(named) }
+    let named = row.map(read).transpose()?;
+    if !named.as_ref().map_or(Ok(false), |bound| bound.has_module_of(key))? {
+        let statement = prepared(transaction, "SELECT 1 FROM devices WHERE identity = $1").await?;
+        if transaction.query_opt(&statement, &[&key.identity.as_slice()]).await?.is_some() {
+            return Err(StoreError::EkBoundElsewhere);
         }
     }
+    Ok(named)
 }
 
 pub(super) async fn bind_device(transaction: &Transaction<'_>, key: &EnrolledKey, at: i64) -> Result<i64, StoreError> {
@@ -85,26 +76,12 @@ pub(super) async fn bind_device(transaction: &Transaction<'_>, key: &EnrolledKey
     Ok(bound.id)
 }
 
-/// The first baseline stands: a device that was changed must not bless itself by enrolling again.
 async fn record_baseline(transaction: &Transaction<'_>, device: i64, baseline: &[u8]) -> Result<(), StoreError> {
     let row = transaction.query_one("SELECT baseline FROM devices WHERE id = $1", &[&device]).await?;
-    let recorded: Option<&[u8]> = row.try_get(0)?;
-    match recorded {
-        Some(recorded) if recorded == baseline => Ok(()),
-        Some(_) => Err(StoreError::BaselineRecorded),
-        None => {
-            transaction.execute("UPDATE devices SET baseline = $2 WHERE id = $1", &[&device, &baseline]).await?;
-            Ok(())
-        }
+    if is_first_baseline(row.try_get(0)?, baseline)? {
+        transaction.execute("UPDATE devices SET baseline = $2 WHERE id = $1", &[&device, &baseline]).await?;
     }
-}
-
-/// A key that is recorded under this Name or this public key.
-struct KnownKey {
-    device: i64,
-    is_same: bool,
-    is_of_account: bool,
-    is_revoked: bool,
+    Ok(())
 }
 
 async fn known_keys(transaction: &Transaction<'_>, key: &EnrolledKey) -> Result<Vec<KnownKey>, StoreError> {
@@ -123,10 +100,9 @@ async fn known_keys(transaction: &Transaction<'_>, key: &EnrolledKey) -> Result<
     rows.iter().map(read).collect()
 }
 
-/// What can be told of a key before its holder has answered: a revoked one is not asked.
+/// What can be told of a key before its holder has answered.
 pub(super) async fn check_key(transaction: &Transaction<'_>, key: &EnrolledKey) -> Result<(), StoreError> {
-    let known = known_keys(transaction, key).await?;
-    if known.iter().any(|known| known.is_revoked) { Err(StoreError::KeyRevoked) } else { Ok(()) }
+    check_revoked(&known_keys(transaction, key).await?)
 }
 
 pub(super) async fn bind_key(
@@ -136,15 +112,14 @@ pub(super) async fn bind_key(
     predecessor: Option<i64>,
     at: i64,
 ) -> Result<(), StoreError> {
-    check_key(transaction, key).await?;
-    match known_keys(transaction, key).await?.as_slice() {
-        [] => {
+    match KeyBinding::judge(&known_keys(transaction, key).await?, device, predecessor.is_some())? {
+        KeyBinding::New => {
             if key.is_exclusive && predecessor.is_none() {
                 check_exclusive(transaction, device, key).await?;
             }
             insert_key(transaction, device, key, predecessor, at).await
         }
-        [known] if known.device == device && known.is_same && known.is_of_account && predecessor.is_none() => {
+        KeyBinding::Again => {
             let statement = prepared(
                 transaction,
                 "UPDATE attesting_keys SET is_virtual = $2, method = $3, environment = $4, proof = $5, approvers = $6,
@@ -161,7 +136,6 @@ pub(super) async fn bind_key(
                 .await?;
             Ok(())
         }
-        _ => Err(StoreError::AkBoundElsewhere),
     }
 }
 
