@@ -6,6 +6,7 @@
 //! opaque [`KeyBlob`]s, which the caller stores.
 
 mod attesting_key;
+mod chain;
 mod fault;
 mod key;
 mod mechanism;

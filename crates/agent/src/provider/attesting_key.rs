@@ -2,7 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use super::{KeyBlob, KeyKind};
+use super::{Fault, KeyBlob, KeyKind};
+
+/// Characters of an attesting key's name.
+const NAME_LEN: usize = 64;
 
 /// What an attesting key's certificate lets it sign: one certificate serves exactly one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,4 +137,32 @@ pub struct Endorsement {
     pub name: Vec<u8>,
     /// An attestation of the attesting key by itself or by the module's maker, where there is one.
     pub attestation: Option<super::Attestation>,
+}
+
+/// Refuses a name that no attesting key can have.
+///
+/// # Errors
+/// [`Fault::AttestingKeyName`].
+pub(super) fn check_name(name: &str) -> Result<(), Fault> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    if (1..=NAME_LEN).contains(&name.len()) && name.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(Fault::AttestingKeyName { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for name in ["default", "site-2.backup_key", "a"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "a/b", "A", "ä", "a b", &"x".repeat(65)] {
+            assert!(matches!(check_name(name), Err(Fault::AttestingKeyName { .. })), "{name}");
+        }
+    }
 }

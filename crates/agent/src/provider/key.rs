@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vouchsafe_evidence::tpm::HashAlg;
+
 use super::Fault;
 use crate::tpm::kdf::random;
 
@@ -146,6 +148,16 @@ impl Hash {
             Self::Sha512 => 64,
         }
     }
+
+    /// The algorithm itself, by which octets are digested.
+    #[must_use]
+    pub const fn algorithm(self) -> HashAlg {
+        match self {
+            Self::Sha256 => HashAlg::Sha256,
+            Self::Sha384 => HashAlg::Sha384,
+            Self::Sha512 => HashAlg::Sha512,
+        }
+    }
 }
 
 /// How a digest is signed.
@@ -166,6 +178,15 @@ impl SignatureScheme {
         match self {
             Self::Ecdsa(hash) | Self::RsaPkcs1v15(hash) | Self::RsaPss(hash) => hash,
         }
+    }
+
+    /// Refuses a digest that is not as long as those of the hash.
+    ///
+    /// # Errors
+    /// [`Fault::DigestLength`].
+    pub const fn check_digest(self, digest: &[u8]) -> Result<(), Fault> {
+        let (expected, found) = (self.hash().digest_len(), digest.len());
+        if found == expected { Ok(()) } else { Err(Fault::DigestLength { expected, found }) }
     }
 
     /// Whether keys of this kind sign so.

@@ -13,9 +13,10 @@ pub use evidence_request::{
     ClaimSelection, EvidenceRequest, REQUEST_OCTETS, REQUESTED_CLAIMS, RequestFault, RequestForm,
 };
 
+use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
 use vouchsafe_evidence::oid::{self, Oid};
 
-use super::{Family, Hash};
+use super::{Family, Fault, Hash};
 
 /// A mechanism's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -248,6 +249,14 @@ impl PlatformMechanism {
     }
 }
 
+/// A nonce is absent (empty) or 16 to 64 octets.
+pub(super) const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
+    match nonce.len() {
+        0 | NONCE_OCTETS_MIN..=NONCE_OCTETS_MAX => Ok(()),
+        found => Err(Fault::NonceLength { found }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +294,13 @@ mod tests {
         for mechanism in [quote, PlatformMechanism::PkixEvidence(evidence())] {
             let row = mechanism.name().row(AttestationSubject::Platform).unwrap();
             assert_eq!(row.family, Some(mechanism.family()));
+        }
+    }
+
+    #[test]
+    fn nonces_are_absent_or_16_to_64_octets() {
+        for (len, fits) in [(0, true), (1, false), (15, false), (16, true), (64, true), (65, false)] {
+            assert_eq!(check_nonce(&vec![0; len]).is_ok(), fits, "{len}");
         }
     }
 }

@@ -28,6 +28,7 @@ use self::attesting::AttestationKey;
 use self::endorsement::EndorsementKeys;
 use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;
+use super::mechanism::check_nonce;
 use super::{
     Activation, ActivationParameters, Attestation, Attester, AttestingKey, AttestingKeyChoice, AttestingKeySource,
     AttestingKeySpec, EncryptionScheme, Endorsement, Family, FamilyCertificates, Fault, KeyBlob, KeyKind, KeyMechanism,
@@ -263,7 +264,7 @@ impl Attester for TpmProvider {
         mechanism: &KeyMechanism,
         nonce: &[u8],
     ) -> Result<Attestation, Fault> {
-        attest::check_nonce(nonce)?;
+        check_nonce(nonce)?;
         self.run(|this| this.attest_key_once(key, attesting_key, mechanism, nonce))
     }
 
@@ -273,7 +274,7 @@ impl Attester for TpmProvider {
         mechanism: &PlatformMechanism,
         nonce: &[u8],
     ) -> Result<Attestation, Fault> {
-        attest::check_nonce(nonce)?;
+        check_nonce(nonce)?;
         self.run(|this| this.attest_platform_once(attesting_key, mechanism, nonce))
     }
 

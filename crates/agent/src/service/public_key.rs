@@ -71,10 +71,7 @@ impl PublicHalf {
     ///
     /// [`Refusal::SignatureInvalid`]; [`Fault::DigestLength`].
     pub(super) fn verify(&self, scheme: SignatureScheme, digest: &[u8], signature: &[u8]) -> Result<(), Refusal> {
-        let expected = scheme.hash().digest_len();
-        if digest.len() != expected {
-            return Err(Fault::DigestLength { expected, found: digest.len() }.into());
-        }
+        scheme.check_digest(digest)?;
         let algorithm = match scheme {
             SignatureScheme::Ecdsa(_) => curve_hash(self.kind).unwrap_or(scheme.hash()),
             SignatureScheme::RsaPkcs1v15(hash) | SignatureScheme::RsaPss(hash) => hash,

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use cryptoki::object::AttributeType;
 use tracing::{info, warn};
-use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CHAIN_LENGTH};
 use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::x509::SpkiView;
 use vouchsafe_evidence::{Malformed, Reason};
 
 use super::Pkcs11Provider;
@@ -20,14 +19,13 @@ use super::fault::TokenFault;
 use super::objects::{self, Attributes, Resolved};
 use super::token::{Live, Token};
 use super::{keys, pairing};
+use crate::provider::attesting_key::check_name;
 use crate::provider::{
-    AttestingKey, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeyUid, StateStore,
+    AttestingKey, AttestingKeySpec, Family, FamilyCertificates, Fault, KeyKind, KeyPurpose, KeyUid, StateStore, chain,
 };
 
 const KIND: &str = "pkcs11.attesting-key";
 const CERTIFICATES: &str = "pkcs11.attesting-key.certificates";
-/// Characters of an attesting key's name.
-const NAME_LEN: usize = 64;
 /// Octets of a public key in a record.
 const SPKI_OCTETS: usize = 4096;
 /// Octets of a key blob in a record.
@@ -74,15 +72,6 @@ impl Record {
         };
         r.finish()?;
         Ok(record)
-    }
-}
-
-fn check_name(name: &str) -> Result<(), Fault> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-    if (1..=NAME_LEN).contains(&name.len()) && name.chars().all(fits) {
-        Ok(())
-    } else {
-        Err(Fault::AttestingKeyName { name: name.to_owned() })
     }
 }
 
@@ -203,18 +192,10 @@ pub(super) fn ready_to_sign(live: &mut Live<'_>, blob: &Blob) -> Result<Resolved
 
 /// The certificates of the attesting key of that name, its own first; empty if it has none.
 pub(super) fn certificates(store: &dyn StateStore, name: &str) -> Result<Vec<Vec<u8>>, Fault> {
-    let Some(bytes) = store.load(CERTIFICATES, name)? else { return Ok(Vec::new()) };
-    let mut r = Reader::new(&bytes, "certificates record");
-    let mut certificates = Vec::new();
-    while r.remaining() > 0 {
-        let len = usize::try_from(r.u32().map_err(Fault::BlobInvalid)?).unwrap_or(usize::MAX);
-        if len > CERTIFICATE_OCTETS || certificates.len() >= CHAIN_LENGTH {
-            let over = Reason::OverLimit { what: "certificates", limit: CERTIFICATE_OCTETS };
-            return Err(Fault::BlobInvalid(Malformed::new("certificates record", 0, over)));
-        }
-        certificates.push(r.take(len).map_err(Fault::BlobInvalid)?.to_vec());
+    match store.load(CERTIFICATES, name)? {
+        Some(bytes) => chain::parse(&bytes),
+        None => Ok(Vec::new()),
     }
-    Ok(certificates)
 }
 
 impl Pkcs11Provider {
@@ -299,17 +280,7 @@ fn certificates_record(key: &AttestationKey, new: &FamilyCertificates) -> Result
     if new.family != Family::PkixEvidence {
         return Err(Fault::Missing { what: "attesting keys of this family" });
     }
-    let own = new.certificates.first().and_then(|der| CertView::parse(der).ok());
-    let own = own.ok_or(Fault::CertificateMismatch)?;
-    let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
-    if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
-        return Err(Fault::CertificateMismatch);
-    }
-    let mut w = Writer::new();
-    for certificate in &new.certificates {
-        w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
-    }
-    Ok(w.into_bytes())
+    chain::to_bytes(&key.spki, &new.certificates)
 }
 
 #[cfg(test)]

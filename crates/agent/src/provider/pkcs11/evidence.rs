@@ -9,7 +9,6 @@ use std::sync::Arc;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::types::Date;
 use vouchsafe_evidence::emit::{Evidence, KeyClaims, PlatformClaims, Purpose, TbsEvidence};
-use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 
@@ -20,6 +19,7 @@ use super::objects::Attributes;
 use super::platform::PlatformFacts;
 use super::token::Live;
 use super::{keys, pairing, scheme};
+use crate::provider::mechanism::check_nonce;
 use crate::provider::{
     Attestation, AttestationSubject, AttestingKeyChoice, ClaimSelection, Endorsement, EvidenceRequest, Fault, FormatId,
     KeyBlob, KeyKind, Mechanism, MechanismName,
@@ -36,14 +36,6 @@ struct KeyFacts {
     spki: Arc<SpkiView>,
     attributes: Attributes,
     expiry: Option<i64>,
-}
-
-/// A nonce is absent (empty) or 16 to 64 octets.
-const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
-    match nonce.len() {
-        0 | NONCE_OCTETS_MIN..=NONCE_OCTETS_MAX => Ok(()),
-        found => Err(Fault::NonceLength { found }),
-    }
 }
 
 fn key_facts(live: &mut Live<'_>, blob: &Blob) -> Result<KeyFacts, Fault> {
@@ -266,7 +258,7 @@ impl Pkcs11Provider {
         let unfit = Fault::Missing { what: "attesting key of this kind" };
         let Some(scheme) = scheme::attesting(signer.blob.kind) else { return Err(unfit) };
         let Some(algorithm) = scheme::algorithm_identifier(scheme) else { return Err(unfit) };
-        let digest = scheme::digest_of(scheme.hash(), &tbs);
+        let digest = scheme.hash().algorithm().digest(&[&tbs]);
         let (token, store) = if signer.is_own { (&mut self.keys, self.store.as_ref()) } else { self.attesting_token() };
         let signature = token.with(store, |live| {
             let key = ready_to_sign(live, &signer.blob)?;
@@ -324,13 +316,6 @@ fn begin(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nonces_are_absent_or_16_to_64_octets() {
-        for (len, fits) in [(0, true), (1, false), (15, false), (16, true), (64, true), (65, false)] {
-            assert_eq!(check_nonce(&vec![0; len]).is_ok(), fits, "{len}");
-        }
-    }
 
     #[test]
     fn a_key_expires_with_the_last_second_of_its_end_date() {

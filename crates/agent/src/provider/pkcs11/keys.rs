@@ -181,10 +181,7 @@ impl Pkcs11Provider {
         if !scheme.fits(blob.kind) {
             return Err(Fault::SchemeMismatch(blob.kind));
         }
-        let expected = scheme.hash().digest_len();
-        if digest.len() != expected {
-            return Err(Fault::DigestLength { expected, found: digest.len() });
-        }
+        scheme.check_digest(digest)?;
         self.keys.with(self.store.as_ref(), |live| {
             let resolved = resolve(live, &blob)?;
             sign(live, &resolved, scheme, digest)

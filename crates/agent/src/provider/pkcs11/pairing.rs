@@ -17,7 +17,6 @@ use super::blob::Blob;
 use super::fault::TokenFault;
 use super::keys;
 use super::objects::{Resolved, subject_public_key};
-use super::scheme;
 use super::token::Live;
 use crate::provider::{EncryptionScheme, Fault, Hash, KeyKind, KeyPurpose, SignatureScheme};
 use crate::tpm::kdf::random;
@@ -54,7 +53,7 @@ fn signs(live: &Live<'_>, resolved: &Resolved) -> Result<bool, Fault> {
             (SignatureScheme::RsaPkcs1v15(Hash::Sha256), &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY)
         }
     };
-    let digest = scheme::digest_of(scheme.hash(), &challenge);
+    let digest = scheme.hash().algorithm().digest(&[&challenge]);
     let signature = keys::sign(live, resolved, scheme, &digest)?;
     let public = subject_public_key(&resolved.spki)?;
     Ok(UnparsedPublicKey::new(algorithm, public).verify(&challenge, &signature).is_ok())

@@ -37,7 +37,7 @@ impl PersonalKey {
     pub fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let library = User::of(&self.module)?;
         let mut token = Token::new(library, self.token.clone(), self.pin_file.clone());
-        let digest = scheme::digest_of(scheme.hash(), message);
+        let digest = scheme.hash().algorithm().digest(&[message]);
         // A PIN that was refused is not remembered beyond this call; the token's own warning of its last try is heeded.
         token.with(&MemoryStore::default(), |live| {
             let private = self.find(live.session)?;

@@ -8,7 +8,6 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::slot::Slot;
 use cryptoki::types::Ulong;
 use vouchsafe_evidence::oid;
-use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::NamedCurve;
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 
@@ -197,16 +196,6 @@ pub(super) fn x509_signature(scheme: SignatureScheme, signature: &[u8]) -> Vec<u
         }
         SignatureScheme::RsaPkcs1v15(_) | SignatureScheme::RsaPss(_) => signature.to_vec(),
     }
-}
-
-/// The digest of a message.
-pub(super) fn digest_of(hash: Hash, message: &[u8]) -> Vec<u8> {
-    let alg = match hash {
-        Hash::Sha256 => HashAlg::Sha256,
-        Hash::Sha384 => HashAlg::Sha384,
-        Hash::Sha512 => HashAlg::Sha512,
-    };
-    alg.digest(&[message])
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Attestations of keys and of the platform.
 
-use vouchsafe_evidence::limits::{NONCE_OCTETS_MAX, NONCE_OCTETS_MIN};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{TpmCertify, TpmCertifyX509, TpmQuote};
-use vouchsafe_evidence::tpm::{Attested, HashAlg, PcrBank, PcrSelection, TpmtPublic};
+use vouchsafe_evidence::tpm::{Attested, PcrBank, PcrSelection, TpmtPublic};
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::attesting::{self, families};
 use super::blob::Blob;
 use super::loaded::LoadedKey;
-use super::{TpmProvider, certificate, kind};
+use super::{TpmProvider, certificate};
 use crate::provider::{
     Attestation, AttestationSubject, AttestingKeyChoice, CertificateTemplate, Family, Fault, FormatId, Hash, KeyBlob,
     KeyMechanism, KeyPurpose, MECHANISMS, Mechanism, MechanismName, PlatformMechanism,
@@ -18,14 +17,6 @@ use crate::tpm::{Object, SignScheme};
 
 /// How often a quote is made again because a register was extended before its values were read.
 const ATTEMPTS: usize = 8;
-
-/// A nonce is absent (empty) or 16 to 64 octets.
-pub(super) const fn check_nonce(nonce: &[u8]) -> Result<(), Fault> {
-    match nonce.len() {
-        0 | NONCE_OCTETS_MIN..=NONCE_OCTETS_MAX => Ok(()),
-        found => Err(Fault::NonceLength { found }),
-    }
-}
 
 /// What a client's attesting key is able to sign.
 pub(super) fn families_of(key: &KeyBlob) -> Result<Vec<Family>, Fault> {
@@ -188,7 +179,7 @@ impl TpmProvider {
         }
         let signer = self.signer(choice, MechanismName::TpmQuote, Family::Attest)?;
         let hash = signer.public.signing_hash().ok_or(Fault::PurposeMismatch)?;
-        let bank: HashAlg = kind::hash_alg(bank);
+        let bank = bank.algorithm();
         let selected = PcrBank::new(bank, indices).map_err(|_| Fault::PcrSelection("only 0 to 23 can be selected"))?;
         let selection = PcrSelection::new(vec![selected]);
         for _ in 0..ATTEMPTS {
@@ -214,17 +205,5 @@ impl TpmProvider {
             }
         }
         Err(Fault::PcrSelection("the registers change too often to be quoted with their values"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nonces_are_absent_or_16_to_64_octets() {
-        for (len, fits) in [(0, true), (1, false), (15, false), (16, true), (64, true), (65, false)] {
-            assert_eq!(check_nonce(&vec![0; len]).is_ok(), fits, "{len}");
-        }
     }
 }

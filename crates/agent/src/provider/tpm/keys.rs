@@ -132,10 +132,7 @@ impl TpmProvider {
         scheme: SignatureScheme,
         digest: &[u8],
     ) -> Result<Vec<u8>, Fault> {
-        let expected = scheme.hash().digest_len();
-        if digest.len() != expected {
-            return Err(Fault::DigestLength { expected, found: digest.len() });
-        }
+        scheme.check_digest(digest)?;
         // Before the TPM is troubled.
         let kind = match self.loaded.find(Tag::of(key)) {
             Some(loaded) => loaded.kind,

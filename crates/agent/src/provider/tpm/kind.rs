@@ -3,7 +3,7 @@
 use vouchsafe_evidence::tpm::template::{SigningKey, signing_key};
 use vouchsafe_evidence::tpm::{Curve, HashAlg, PublicParameters, TpmtPublic};
 
-use crate::provider::{EncryptionScheme, Fault, Hash, KeyKind, SignatureScheme};
+use crate::provider::{EncryptionScheme, Fault, KeyKind, SignatureScheme};
 use crate::tpm::{DecryptScheme, SignScheme};
 
 /// The public area of a key to be made: with a fixed signing scheme (`Some`, attesting keys) or one that is chosen at each
@@ -32,23 +32,15 @@ pub(super) const fn attesting_hash(kind: KeyKind) -> Result<HashAlg, Fault> {
     }
 }
 
-pub(super) const fn hash_alg(hash: Hash) -> HashAlg {
-    match hash {
-        Hash::Sha256 => HashAlg::Sha256,
-        Hash::Sha384 => HashAlg::Sha384,
-        Hash::Sha512 => HashAlg::Sha512,
-    }
-}
-
 /// The TPM's scheme, or `None` if keys of this kind have no such scheme.
 pub(super) const fn sign_scheme(kind: KeyKind, scheme: SignatureScheme) -> Option<SignScheme> {
     if !scheme.fits(kind) {
         return None;
     }
     Some(match scheme {
-        SignatureScheme::Ecdsa(hash) => SignScheme::Ecdsa(hash_alg(hash)),
-        SignatureScheme::RsaPkcs1v15(hash) => SignScheme::Rsassa(hash_alg(hash)),
-        SignatureScheme::RsaPss(hash) => SignScheme::Rsapss(hash_alg(hash)),
+        SignatureScheme::Ecdsa(hash) => SignScheme::Ecdsa(hash.algorithm()),
+        SignatureScheme::RsaPkcs1v15(hash) => SignScheme::Rsassa(hash.algorithm()),
+        SignatureScheme::RsaPss(hash) => SignScheme::Rsapss(hash.algorithm()),
     })
 }
 
@@ -56,7 +48,7 @@ pub(super) const fn sign_scheme(kind: KeyKind, scheme: SignatureScheme) -> Optio
 pub(super) const fn decrypt_scheme(scheme: EncryptionScheme) -> DecryptScheme {
     match scheme {
         EncryptionScheme::RsaPkcs1v15 => DecryptScheme::Rsaes,
-        EncryptionScheme::RsaOaep(hash) => DecryptScheme::Oaep(hash_alg(hash)),
+        EncryptionScheme::RsaOaep(hash) => DecryptScheme::Oaep(hash.algorithm()),
     }
 }
 

@@ -1,13 +1,8 @@
 //! Certificates of the machine's attesting keys, by family.
 
-use vouchsafe_evidence::limits::{CERTIFICATE_OCTETS, CHAIN_LENGTH};
-use vouchsafe_evidence::tpm::marshal::{Reader, Writer};
-use vouchsafe_evidence::x509::CertView;
-use vouchsafe_evidence::{Malformed, Reason};
-
 use super::AttestationKey;
 use crate::provider::tpm::attest::not_by_this_attesting_key;
-use crate::provider::{Family, FamilyCertificates, Fault, MechanismName, StateStore};
+use crate::provider::{Family, FamilyCertificates, Fault, MechanismName, StateStore, chain};
 
 const CERTIFICATES: &str = "tpm.attesting-key.certificates";
 
@@ -41,23 +36,10 @@ pub(in crate::provider::tpm) fn certificates(
     key: &AttestationKey,
     family: Family,
 ) -> Result<Vec<Vec<u8>>, Fault> {
-    let Some(bytes) = store.load(CERTIFICATES, &certificates_name(&key.name, family))? else {
-        return Ok(Vec::new());
-    };
-    read_certificates(&bytes).map_err(Fault::BlobInvalid)
-}
-
-fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
-    let mut r = Reader::new(bytes, "certificates record");
-    let mut certificates = Vec::new();
-    while r.remaining() > 0 {
-        let len = usize::try_from(r.u32()?).unwrap_or(usize::MAX);
-        if len > CERTIFICATE_OCTETS {
-            return Err(r.error(Reason::OverLimit { what: "certificate", limit: CERTIFICATE_OCTETS }));
-        }
-        certificates.push(r.take(len)?.to_vec());
+    match store.load(CERTIFICATES, &certificates_name(&key.name, family))? {
+        Some(bytes) => chain::parse(&bytes),
+        None => Ok(Vec::new()),
     }
-    Ok(certificates)
 }
 
 /// Keeps the certificates of `key`, of all families or of none.
@@ -72,11 +54,7 @@ pub(in crate::provider::tpm) fn install_certificates(
 
 /// What is kept of a family's certificates, if they are this key's.
 fn record_of(key: &AttestationKey, new: &FamilyCertificates) -> Result<Vec<u8>, Fault> {
-    let own = new.certificates.first().and_then(|der| CertView::parse(der).ok()).ok_or(Fault::CertificateMismatch)?;
-    let all_parse = new.certificates.iter().all(|der| CertView::parse(der).is_ok());
-    if !own.spki().same_key(&key.spki) || !all_parse || new.certificates.len() > CHAIN_LENGTH {
-        return Err(Fault::CertificateMismatch);
-    }
+    let record = chain::to_bytes(&key.spki, &new.certificates)?;
     if !key.families().contains(&new.family) {
         let mechanism = match new.family {
             Family::Attest => MechanismName::TpmCertify,
@@ -85,9 +63,5 @@ fn record_of(key: &AttestationKey, new: &FamilyCertificates) -> Result<Vec<u8>, 
         };
         return Err(not_by_this_attesting_key(mechanism));
     }
-    let mut w = Writer::new();
-    for certificate in &new.certificates {
-        w.u32(u32::try_from(certificate.len()).unwrap_or(u32::MAX)).bytes(certificate);
-    }
-    Ok(w.into_bytes())
+    Ok(record)
 }
