@@ -1,9 +1,8 @@
 //! Having evidence judged: for a certificate, or for a server that only wants to know.
 
 use serde_json::{Value, json};
-use vouchsafe_evidence::bundle::{AttestationBundle, CertChoice};
+use vouchsafe_evidence::bundle::CertChoice;
 use vouchsafe_evidence::input::{InputError, InputFile, Submission};
-use vouchsafe_evidence::x509::CsrView;
 use vouchsafe_verifier::{
     CertifiableKey, Instant, Reason, ReferenceValues, Rejection, Request, Verdict, codes, verify,
 };
@@ -16,10 +15,10 @@ use crate::nonce::Purpose;
 use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{DecisionKind, Device, Digest, Outcome, Spending, StoreError};
-use crate::text::from_hex;
+use crate::text::{from_hex, to_hex};
 
 /// How verdicts name a device by its attestation key.
-const AK_DEVICE_PREFIX: &str = "ak:";
+pub(crate) const AK_DEVICE_PREFIX: &str = "ak:";
 /// Certificates that are looked up to guess the device.
 const LIKELY_CERTIFICATES: usize = 4;
 
@@ -41,54 +40,20 @@ pub(crate) struct Freshness<'a> {
 }
 
 impl Service {
-    /// Judges what was handed in. A device with a baseline on record is judged against it.
+    /// Judges what was recognized, or could not be. A device with a baseline on record is judged against it.
     pub(crate) fn judge(
-        &self,
-        files: &[InputFile<'_>],
-        freshness: Freshness<'_>,
-        expected_device: Option<&str>,
-    ) -> Result<Appraised, Error> {
-        match Submission::recognize(files, None) {
-            Ok(submission) => self.judge_submission(&submission, freshness, expected_device),
-            Err(error) => Ok(self.unusable(&error)),
-        }
-    }
-
-    /// As [`Service::judge`], for what was recognized, or could not be.
-    pub(crate) fn judge_recognized(
         &self,
         recognized: Result<Submission, InputError>,
         freshness: Freshness<'_>,
-    ) -> Result<Appraised, Error> {
-        match recognized {
-            Ok(submission) => self.judge_submission(&submission, freshness, None),
-            Err(error) => Ok(self.unusable(&error)),
-        }
-    }
-
-    fn unusable(&self, error: &InputError) -> Appraised {
-        let at = Instant::from_unix_seconds(self.now());
-        Appraised { verdict: Verdict::on_unusable_input(error, &self.policy, at), device: None }
-    }
-
-    /// Judges a request together with the evidence that was presented before it.
-    pub(crate) fn judge_presented(
-        &self,
-        csr: &[u8],
-        evidence: &AttestationBundle,
-        freshness: Freshness<'_>,
-    ) -> Result<Appraised, Error> {
-        let request = CsrView::parse(csr).map_err(|_| Error::Rejected(vec![own_codes::NOT_A_CSR.violation()]))?;
-        self.judge_recognized(Submission::from_csr_and_bundle(request, evidence.clone()), freshness)
-    }
-
-    /// As [`Service::judge`], for what is known to be a submission.
-    pub(crate) fn judge_submission(
-        &self,
-        submission: &Submission,
-        freshness: Freshness<'_>,
         expected_device: Option<&str>,
     ) -> Result<Appraised, Error> {
+        let submission = match &recognized {
+            Ok(submission) => submission,
+            Err(error) => {
+                let at = Instant::from_unix_seconds(self.now());
+                return Ok(Appraised { verdict: Verdict::on_unusable_input(error, &self.policy, at), device: None });
+            }
+        };
         let likely = self.likely_device(submission)?;
         let guessed = likely.as_ref().map(|(_, device)| device);
         let verdict = self.verdict(submission, freshness, expected_device, references(guessed)?)?;
@@ -177,22 +142,15 @@ impl Service {
 
     /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.
     pub(crate) fn appraise(&self, caller: &Caller, request: &AppraisalRequest) -> Result<Value, Error> {
-        let minted = self.mint.recognize(&request.nonce, Purpose::Appraisal, caller.name())?;
-        if self.store.spent(minted.octets())?.is_some() {
-            return Err(Error::NonceSpent);
-        }
-        let nonce = minted.fresh(self.now())?;
+        let nonce = self.unspent_nonce(&request.nonce, Purpose::Appraisal, caller.name())?;
         let (expected_id, expected_name) = match &request.device {
             None => (None, None),
             Some(name) if is_name(name) => (None, Some(name.as_str())),
             Some(id) => (Some(id.as_str()), None),
         };
         let parts = request.evidence.files();
-        let names: Vec<String> = (0..parts.len()).map(|index| format!("evidence[{index}]")).collect();
-        let files: Vec<InputFile<'_>> =
-            names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
         let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: None };
-        let appraised = self.judge(&files, freshness, expected_id)?;
+        let appraised = self.judge(recognize(parts), freshness, expected_id)?;
         let device = appraised.device.as_ref();
         let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());
         let beside = self.signed_beside(None, &appraised.verdict)?.filter(|_| appraised.verdict.is_accepted());
@@ -219,6 +177,18 @@ fn references(device: Option<&Device>) -> Result<ReferenceValues, Error> {
     let Some(baseline) = device.and_then(|device| device.baseline.as_ref()) else { return Ok(ReferenceValues::none()) };
     let unreadable = StoreError::Unexpected { column: "baseline" };
     Ok(Baseline::parse(baseline).ok().and_then(|baseline| baseline.references()).ok_or(unreadable)?)
+}
+
+/// Recognizes the parts of evidence in one request.
+pub(crate) fn recognize(parts: &[Vec<u8>]) -> Result<Submission, InputError> {
+    let names: Vec<String> = (0..parts.len()).map(|index| format!("evidence[{index}]")).collect();
+    let files: Vec<InputFile<'_>> = names.iter().zip(parts).map(|(name, bytes)| InputFile { name, bytes }).collect();
+    Submission::recognize(&files, None)
+}
+
+/// How verdicts name the device of an attesting key.
+pub(crate) fn device_id(key: &Digest) -> String {
+    format!("{AK_DEVICE_PREFIX}{}", to_hex(key))
 }
 
 /// The digest of the attesting key by which a verdict names its device.

@@ -132,7 +132,7 @@ pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) 
     let mut extensions = content.extensions;
     extensions.push(build::subject_key_identifier(&key_identifier(content.spki)));
     extensions.push(build::authority_key_identifier(issuer.key_identifier));
-    let algorithm = build::algorithm_identifier(issuer.key.algorithm());
+    let algorithm = issuer.algorithm();
     let template = CertificateTemplate {
         serial: serial.clone(),
         algorithm: algorithm.clone(),

@@ -17,11 +17,12 @@ use vouchsafe_verifier::enrolment::Method;
 
 use self::acme::AcmeFile;
 use self::database::DatabaseSetting;
-use self::enrolment::{CeremonyFile, EnrolmentFile, MethodName};
+use self::enrolment::{CeremonyFile, EnrolmentFile};
 use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
 use crate::limits::{Limits, LimitsFile};
 use crate::profile::{Profile, ProfileConfig, ProfileError};
+use crate::request::MethodName;
 
 pub(crate) use self::acme::read_external_key;
 pub use self::acme::{AcmeConfig, AcmeConfigError, ExternalKeyError};

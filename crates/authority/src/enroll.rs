@@ -10,7 +10,7 @@ use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::extensions::GeneralName;
-use vouchsafe_evidence::x509::{NameView, SignedCrmf};
+use vouchsafe_evidence::x509::{CsrView, NameView, SignedCrmf};
 use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::Freshness as Answered;
@@ -77,10 +77,10 @@ pub(crate) enum CertificationRequest<'a> {
     Pkcs10(&'a [u8]),
     /// CRMF (RFC 4211), with a signature of the key over it.
     Crmf(&'a SignedCrmf),
-    /// PKCS #10 without evidence, in DER, for a key whose evidence was presented before (ACME).
+    /// PKCS #10 without evidence, for a key whose evidence was presented before (ACME).
     Presented {
         /// The request.
-        csr: &'a [u8],
+        csr: &'a CsrView,
         /// The evidence.
         evidence: &'a AttestationBundle,
     },
@@ -151,7 +151,7 @@ impl<'a> CertificationRequest<'a> {
         match self {
             Self::Pkcs10(octets) => octets,
             Self::Crmf(request) => request.view().as_der(),
-            Self::Presented { csr, .. } => csr,
+            Self::Presented { csr, .. } => csr.as_der(),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Service {
                 Spendable::Nonce(nonce) => {
                     let answered = Answered { nonce: Some(nonce.octets()), possession_context: Some(context) };
                     let judged = self.judge_request(applicant, profile, request, answered)?;
-                    self.deciding(judged, nonce, digest)
+                    judged.spending(nonce, digest)
                 }
             },
             Freshness::KeyAuthorization(answer) => {
@@ -230,19 +230,19 @@ impl Service {
                 let judged =
                     self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
                 let nonce = self.without_nonce(&judged, account, &digest)?;
-                self.deciding(judged, nonce, digest)
+                judged.spending(nonce, digest)
             }
             Freshness::NotProven => {
                 match profile.freshness() {
                     FreshnessRule::Required => {
-                        return Err(Error::Rejected(vec![own_codes::FRESHNESS_REQUIRED.violation()]));
+                        return Err(own_codes::FRESHNESS_REQUIRED.refusal());
                     }
                     FreshnessRule::WhenGiven => {}
                 }
                 let answered = Answered { nonce: None, possession_context: Some(context) };
                 let judged = self.judge_request(applicant, profile, request, answered)?;
                 let nonce = self.without_nonce(&judged, account, &digest)?;
-                self.deciding(judged, nonce, digest)
+                judged.spending(nonce, digest)
             }
         };
         Ok(Issuing::Deciding(Box::new(deciding)))

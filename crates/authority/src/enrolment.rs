@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use self::proof::Established;
 use crate::ak_certificate::{self, AkKey, AkSubject, Families};
+use crate::appraisal::device_id;
 use crate::baseline::{Baseline, Quote};
 use crate::certificate::Issued;
 use crate::config::{Account, is_name};
@@ -28,7 +29,7 @@ use crate::error::{Error, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::record::sha256;
 use crate::request::{ActivationRequest, ChallengeRequest, Offer, QuoteParts};
-use crate::service::{Caller, Service, violations};
+use crate::service::{Caller, Service, rejected};
 use crate::store::{
     AkMaterial, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, DecisionKind, Digest, EnrolledKey, Expected, KeyUse,
     Outcome, Spending,
@@ -81,11 +82,11 @@ impl CheckedKey {
     }
 
     fn tpm(public: &[u8]) -> Result<Self, Error> {
-        qualify_ak(public).map(Self::Tpm).map_err(|rejections| Error::Rejected(violations(&rejections)))
+        qualify_ak(public).map(Self::Tpm).map_err(|rejections| rejected(&rejections))
     }
 
     fn host(spki: &[u8]) -> Result<Self, Error> {
-        let refused = |rejection: Rejection| Error::Rejected(violations(&[rejection]));
+        let refused = |rejection| rejected(&[rejection]);
         let spki = SpkiView::parse(spki).map_err(|_| refused(Rejection::plain(codes::AK_KEY_TYPE)))?;
         qualify_host_ak(&spki).map(Self::Host).map_err(refused)
     }
@@ -123,11 +124,7 @@ impl Service {
             return self.open_pseudonym_challenge(pseudonyms, account, request);
         }
         self.check_method(account, request.offer.method())?;
-        let nonce = self.mint.recognize(&request.nonce, Purpose::AttestationKey, account.name())?;
-        if self.store.spent(nonce.octets())?.is_some() {
-            return Err(Error::NonceSpent);
-        }
-        let nonce = nonce.fresh(self.now())?;
+        let nonce = self.unspent_nonce(&request.nonce, Purpose::AttestationKey, account.name())?;
         let judged = self.judge_offer(account, request, nonce.octets());
         let (key, established, baseline) = match judged {
             Ok(judged) => judged,
@@ -280,7 +277,7 @@ impl Service {
         let digest = key.as_key().spki().sha256();
         let records = issued.iter().map(|issued| issued.record().with_key_use(KeyUse::Of(digest))).collect();
         let chains = issued.map(|issued: Issued| vec![issued.der, root.certificate().as_der().to_vec()]);
-        Ok((ActivationReply { chains, device_id: format!("ak:{}", to_hex(&digest)) }, records))
+        Ok((ActivationReply { chains, device_id: device_id(&digest) }, records))
     }
 }
 
@@ -321,9 +318,7 @@ fn question(key: &CheckedKey, ek: Option<&ChallengedEk>) -> Result<(Expected, Qu
             Ok((Expected::Signature(challenge), Question::Signature(challenge)))
         }
         // A method ties keys of one kind alone.
-        (CheckedKey::Tpm(_), None) | (CheckedKey::Host(_), Some(_)) => {
-            Err(Error::Rejected(vec![own_codes::KEY_NOT_OF_METHOD.violation()]))
-        }
+        (CheckedKey::Tpm(_), None) | (CheckedKey::Host(_), Some(_)) => Err(own_codes::KEY_NOT_OF_METHOD.refusal()),
     }
 }
 

@@ -42,6 +42,11 @@ impl OwnCode {
         Violation { message, ..self.violation() }
     }
 
+    /// The refusal for this violation alone.
+    pub(crate) fn refusal(self) -> Error {
+        Error::Rejected(vec![self.violation()])
+    }
+
     pub(crate) fn violation(self) -> Violation {
         Violation {
             code: self.id.to_owned(),
@@ -224,9 +229,9 @@ impl From<StoreError> for Error {
             StoreError::DeviceBoundElsewhere => Self::DeviceConflict,
             StoreError::DeviceHasKey => Self::DeviceHasKey,
             StoreError::EkBoundElsewhere => Self::EkConflict,
-            StoreError::KeyRevoked => Self::Rejected(vec![own_codes::KEY_REVOKED.violation()]),
-            StoreError::NoSuchKey => Self::Rejected(vec![own_codes::KEY_NOT_ENROLLED.violation()]),
-            StoreError::InventoryConflict => Self::Rejected(vec![own_codes::INVENTORY_ROW.violation()]),
+            StoreError::KeyRevoked => own_codes::KEY_REVOKED.refusal(),
+            StoreError::NoSuchKey => own_codes::KEY_NOT_ENROLLED.refusal(),
+            StoreError::InventoryConflict => own_codes::INVENTORY_ROW.refusal(),
             StoreError::NoSuchDevice => Self::NotFound,
             StoreError::NonceSpent => Self::NonceSpent,
             StoreError::DiskFull | StoreError::Io(_) | StoreError::Locked | StoreError::ReadOnly => {

@@ -75,6 +75,13 @@ impl Judged {
     pub(crate) const fn is_granted(&self) -> bool {
         self.answer.is_ok()
     }
+
+    /// The decision on its way into the store, which spends the nonce for it.
+    pub(crate) fn spending(self, nonce: Nonce, digest: Digest) -> Deciding {
+        let Self { decision, certificates, answer } = self;
+        let answer = HeldAnswer { answer, nonce: *nonce.octets(), digest };
+        Deciding { spending: Spending::new(nonce, digest), decision, certificates, answer }
+    }
 }
 
 impl Deciding {
@@ -103,21 +110,13 @@ impl Service {
             Ok(certifiable) => self.certify_key(account.name(), profile, request.request, certifiable),
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
-                let decided = (DecisionKind::Certificate, account.name(), Outcome::Refused);
-                let decision = self.decision(decided.0, decided.1, decided.2, &report, request.request.octets())?;
+                let (kind, octets) = (DecisionKind::Certificate, request.request.octets());
+                let decision = self.decision(kind, account.name(), Outcome::Refused, &report, octets)?;
                 Ok(Judged { decision, certificates: Vec::new(), answer: Err(error) })
             }
             // Nothing was decided about the request: the nonce stays unspent for another attempt.
             Err(error) => Err(error),
         }
-    }
-
-    /// A judged request on its way into the store, which spends the nonce for it.
-    #[allow(clippy::unused_self, reason = "only a service decides")]
-    pub(crate) fn deciding(&self, judged: Judged, nonce: Nonce, digest: Digest) -> Deciding {
-        let Judged { decision, certificates, answer } = judged;
-        let answer = HeldAnswer { answer, nonce: *nonce.octets(), digest };
-        Deciding { spending: Spending::new(nonce, digest), decision, certificates, answer }
     }
 
     /// What is told now that the store has said how the recording ended. Reads the store if another request
@@ -164,15 +163,14 @@ impl Service {
         request: EnrollmentRequest<'_>,
         freshness: Freshness<'_>,
     ) -> Result<Certifiable, Error> {
-        let appraised = match request.request {
-            CertificationRequest::Pkcs10(csr) => {
-                self.judge(&[InputFile { name: "csr", bytes: csr }], freshness, None)?
+        let recognized = match request.request {
+            CertificationRequest::Pkcs10(csr) => Submission::recognize(&[InputFile { name: "csr", bytes: csr }], None),
+            CertificationRequest::Crmf(request) => Submission::from_crmf(request.clone()),
+            CertificationRequest::Presented { csr, evidence } => {
+                Submission::from_csr_and_bundle(csr.clone(), evidence.clone())
             }
-            CertificationRequest::Crmf(request) => {
-                self.judge_recognized(Submission::from_crmf(request.clone()), freshness)?
-            }
-            CertificationRequest::Presented { csr, evidence } => self.judge_presented(csr, evidence, freshness)?,
         };
+        let appraised = self.judge(recognized, freshness, None)?;
         let mut found = violations(appraised.verdict.reasons());
         found.extend(records_against(&applicant.account, profile, &appraised));
         let device = device_name(&appraised);

@@ -30,6 +30,7 @@ pub mod issuing_key;
 pub mod lifecycle;
 mod limits;
 mod lint;
+mod media_type;
 pub mod names;
 pub mod nonce;
 pub mod profile;

@@ -192,13 +192,11 @@ impl Service {
 
     /// The device's name, where the inventory lists it now, for this account.
     fn listed_name(&self, account: &str, device: &Device) -> Result<Option<String>, Error> {
-        let by_key = self.store.listed(&ListedIdentity::EndorsementKey(device.identity))?;
-        let rows = match by_key {
-            Some(row) => vec![row],
-            None => self.store.inventory()?,
+        let row = match self.store.listed(&ListedIdentity::EndorsementKey(device.identity))? {
+            Some(row) => Some(row),
+            None => self.store.listed_device(&device.name)?,
         };
-        let row = rows.into_iter().find(|row| row.device == device.name && row.account == account);
-        Ok(row.map(|row| row.device))
+        Ok(row.filter(|row| row.device == device.name && row.account == account).map(|row| row.device))
     }
 }
 

@@ -44,7 +44,7 @@ impl Service {
     /// [`Error::Rejected`] where the statement is of a format that the profile does not name, or cannot be published.
     pub(crate) fn publication(&self, profile: &Profile, key: &CertifiableKey) -> Result<Published, Error> {
         if !profile.formats().allows(key.verdict()) {
-            return Err(Error::Rejected(vec![own_codes::FORMAT_NOT_PERMITTED.violation()]));
+            return Err(own_codes::FORMAT_NOT_PERMITTED.refusal());
         }
         match profile.publication() {
             Publication::None => Ok(Published::timeless(Vec::new())),

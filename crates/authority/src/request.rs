@@ -16,10 +16,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use self::enrolment::{ActivationBody, ChallengeBody, RenewalBody};
 use crate::error::Error;
+use crate::media_type;
 use crate::profile::DEFAULT_PROFILE;
 use crate::protocol::json::Operation;
 use crate::text::{from_hex, to_hex};
 
+pub(crate) use self::enrolment::MethodName;
 pub use self::enrolment::{
     ActivationRequest, ChallengeRequest, EkOffer, HostSuccessor, MODULE_NAME_OCTETS, Offer, QuoteParts, RenewalRequest,
     Voucher, Vouching,
@@ -305,7 +307,7 @@ impl From<&AppraisalRequest> for AppraisalBody {
 }
 
 fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error> {
-    match media_type(head.content_type) {
+    match media_type::essence(head.content_type) {
         given if given.eq_ignore_ascii_case(JSON) => {
             let body: CertificateBody<'_> = serde_json::from_slice(body)?;
             Ok(CertificateRequest { csr: csr_octets(&body.csr)?, nonce: nonce(&body.nonce)?, profile: body.profile })
@@ -320,9 +322,7 @@ fn certificate(head: Head<'_>, body: &[u8]) -> Result<CertificateRequest, Error>
 }
 
 fn inventory(head: Head<'_>, body: &[u8]) -> Result<InventoryRequest, Error> {
-    if !media_type(head.content_type).eq_ignore_ascii_case(CSV) {
-        return Err(Error::UnsupportedMediaType { expected: CSV });
-    }
+    media_type::expect(head.content_type, CSV)?;
     // Nothing else is passed over: whoever misspells it would not have asked for an import.
     let is_dry_run = match head.query {
         "" | "dry_run=false" => false,
@@ -333,15 +333,8 @@ fn inventory(head: Head<'_>, body: &[u8]) -> Result<InventoryRequest, Error> {
 }
 
 fn json<T: DeserializeOwned>(head: Head<'_>, body: &[u8]) -> Result<T, Error> {
-    if !media_type(head.content_type).eq_ignore_ascii_case(JSON) {
-        return Err(Error::UnsupportedMediaType { expected: JSON });
-    }
+    media_type::expect(head.content_type, JSON)?;
     Ok(serde_json::from_slice(body)?)
-}
-
-/// The media type without its parameters; its case says nothing.
-fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 /// A query parameter. The values that are taken (hexadecimal, profile names) need no decoding.

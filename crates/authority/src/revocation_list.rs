@@ -127,13 +127,9 @@ fn sign(
 /// number, whichever instance made it and by whatever clock, before a restart or after; and of two with the same
 /// revocations the later one has.
 fn number_octets(count: i64, now: i64) -> Vec<u8> {
-    let octets = [count.max(0).to_be_bytes(), now.max(0).to_be_bytes()].concat();
     // Five octets of the time last for 34,000 years; where nothing was revoked, the number is the time.
-    let (count, time) = octets.split_at(octets.len() / 2);
-    let time = time.get(3..).unwrap_or_default();
-    let octets = [count, time].concat();
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    octets.get(zeros.min(octets.len().saturating_sub(1))..).unwrap_or_default().to_vec()
+    let [_, _, _, time @ ..] = now.max(0).to_be_bytes();
+    [&count.max(0).to_be_bytes()[..], &time[..]].concat()
 }
 
 /// The extension reasonCode; RFC 5280, section 5.3.1, wants none that says nothing.

@@ -1,10 +1,21 @@
 //! The one secret of the authority's state, and the keys that are derived from it.
 
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+
 use aws_lc_rs::hmac;
 use zeroize::ZeroizeOnDrop;
 
 /// Octets of the state secret.
 pub(crate) const SECRET_OCTETS: usize = 32;
+
+/// Bits of a file's mode that let others than its owner in.
+const OTHERS: u32 = 0o077;
+
+/// Whether others than its owner may read or change a file, which a secret's must not allow.
+pub(crate) fn is_open_to_others(file: &Metadata) -> bool {
+    file.permissions().mode() & OTHERS != 0
+}
 
 /// What a derived key is for; every purpose has a key of its own.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vouchsafe_verifier::ceremony::Witnesses;
-use vouchsafe_verifier::{Instant, Policy, TrustStore, VerificationCache};
+use vouchsafe_verifier::{Instant, Policy, Rejection, TrustStore, VerificationCache};
 
 use crate::ca::Hierarchy;
 use crate::client_certificate::ClientAuthorities;
@@ -12,7 +12,7 @@ use crate::config::{Account, Capability, Config, Role};
 use crate::enroll::Applicant;
 use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
-use crate::nonce::{Mint, NONCE_OCTETS, Purpose, Session};
+use crate::nonce::{Mint, NONCE_OCTETS, Nonce, Purpose, Session};
 use crate::profile::Profile;
 use crate::protocol::acme::Acme;
 use crate::protocol::cmp::Parties;
@@ -223,6 +223,15 @@ impl Service {
         self.mint_for(purpose, caller.name())
     }
 
+    /// The nonce of a request, if it is one of this account for this purpose, neither spent nor expired.
+    pub(crate) fn unspent_nonce(&self, octets: &[u8], purpose: Purpose<'_>, account: &str) -> Result<Nonce, Error> {
+        let minted = self.mint.recognize(octets, purpose, account)?;
+        if self.store.spent(minted.octets())?.is_some() {
+            return Err(Error::NonceSpent);
+        }
+        Ok(minted.fresh(self.now())?)
+    }
+
     /// A decision with its evidence sealed.
     pub(crate) fn decision(
         &self,
@@ -264,8 +273,13 @@ pub(crate) fn decision(
     })
 }
 
+/// The refusal for what the Verifier found.
+pub(crate) fn rejected(rejections: &[Rejection]) -> Error {
+    Error::Rejected(violations(rejections))
+}
+
 /// The Verifier's violations in the form that is reported and kept.
-pub(crate) fn violations(rejections: &[vouchsafe_verifier::Rejection]) -> Vec<Violation> {
+pub(crate) fn violations(rejections: &[Rejection]) -> Vec<Violation> {
     rejections
         .iter()
         .map(|rejection| Violation {

@@ -8,8 +8,6 @@ use crate::x509::SpkiView;
 
 /// The first octets of what is signed, with the octet that ends them.
 pub const CONTEXT: &[u8] = b"Vouchsafe attesting key possession v1\0";
-/// Octets of a challenge, at most.
-pub const CHALLENGE_OCTETS_MAX: usize = 64;
 
 /// What the signature is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ pub use jose::{JoseAlgorithm, thumbprint};
 pub use plan::{PlannedStep, Task};
 pub use proof::{AkFamily, PROOF_CONTEXT, Proof, proof_message, proof_nonce};
 pub use signed::{SignedTranscript, WitnessSignature};
-pub use step::{Attachment, ModuleIdentity, Record, Step};
+pub use step::{Attachment, ModuleIdentity, Record, Step, sha256};
 pub use text::Time;
 pub use transcript::{Head, NamedKey, Transcript};
 

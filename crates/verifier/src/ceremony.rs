@@ -19,10 +19,10 @@ mod script;
 
 use vouchsafe_evidence::ceremony::{
     AkFamily, DIGEST_OCTETS, FILE_OCTETS, JoseAlgorithm, ModuleIdentity, NamedKey, SignedTranscript, Time, Transcript,
-    WITNESSES, WitnessSignature, thumbprint,
+    WITNESSES, WitnessSignature, sha256, thumbprint,
 };
 use vouchsafe_evidence::tpm::HashAlg;
-use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView, build};
+use vouchsafe_evidence::x509::{PublicKey, SpkiView, build};
 use vouchsafe_evidence::{Malformed, Reason};
 
 use crate::crypto::{PssSalt, SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
@@ -73,7 +73,7 @@ impl Witnesses {
 /// Only [`verify`] makes one.
 #[derive(Clone, Debug)]
 pub struct Witnessed {
-    transcript: Transcript,
+    file: SignedTranscript,
     sha256: [u8; DIGEST_OCTETS],
     witnesses: Vec<String>,
     module: ModuleIdentity,
@@ -122,7 +122,13 @@ impl Witnessed {
     /// Everything that was recorded.
     #[must_use]
     pub const fn transcript(&self) -> &Transcript {
-        &self.transcript
+        self.file.transcript()
+    }
+
+    /// The record with its signatures, all of which hold.
+    #[must_use]
+    pub const fn file(&self) -> &SignedTranscript {
+        &self.file
     }
 }
 
@@ -134,17 +140,8 @@ pub fn verify(bytes: &[u8], witnesses: &Witnesses, at: Instant) -> Result<Witnes
     let file = read(bytes)?;
     let names = check_signatures(&file, witnesses)?;
     let told = script::check(file.transcript(), at)?;
-    let mut sha256 = [0; DIGEST_OCTETS];
-    sha256.copy_from_slice(&HashAlg::Sha256.digest(&[bytes]));
-    Ok(Witnessed {
-        sha256,
-        witnesses: names,
-        module: told.module.clone(),
-        key: told.key.clone(),
-        family: told.family,
-        ended: told.ended.clone(),
-        transcript: file.transcript().clone(),
-    })
+    let (module, key, family, ended) = (told.module.clone(), told.key.clone(), told.family, told.ended.clone());
+    Ok(Witnessed { sha256: sha256(bytes), witnesses: names, module, key, family, ended, file })
 }
 
 /// Reads a file, signed by whomever.
@@ -274,18 +271,20 @@ fn check_jose(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), SignatureError> {
-    let (algorithm, curve) = match jose {
-        JoseAlgorithm::EdDsa => (SignatureAlgorithm::Ed25519, None),
-        JoseAlgorithm::Es256 => (SignatureAlgorithm::Ecdsa(HashAlg::Sha256), Some(NamedCurve::P256)),
-        JoseAlgorithm::Es384 => (SignatureAlgorithm::Ecdsa(HashAlg::Sha384), Some(NamedCurve::P384)),
-        JoseAlgorithm::Es512 => (SignatureAlgorithm::Ecdsa(HashAlg::Sha512), Some(NamedCurve::P521)),
-        JoseAlgorithm::Ps256 => (SignatureAlgorithm::RsaPss(HashAlg::Sha256, PssSalt::Digest), None),
-        JoseAlgorithm::Rs256 => (SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256), None),
+    let algorithm = match jose {
+        JoseAlgorithm::EdDsa => SignatureAlgorithm::Ed25519,
+        JoseAlgorithm::Es256 => SignatureAlgorithm::Ecdsa(HashAlg::Sha256),
+        JoseAlgorithm::Es384 => SignatureAlgorithm::Ecdsa(HashAlg::Sha384),
+        JoseAlgorithm::Es512 => SignatureAlgorithm::Ecdsa(HashAlg::Sha512),
+        JoseAlgorithm::Ps256 => SignatureAlgorithm::RsaPss(HashAlg::Sha256, PssSalt::Digest),
+        JoseAlgorithm::Rs256 => SignatureAlgorithm::RsaPkcs1(HashAlg::Sha256),
     };
     if !jose.fits(key) {
         return Err(SignatureError::KeyMismatch { algorithm });
     }
-    let Some(curve) = curve else { return verify_signature(budget, key, algorithm, message, signature) };
+    let Some(curve) = jose.ecdsa_curve() else {
+        return verify_signature(budget, key, algorithm, message, signature);
+    };
     let (r, s) = signature.split_at_checked(curve.field_octets()).ok_or(SignatureError::Invalid)?;
     if s.len() != curve.field_octets() {
         return Err(SignatureError::Invalid);

@@ -16,7 +16,7 @@ mod crypto4a_qasm;
 mod entrust_nshield;
 mod fortanix_dsm;
 mod gcp_cloudhsm;
-mod pkix_evidence;
+pub(crate) mod pkix_evidence;
 mod securosys_primus;
 mod thales_luna;
 mod vendor;

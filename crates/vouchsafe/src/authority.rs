@@ -19,6 +19,7 @@ use vouchsafe_verifier::hex;
 use crate::cli::Answer;
 use crate::failure::Failure;
 use crate::files::read_small_text;
+use crate::random::random;
 use crate::{console, logging};
 
 /// Enroll attestation keys, appraise evidence and issue certificates, on HTTPS.
@@ -231,9 +232,7 @@ fn serve(installation: &Installation) -> Result<(), Failure> {
 }
 
 fn token(account: &Account) -> Result<(), Failure> {
-    let mut octets = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
-    let token = URL_SAFE_NO_PAD.encode(octets);
+    let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let may: Vec<String> = account.may.iter().map(|right| format!("\"{right}\"")).collect();
     console::out(&format!(
         "\n[[accounts]]\nname = {}\ntoken_sha256 = \"{}\"\nmay = [{}]\n",

@@ -38,6 +38,7 @@ mod key_kind;
 #[cfg(any(feature = "agent", feature = "authority"))]
 mod logging;
 mod policy;
+mod random;
 mod reasons;
 mod trust;
 mod trust_folder;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Account, ConfigError, in_range};
 use crate::profile::{DEFAULT_PROFILE, Profile};
+use crate::secret::is_open_to_others;
 
 /// Port of http-01 (RFC 8555, section 8.3).
 const HTTP_PORT: i64 = 80;
@@ -20,8 +20,6 @@ const HTTP_PORT: i64 = 80;
 const KEY_FILE_OCTETS_MAX: u64 = 4 * 1024;
 /// Octets of an external account's key: as many as HMAC-SHA-256 gives, at least (RFC 7518, section 3.2).
 const KEY_OCTETS_MIN: usize = 32;
-/// Mode bits that let others than the owner read or change a file.
-const OTHERS: u32 = 0o077;
 
 /// Why `[acme]` is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -145,7 +143,7 @@ fn is_origin(url: &str) -> bool {
 pub(crate) fn read_external_key(path: &Path) -> Result<hmac::Key, ExternalKeyError> {
     let io = |error| ExternalKeyError::Io { path: path.to_owned(), error };
     let metadata = std::fs::metadata(path).map_err(io)?;
-    if metadata.permissions().mode() & OTHERS != 0 {
+    if is_open_to_others(&metadata) {
         return Err(ExternalKeyError::Mode { path: path.to_owned() });
     }
     let form = || ExternalKeyError::Form { path: path.to_owned() };
@@ -162,6 +160,8 @@ pub(crate) fn read_external_key(path: &Path) -> Result<hmac::Key, ExternalKeyErr
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::Config;
     use super::*;
 

@@ -6,10 +6,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::protocol::cmp::limits::{KEY_ID_OCTETS_MAX, SECRET_OCTETS_MAX, SECRET_OCTETS_MIN};
-
-/// Permissions of others than the owner.
-#[cfg(unix)]
-const OTHERS: u32 = 0o077;
+use crate::secret::is_open_to_others;
 
 /// Why a shared secret for CMP is refused.
 #[derive(Debug, Error)]
@@ -95,8 +92,7 @@ impl CmpSecret {
         let (account, path) = (account.to_owned(), self.path.clone());
         let unreadable = |error| CmpSecretError::Io { account: account.clone(), path: path.clone(), error };
         let metadata = std::fs::metadata(&path).map_err(unreadable)?;
-        #[cfg(unix)]
-        if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & OTHERS != 0 {
+        if is_open_to_others(&metadata) {
             return Err(CmpSecretError::Permissions { account, path });
         }
         // The line end comes on top.
@@ -132,7 +128,6 @@ mod tests {
         assert!(matches!(check(Some(&"r".repeat(129)), Some("p")), Err(CmpSecretError::Reference { .. })));
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_secret_is_its_owners_and_long_enough() {
         use std::os::unix::fs::PermissionsExt;

@@ -9,7 +9,6 @@ use vouchsafe_evidence::ceremony::NamedKey;
 use vouchsafe_evidence::x509::SpkiView;
 use vouchsafe_verifier::Rejection;
 use vouchsafe_verifier::ceremony::Witnesses;
-use vouchsafe_verifier::enrolment::Method;
 
 use super::{ConfigError, in_range};
 
@@ -48,27 +47,6 @@ pub enum WitnessesError {
         /// The path.
         path: PathBuf,
     },
-}
-
-/// The name of a method in the configuration.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum MethodName {
-    Manufacturer,
-    Inventory,
-    Ceremony,
-    FirstUse,
-}
-
-impl From<MethodName> for Method {
-    fn from(name: MethodName) -> Self {
-        match name {
-            MethodName::Manufacturer => Self::Manufacturer,
-            MethodName::Inventory => Self::Inventory,
-            MethodName::Ceremony => Self::Ceremony,
-            MethodName::FirstUse => Self::FirstUse,
-        }
-    }
 }
 
 /// By which methods attesting keys are enrolled, and for how long.

@@ -1,22 +1,21 @@
 //! What each method asks for, and what it establishes about the module that holds a key.
 
 use vouchsafe_evidence::ceremony::AkFamily;
-use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::limits::CERTIFICATES_PARSED;
-use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 use vouchsafe_verifier::enrolment::{
     AuthenticatedEk, Environment, HostAk, Method, authenticate_attested_ak, authenticate_ek_under, ek_parameters,
 };
-use vouchsafe_verifier::{Instant, Rejection, Verdict, ceremony};
+use vouchsafe_verifier::{Instant, Verdict, ceremony};
 
 use super::{ChallengedEk, CheckedKey, delimited, endorsement_key};
 use crate::ak_certificate;
+use crate::appraisal::recognize;
 use crate::config::Account;
 use crate::error::{Error, own_codes};
 use crate::record::sha256;
 use crate::request::{ChallengeRequest, EkOffer, Offer, Voucher};
-use crate::service::{Service, violations};
+use crate::service::{Service, rejected};
 use crate::store::{Digest, InventoryRow, ListedIdentity, Proof};
 
 /// Prefix of what identities of modules without an endorsement key are digests of.
@@ -95,7 +94,7 @@ impl Service {
         let at = Instant::from_unix_seconds(self.now());
         let revocation = self.policy.revocation();
         authenticate_ek_under(&certificates, &self.trust_store(), revocation, at, Some(&self.signatures))
-            .map_err(|rejection| refused(&rejection))
+            .map_err(|rejection| rejected(&[rejection]))
     }
 
     /// `inventory`, of a TPM: the operator's list names the endorsement key.
@@ -131,21 +130,17 @@ impl Service {
         let row = self.store.listed(named)?;
         // One answer, so that nobody reads the list by asking.
         let row = row.filter(|row| row.device == device && row.account == account.name());
-        row.ok_or_else(|| Error::Rejected(vec![own_codes::NOT_LISTED.violation()]))
+        row.ok_or_else(|| own_codes::NOT_LISTED.refusal())
     }
 
     /// `manufacturer`, of another module: its maker attests the very key.
     fn attested_key(&self, evidence: &[Vec<u8>], key: &HostAk) -> Result<Established, Error> {
-        let names: Vec<String> = (0..evidence.len()).map(|index| format!("evidence[{index}]")).collect();
-        let files: Vec<InputFile<'_>> =
-            names.iter().zip(evidence).map(|(name, bytes)| InputFile { name, bytes }).collect();
         let at = Instant::from_unix_seconds(self.now());
-        let submission = Submission::recognize(&files, None).map_err(|error| {
-            Error::Rejected(violations(Verdict::on_unusable_input(&error, &self.policy, at).reasons()))
-        })?;
+        let submission = recognize(evidence)
+            .map_err(|error| rejected(Verdict::on_unusable_input(&error, &self.policy, at).reasons()))?;
         let (trust, revocation) = (self.trust_store(), self.policy.revocation());
         let attested = authenticate_attested_ak(&submission, key, &trust, revocation, at, Some(&self.signatures))
-            .map_err(|rejections| Error::Rejected(violations(&rejections)))?;
+            .map_err(|rejections| rejected(&rejections))?;
         let parts: Vec<&[u8]> = evidence.iter().map(Vec::as_slice).collect();
         let identity = match attested.device_id() {
             Some(id) => identity("evidence", &[id.as_bytes()]),
@@ -166,16 +161,16 @@ impl Service {
         // Without witnesses the method is not offered, which was checked before.
         let witnesses = self.enrolment.witnesses.as_ref().ok_or(Error::MethodNotPermitted(Method::Ceremony))?;
         let at = Instant::from_unix_seconds(self.now());
-        let witnessed = ceremony::verify(file, witnesses, at).map_err(|rejection| refused(&rejection))?;
+        let witnessed = ceremony::verify(file, witnesses, at).map_err(|rejection| rejected(&[rejection]))?;
         match witnessed.family() {
             AkFamily::PkixEvidence => {}
-            AkFamily::Tpm => return Err(Error::Rejected(vec![own_codes::KEY_NOT_OF_METHOD.violation()])),
+            AkFamily::Tpm => return Err(own_codes::KEY_NOT_OF_METHOD.refusal()),
         }
         if !witnessed.attesting_key().same_key(key.spki()) {
-            return Err(Error::Rejected(vec![own_codes::CEREMONY_OTHER_KEY.violation()]));
+            return Err(own_codes::CEREMONY_OTHER_KEY.refusal());
         }
         if witnessed.transcript().head.device.as_ref().is_some_and(|named| named != device) {
-            return Err(Error::Rejected(vec![own_codes::CEREMONY_OTHER_DEVICE.violation()]));
+            return Err(own_codes::CEREMONY_OTHER_DEVICE.refusal());
         }
         let module = witnessed.module();
         Ok(Established {
@@ -218,7 +213,7 @@ fn first_key(key: &HostAk) -> Established {
 fn bare_ek(spki: &[u8]) -> Result<(ChallengedEk, Digest), Error> {
     const EXPECTED: &str = "base64 of a SubjectPublicKeyInfo";
     let spki = SpkiView::parse(spki).map_err(|_| Error::Malformed { field: "ek_public", expected: EXPECTED })?;
-    let parameters = ek_parameters(&spki).map_err(|rejection| refused(&rejection))?;
+    let parameters = ek_parameters(&spki).map_err(|rejection| rejected(&[rejection]))?;
     let (key, identity) = endorsement_key(&spki)?;
     Ok((ChallengedEk { key, parameters }, identity))
 }
@@ -232,11 +227,5 @@ const fn proof(method: Method, environment: Environment, digest: Digest, approve
 fn identity(kind: &str, parts: &[&[u8]]) -> Digest {
     let mut all: Vec<&[u8]> = vec![IDENTITY_CONTEXT, kind.as_bytes()];
     all.extend(parts);
-    let mut digest = Digest::default();
-    digest.copy_from_slice(&HashAlg::Sha256.digest(&[&delimited(&all)]));
-    digest
-}
-
-fn refused(rejection: &Rejection) -> Error {
-    Error::Rejected(violations(std::slice::from_ref(rejection)))
+    sha256(&delimited(&all))
 }

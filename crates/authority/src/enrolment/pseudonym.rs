@@ -9,7 +9,6 @@ mod escrow;
 mod pending;
 
 use aws_lc_rs::constant_time;
-use vouchsafe_evidence::tpm::TpmtPublic;
 use vouchsafe_verifier::Instant;
 use vouchsafe_verifier::enrolment::{Family, Method, QualifiedAk};
 
@@ -17,13 +16,14 @@ use self::escrow::{Escrow, Linked};
 use self::pending::{Held, Pending};
 use super::{ActivationReply, ChallengeReply, CheckedKey, Service, question, random, refusal_report};
 use crate::ak_certificate::{Families, issue_pseudonym};
+use crate::appraisal::device_id;
 use crate::certificate::DAY_SECONDS;
 use crate::config::{Account, Link, PseudonymConfig};
-use crate::error::{Error, OwnCode, own_codes};
+use crate::error::{Error, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::record::sha256;
 use crate::request::{ActivationRequest, ChallengeRequest, EkOffer, Offer};
-use crate::service::{decision, violations};
+use crate::service::{decision, rejected};
 use crate::store::{CHALLENGE_ID_OCTETS, Decision, DecisionKind, Digest, Expected, Outcome, Spending};
 use crate::text::to_hex;
 
@@ -57,10 +57,6 @@ impl Pseudonyms {
     }
 }
 
-fn refused(code: OwnCode) -> Error {
-    Error::Rejected(vec![code.violation()])
-}
-
 /// The first second of the day.
 const fn day_of(now: i64) -> i64 {
     now - now.rem_euclid(DAY_SECONDS)
@@ -75,11 +71,7 @@ impl Service {
         request: &ChallengeRequest,
     ) -> Result<ChallengeReply, Error> {
         self.check_method(account, Method::Manufacturer)?;
-        let nonce = self.mint.recognize(&request.nonce, Purpose::AttestationKey, account.name())?;
-        if self.store.spent(nonce.octets())?.is_some() {
-            return Err(Error::NonceSpent);
-        }
-        let nonce = nonce.fresh(self.now())?;
+        let nonce = self.unspent_nonce(&request.nonce, Purpose::AttestationKey, account.name())?;
         let (id, question, held) = match self.judge_pseudonym(pseudonyms, account, request) {
             Ok(judged) => judged,
             Err(error @ Error::Rejected(_)) => {
@@ -103,22 +95,22 @@ impl Service {
     ) -> Result<([u8; CHALLENGE_ID_OCTETS], super::Question, Held), Error> {
         let ak_public = match &request.offer {
             Offer::Tpm { ak_public, ek: EkOffer::Certified(_), baseline: None } => ak_public,
-            Offer::Tpm { .. } | Offer::Host { .. } => return Err(refused(own_codes::PSEUDONYM_ENROLMENT)),
+            Offer::Tpm { .. } | Offer::Host { .. } => return Err(own_codes::PSEUDONYM_ENROLMENT.refusal()),
         };
         let checked = CheckedKey::tpm(ak_public);
         let established = self.establish(account, request, checked.as_ref().ok())?;
         let key = checked?;
         if pseudonyms.withdrawn.contains(&established.identity) {
-            return Err(refused(own_codes::ENDORSEMENT_KEY_WITHDRAWN));
+            return Err(own_codes::ENDORSEMENT_KEY_WITHDRAWN.refusal());
         }
         match &key {
             CheckedKey::Tpm(ak) if ak.families().contains(&Family::CertifyX509) => {}
-            CheckedKey::Tpm(_) | CheckedKey::Host(_) => return Err(refused(own_codes::PSEUDONYM_X509SIGN)),
+            CheckedKey::Tpm(_) | CheckedKey::Host(_) => return Err(own_codes::PSEUDONYM_X509SIGN.refusal()),
         }
         let (expected, question) = question(&key, established.ek.as_ref())?;
         let credential_digest = match expected {
             Expected::Credential(digest) => digest,
-            Expected::Signature(_) => return Err(refused(own_codes::PSEUDONYM_ENROLMENT)),
+            Expected::Signature(_) => return Err(own_codes::PSEUDONYM_ENROLMENT.refusal()),
         };
         let held = Held {
             account: account.name().to_owned(),
@@ -179,8 +171,8 @@ impl Service {
         held: &Held,
     ) -> Result<ActivationReply, Error> {
         // The octets were judged when the challenge was made; judging them again keeps one way only to a certificate.
-        let key: QualifiedAk = vouchsafe_verifier::enrolment::qualify_ak(&held.ak_public)
-            .map_err(|rejections| Error::Rejected(violations(&rejections)))?;
+        let key: QualifiedAk =
+            vouchsafe_verifier::enrolment::qualify_ak(&held.ak_public).map_err(|rejections| rejected(&rejections))?;
         let root = self.hierarchy.attestation_root(held.is_virtual)?;
         let issued = issue_pseudonym(root, &key, day_of(self.now()), pseudonyms.validity_days)?;
         let mut record = self.unlinked(DecisionKind::Activation, account, Outcome::Accepted, b"{}")?;
@@ -195,12 +187,8 @@ impl Service {
             record.commitment = sha256(&record.sealed);
         }
         self.store.record(record)?;
-        let device_id = format!("ak:{}", to_hex(&spki_digest(key.public())?));
+        let device_id = device_id(&key.spki().sha256());
         let chain = vec![issued.der, root.certificate().as_der().to_vec()];
         Ok(ActivationReply { chains: Families::Pseudonym { certify_x509: chain }, device_id })
     }
-}
-
-fn spki_digest(public: &TpmtPublic) -> Result<Digest, Error> {
-    public.spki().map(|spki| spki.sha256()).ok_or(Error::ActivationFailed)
 }

@@ -12,7 +12,7 @@ use crate::certificate::DAY_SECONDS;
 use crate::error::{Error, own_codes};
 use crate::nonce::{Nonce, Purpose};
 use crate::request::{HostSuccessor, RenewalRequest, Vouching};
-use crate::service::{Caller, Service, violations};
+use crate::service::{Caller, Service, rejected};
 use crate::store::{AttestingKeyRow, DecisionKind, Digest, EnrolledKey, Outcome, Spending};
 
 impl Service {
@@ -20,16 +20,12 @@ impl Service {
     pub(crate) fn renew(&self, caller: &Caller, request: &RenewalRequest) -> Result<ActivationReply, Error> {
         let account = caller.account()?;
         self.check_device_name(account, &request.device)?;
-        let nonce = self.mint.recognize(&request.nonce, Purpose::AttestationKey, account.name())?;
-        if self.store.spent(nonce.octets())?.is_some() {
-            return Err(Error::NonceSpent);
-        }
-        let nonce = nonce.fresh(self.now())?;
+        let nonce = self.unspent_nonce(&request.nonce, Purpose::AttestationKey, account.name())?;
         let row = self.store.attesting_key(&request.key)?;
         // One answer for a key that is not there and for one of somebody else.
         let row = row.filter(|row| row.account == account.name() && row.device == request.device);
         let Some(row) = row else {
-            return Err(Error::Rejected(vec![own_codes::KEY_NOT_ENROLLED.violation()]));
+            return Err(own_codes::KEY_NOT_ENROLLED.refusal());
         };
         self.check_method(account, row.proof.method)?;
         let (digest, octets) = self.renewal_octets(request);
@@ -109,7 +105,7 @@ impl Service {
 
 /// The key that is certified next, if the old one vouches for it.
 fn judge(row: &AttestingKeyRow, request: &RenewalRequest, nonce: &[u8]) -> Result<CheckedKey, Error> {
-    let refused = |rejection: Rejection| Error::Rejected(violations(&[rejection]));
+    let refused = |rejection| rejected(&[rejection]);
     let old = CheckedKey::from_material(&row.material)?;
     match (&old, &request.vouching) {
         (CheckedKey::Tpm(ak), Vouching::Tpm { attest, signature, successor }) => {
@@ -136,7 +132,7 @@ fn judge(row: &AttestingKeyRow, request: &RenewalRequest, nonce: &[u8]) -> Resul
             Ok(next)
         }
         (CheckedKey::Tpm(_), Vouching::Host { .. }) | (CheckedKey::Host(_), Vouching::Tpm { .. }) => {
-            Err(Error::Rejected(vec![own_codes::KEY_NOT_OF_METHOD.violation()]))
+            Err(own_codes::KEY_NOT_OF_METHOD.refusal())
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -29,11 +29,10 @@ use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView};
 use zeroize::Zeroizing;
 
 use crate::certificate::CertificateError;
+use crate::secret::is_open_to_others;
 
 /// Octets of a PIN, above what tokens take.
 const PIN_OCTETS: usize = 256;
-/// Bits of a file's mode that let others in.
-const OTHERS: u32 = 0o077;
 /// What is signed at the start to see that the key is the certificate's.
 const TRIAL: &[u8] = b"Vouchsafe: the key in the token is the certificate's";
 
@@ -225,7 +224,7 @@ impl TokenKey {
         if !metadata.is_file() {
             return Err(self.pin_file("is no file"));
         }
-        if metadata.permissions().mode() & OTHERS != 0 {
+        if is_open_to_others(&metadata) {
             return Err(self.pin_file("others may read or write it; chmod 600"));
         }
         Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))

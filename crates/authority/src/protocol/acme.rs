@@ -38,6 +38,7 @@ use self::validation::Validation;
 use super::{Call, Decided, Weight};
 use crate::config::{Account, AcmeConfig, Config, ExternalKeyError, read_external_key};
 use crate::error::Error;
+use crate::media_type;
 use crate::secret::StateSecret;
 use crate::service::Service;
 use crate::store::{AcmeChange, AcmeKind};
@@ -235,8 +236,12 @@ enum AnswerBody {
 }
 
 impl Answer {
+    const fn of(body: AnswerBody) -> Self {
+        Self { status: StatusCode::OK, body, location: None, up: None }
+    }
+
     const fn json(value: Value) -> Self {
-        Self { status: StatusCode::OK, body: AnswerBody::Json(value), location: None, up: None }
+        Self::of(AnswerBody::Json(value))
     }
 
     fn created(value: Value, location: String) -> Self {
@@ -297,8 +302,6 @@ pub(super) fn decide(service: &Service, call: &Call, resource: Resource) -> Resu
     };
     if resource != Resource::Directory {
         set(&mut response, &REPLAY_NONCE, acme.replay.mint(service.now()).as_deref());
-    }
-    if resource != Resource::Directory {
         let index = format!("<{}>;rel=\"index\"", acme.url(Resource::Directory, ""));
         set(&mut response, &header::LINK, Some(&index));
     }
@@ -307,51 +310,30 @@ pub(super) fn decide(service: &Service, call: &Call, resource: Resource) -> Resu
 }
 
 fn answer(service: &Service, acme: &Acme, call: &Call, resource: Resource) -> Result<Answer, Problem> {
+    let signed = || Request::read(service, acme, call, resource);
+    let by_holder = |act: fn(&Request<'_>, &Holder) -> Result<Answer, Problem>| {
+        let request = signed()?;
+        act(&request, &request.holder()?)
+    };
     match resource {
-        Resource::Directory => return Ok(Answer::json(acme.directory(service))),
+        Resource::Directory => Ok(Answer::json(acme.directory(service))),
         Resource::NewNonce => {
             // RFC 8555, section 7.2.
             let status = if call.parts.method == Method::HEAD { StatusCode::OK } else { StatusCode::NO_CONTENT };
-            return Ok(Answer { status, body: AnswerBody::None, location: None, up: None });
+            Ok(Answer { status, ..Answer::of(AnswerBody::None) })
         }
-        Resource::Account
-        | Resource::Authorization
-        | Resource::Certificate
-        | Resource::Challenge
-        | Resource::Finalize
-        | Resource::KeyChange
-        | Resource::NewAccount
-        | Resource::NewOrder
-        | Resource::Order
-        | Resource::Orders
-        | Resource::RevokeCertificate => {}
+        Resource::NewAccount => account::create(&signed()?),
+        Resource::RevokeCertificate => certificate::revoke(&signed()?),
+        Resource::Account => by_holder(account::update),
+        Resource::KeyChange => by_holder(account::change_key),
+        Resource::Orders => by_holder(order::list),
+        Resource::NewOrder => by_holder(order::create),
+        Resource::Order => by_holder(order::show),
+        Resource::Authorization => by_holder(challenge::authorization),
+        Resource::Challenge => by_holder(challenge::respond),
+        Resource::Finalize => by_holder(certificate::finalize),
+        Resource::Certificate => by_holder(certificate::download),
     }
-    if media_type(call.header(&header::CONTENT_TYPE)) != JOSE {
-        return Err(refusals::MEDIA_TYPE.problem());
-    }
-    let request = Request { service, acme, id: &call.id, jws: Jws::parse(&call.body)? };
-    if request.jws.url != acme.url(resource, &call.id) {
-        return Err(refusals::JWS_URL.problem());
-    }
-    match resource {
-        Resource::NewAccount => account::create(&request),
-        Resource::RevokeCertificate => certificate::revoke(&request),
-        Resource::Account => account::update(&request, &request.holder()?),
-        Resource::KeyChange => account::change_key(&request, &request.holder()?),
-        Resource::Orders => order::list(&request, &request.holder()?),
-        Resource::NewOrder => order::create(&request, &request.holder()?),
-        Resource::Order => order::show(&request, &request.holder()?),
-        Resource::Authorization => challenge::authorization(&request, &request.holder()?),
-        Resource::Challenge => challenge::respond(&request, &request.holder()?),
-        Resource::Finalize => certificate::finalize(&request, &request.holder()?),
-        Resource::Certificate => certificate::download(&request, &request.holder()?),
-        // Answered above.
-        Resource::Directory | Resource::NewNonce => Err(refusals::UNKNOWN.problem()),
-    }
-}
-
-fn media_type(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
 }
 
 /// A signed request whose URL is right; nothing else about it is checked.
@@ -363,7 +345,15 @@ struct Request<'a> {
     jws: Jws,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn read(service: &'a Service, acme: &'a Acme, call: &'a Call, resource: Resource) -> Result<Self, Problem> {
+        if media_type::essence(call.header(&header::CONTENT_TYPE)) != JOSE {
+            return Err(refusals::MEDIA_TYPE.problem());
+        }
+        let request = Self { service, acme, id: &call.id, jws: Jws::parse(&call.body)? };
+        if request.jws.url == acme.url(resource, &call.id) { Ok(request) } else { Err(refusals::JWS_URL.problem()) }
+    }
+
     /// Whether this reads what is there (RFC 8555, section 6.3: POST-as-GET).
     fn is_read(&self) -> bool {
         self.jws.payload.is_empty()

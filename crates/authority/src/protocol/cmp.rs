@@ -28,6 +28,7 @@ use self::conversation::Conversation;
 use self::reply::ReplyTo;
 use super::{Call, Decided, Weight};
 use crate::error::Error;
+use crate::media_type;
 use crate::service::Service;
 
 pub use body::{Body, Confirmation, MessageAccess, MessageType, RevocationDetails};
@@ -92,10 +93,7 @@ pub(super) const fn weight(_: Operation) -> Weight {
 /// Answers a call, as far as that goes before anything is recorded. What a message is refused for, a message says; what
 /// never becomes a message is refused in HTTP.
 pub(super) fn decide(service: &Service, call: &Call, operation: Operation) -> Result<Decided, Error> {
-    let given = call.header(&header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
-    if !given.eq_ignore_ascii_case(MEDIA_TYPE) {
-        return Err(Error::UnsupportedMediaType { expected: MEDIA_TYPE });
-    }
+    media_type::expect(call.header(&header::CONTENT_TYPE), MEDIA_TYPE)?;
     match Message::parse(&call.body) {
         Ok(message) => Conversation::hold(service, &message, operation, &call.id),
         Err(malformed) => {

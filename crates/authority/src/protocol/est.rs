@@ -19,6 +19,7 @@ use super::{Call, Decided, Weight};
 use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent};
 use crate::error::Error;
 use crate::issue::IssuedChain;
+use crate::media_type;
 use crate::nonce::Session;
 use crate::profile::DEFAULT_PROFILE;
 use crate::service::Service;
@@ -117,7 +118,7 @@ fn mint_nonce(service: &Service, call: &Call, profile: &str) -> Result<Decided, 
 }
 
 fn enroll(service: &Service, call: &Call, profile: &str, intent: Intent) -> Result<Decided, Error> {
-    body::expect_media_type(call.header(&header::CONTENT_TYPE), PKCS10)?;
+    media_type::expect(call.header(&header::CONTENT_TYPE), PKCS10)?;
     let request = decode_body(&call.body)?;
     let nonce = call.peer.nonce();
     // A connection that can have no nonce has none, and whatever context a proof of possession names is not its own.

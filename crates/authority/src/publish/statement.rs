@@ -12,7 +12,7 @@ use vouchsafe_verifier::{CertifiableKey, Instant, Outcome, Request, verify};
 use super::key_statements;
 use crate::ca::CertificationAuthority;
 use crate::certificate::{BACKDATED_SECONDS, CertificateError, SignedContent, sign_content};
-use crate::error::{Error, OwnCode, own_codes};
+use crate::error::{Error, own_codes};
 use crate::service::Service;
 use crate::store::{CertificateRecord, KeyUse};
 
@@ -39,10 +39,6 @@ const OF_MODULES: [oid::Oid; 4] = [oid::SERIAL_NUMBER, oid::TPM_MANUFACTURER, oi
 /// Certificates between an attesting key and its root, at most.
 const CHAIN_MAX: usize = 8;
 
-fn refused(code: OwnCode) -> Error {
-    Error::Rejected(vec![code.violation()])
-}
-
 impl Service {
     /// The bundle of the one statement about the key, from when on it holds, and the record of the attesting key's
     /// certificate where it was made anew.
@@ -55,9 +51,9 @@ impl Service {
         key: &CertifiableKey,
     ) -> Result<(AttestationBundle, i64, Option<CertificateRecord>), Error> {
         let submission = key.request();
-        let statement = only_statement(submission, key).ok_or_else(|| refused(own_codes::STATEMENT_NOT_ALONE))?;
+        let statement = only_statement(submission, key).ok_or_else(|| own_codes::STATEMENT_NOT_ALONE.refusal())?;
         let offered: Vec<&CertView> = submission.certs().iter().filter_map(|choice| choice.certificate()).collect();
-        let unreadable = |_| refused(own_codes::STATEMENT_NOT_ALONE);
+        let unreadable = |_| own_codes::STATEMENT_NOT_ALONE.refusal();
         let earliest = self.now().saturating_sub(BACKDATED_SECONDS);
         let (certificates, holds_from, record) = match statement.format() {
             Some(FormatId::TpmCertifyX509) => {
@@ -78,11 +74,11 @@ impl Service {
                 | FormatId::KeyPop
                 | FormatId::Cmw,
             )
-            | None => return Err(refused(own_codes::STATEMENT_NOT_ALONE)),
+            | None => return Err(own_codes::STATEMENT_NOT_ALONE.refusal()),
         };
         let holds_from = certificates.iter().map(CertView::not_before).fold(holds_from, i64::max);
         let bundle = AttestationBundle::new(vec![statement.clone()], certificates)
-            .map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
+            .map_err(|_| own_codes::STATEMENT_NOT_ALONE.refusal())?;
         self.check_published(&bundle, key, holds_from)?;
         Ok((bundle, holds_from, record))
     }
@@ -100,7 +96,7 @@ impl Service {
         let holds = verdict.authentication_reasons().is_empty()
             && verdict.binding() == Outcome::Accepted
             && verdict.platform().claims.is_empty();
-        if holds { Ok(()) } else { Err(refused(own_codes::STATEMENT_NOT_ALONE)) }
+        if holds { Ok(()) } else { Err(own_codes::STATEMENT_NOT_ALONE.refusal()) }
     }
 
     /// The certificate of the attesting key that made `made`, and those above it. Where it names the module and this
@@ -114,12 +110,12 @@ impl Service {
         let is_valid = |of: &&&CertView| of.not_before() <= at && at <= of.not_after();
         let issued_it = |of: &&&CertView| of.subject().matches(made.issuer()) && signed_by(made, of);
         let issuer = offered.iter().filter(issued_it).filter(is_valid).max_by_key(|of| of.not_after());
-        let Some(issuer) = issuer else { return Err(refused(own_codes::STATEMENT_NOT_ALONE)) };
+        let Some(issuer) = issuer else { return Err(own_codes::STATEMENT_NOT_ALONE.refusal()) };
         if !names_module(issuer) {
             return Ok((with_issuers(issuer, offered)?, None));
         }
         let own = self.hierarchy.attestation_roots().find(|root| signed_by(issuer, root.certificate()));
-        let Some(root) = own else { return Err(refused(own_codes::STATEMENT_NAMES_MODULE)) };
+        let Some(root) = own else { return Err(own_codes::STATEMENT_NAMES_MODULE.refusal()) };
         let (certificate, record) = without_module(root, issuer, at)?;
         Ok((vec![certificate], Some(record)))
     }
@@ -136,16 +132,16 @@ fn only_statement<'a>(submission: &'a Submission, key: &CertifiableKey) -> Optio
 /// The certificates that key-only Evidence needs from beside it: those of its signers and above them that are not inside
 /// it. And from when on those inside are valid.
 fn evidence_chain(content: &[u8], offered: &[&CertView]) -> Result<(Vec<CertView>, i64), Error> {
-    let view = EvidenceView::parse(content).map_err(|_| refused(own_codes::STATEMENT_NOT_ALONE))?;
+    let view = EvidenceView::parse(content).map_err(|_| own_codes::STATEMENT_NOT_ALONE.refusal())?;
     let elements = view.elements();
     let alone = elements.platform.is_none() && elements.ignored.is_empty() && elements.keys.len() == 1;
     if !alone {
-        return Err(refused(own_codes::EVIDENCE_NOT_KEY_ONLY));
+        return Err(own_codes::EVIDENCE_NOT_KEY_ONLY.refusal());
     }
     let of_signers = view.signatures().iter().filter_map(|block| block.signer.certificate.as_ref());
     let inside: Vec<&CertView> = view.intermediates().iter().chain(of_signers).collect();
     if inside.iter().any(|of| names_module(of)) {
-        return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+        return Err(own_codes::STATEMENT_NAMES_MODULE.refusal());
     }
     let keys = view.signatures().iter().filter_map(|block| block.signer.spki.as_ref());
     let by_key = keys.flat_map(|key| offered.iter().filter(move |of| of.spki().same_key(key)));
@@ -168,14 +164,14 @@ fn is_self_issued(certificate: &CertView) -> bool {
 /// The certificate and those that issued it, as far as they were offered, without the root.
 fn with_issuers(certificate: &CertView, offered: &[&CertView]) -> Result<Vec<CertView>, Error> {
     if names_module(certificate) {
-        return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+        return Err(own_codes::STATEMENT_NAMES_MODULE.refusal());
     }
     let mut chain = vec![certificate.clone()];
     while let Some(last) = chain.last().filter(|_| chain.len() < CHAIN_MAX) {
         let issued_it = |of: &&&CertView| last.issuer().matches(of.subject()) && !is_self_issued(of);
         let Some(next) = offered.iter().filter(issued_it).find(|of| signed_by(last, of)) else { break };
         if names_module(next) {
-            return Err(refused(own_codes::STATEMENT_NAMES_MODULE));
+            return Err(own_codes::STATEMENT_NAMES_MODULE.refusal());
         }
         let next = (*next).clone();
         chain.push(next);

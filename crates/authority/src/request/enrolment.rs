@@ -11,6 +11,7 @@ use vouchsafe_verifier::enrolment::Method;
 use zeroize::Zeroizing;
 
 use super::{EVIDENCE_PARTS, Texts, nonce, octets, texts};
+use crate::appraisal::{AK_DEVICE_PREFIX, device_id};
 use crate::error::Error;
 use crate::text::{from_hex, to_hex};
 
@@ -193,9 +194,10 @@ pub struct HostSuccessor {
     pub proof: PossessionProof,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+/// A method as requests and the configuration file write it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-enum MethodName {
+pub(crate) enum MethodName {
     #[default]
     Manufacturer,
     Inventory,
@@ -210,6 +212,17 @@ impl From<Method> for MethodName {
             Method::Inventory => Self::Inventory,
             Method::Ceremony => Self::Ceremony,
             Method::FirstUse => Self::FirstUse,
+        }
+    }
+}
+
+impl From<MethodName> for Method {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::Manufacturer => Self::Manufacturer,
+            MethodName::Inventory => Self::Inventory,
+            MethodName::Ceremony => Self::Ceremony,
+            MethodName::FirstUse => Self::FirstUse,
         }
     }
 }
@@ -439,7 +452,8 @@ impl TryFrom<RenewalBody> for RenewalRequest {
         const KEY: &str = "ak: and SHA-256 of its public key in hexadecimal";
         const EXPECTED: &str = "of a TPM's key: attest, signature, and ak_public of a successor; of another: signature or evidence, \
                                 and successor";
-        let key = from_hex(body.key.strip_prefix("ak:").unwrap_or(&body.key)).and_then(|octets| octets.try_into().ok());
+        let key = from_hex(body.key.strip_prefix(AK_DEVICE_PREFIX).unwrap_or(&body.key))
+            .and_then(|octets| octets.try_into().ok());
         let key = key.ok_or(Error::Malformed { field: "key", expected: KEY })?;
         let vouching = match (body.attest, body.ak_public, body.successor) {
             (Some(attest), successor, None) => match (body.signature, body.evidence) {
@@ -473,7 +487,7 @@ impl From<&RenewalRequest> for RenewalBody {
         let body = Self {
             device: request.device.clone(),
             nonce: to_hex(&request.nonce),
-            key: format!("ak:{}", to_hex(&request.key)),
+            key: device_id(&request.key),
             ..Self::default()
         };
         match &request.vouching {

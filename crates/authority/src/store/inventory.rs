@@ -56,6 +56,12 @@ pub trait InventoryStore {
     /// [`StoreError::Database`].
     fn listed(&self, identity: &ListedIdentity) -> Result<Option<InventoryRow>, StoreError>;
 
+    /// The row of this device.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn listed_device(&self, device: &str) -> Result<Option<InventoryRow>, StoreError>;
+
     /// Adds and replaces rows; all of them or none.
     ///
     /// # Errors

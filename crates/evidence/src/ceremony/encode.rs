@@ -23,9 +23,7 @@ impl Object {
     }
 
     pub(super) fn text(self, name: &str, value: &str) -> Self {
-        let mut json = String::with_capacity(value.len().saturating_add(2));
-        push_string(&mut json, value);
-        self.raw(name, &json)
+        self.raw(name, &string(value))
     }
 
     pub(super) fn number(self, name: &str, value: u64) -> Self {

@@ -76,6 +76,17 @@ impl JoseAlgorithm {
         }
     }
 
+    /// The curve of ECDSA by it, as wide as whose field r and s of a signature are (RFC 7518, 3.4); `None` for the others.
+    #[must_use]
+    pub const fn ecdsa_curve(self) -> Option<NamedCurve> {
+        match self {
+            Self::Es256 => Some(NamedCurve::P256),
+            Self::Es384 => Some(NamedCurve::P384),
+            Self::Es512 => Some(NamedCurve::P521),
+            Self::EdDsa | Self::Ps256 | Self::Rs256 => None,
+        }
+    }
+
     /// Whether this key can sign by it.
     #[must_use]
     pub fn fits(self, key: &SpkiView) -> bool {
@@ -89,11 +100,11 @@ impl JoseAlgorithm {
     /// with the smaller of the two. Of other algorithms, and what is no signature, as it is.
     #[must_use]
     pub fn one_form(self, signature: &[u8]) -> Vec<u8> {
-        let order: &[u8] = match self {
-            Self::Es256 => &P256_ORDER,
-            Self::Es384 => &P384_ORDER,
-            Self::Es512 => &P521_ORDER,
-            Self::EdDsa | Self::Ps256 | Self::Rs256 => return signature.to_vec(),
+        let order: &[u8] = match self.ecdsa_curve() {
+            Some(NamedCurve::P256) => &P256_ORDER,
+            Some(NamedCurve::P384) => &P384_ORDER,
+            Some(NamedCurve::P521) => &P521_ORDER,
+            None => return signature.to_vec(),
         };
         match signature.split_at_checked(order.len()) {
             Some((r, s)) if s.len() == order.len() && s < order => {

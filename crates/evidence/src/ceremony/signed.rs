@@ -165,7 +165,7 @@ impl SignedTranscript {
     /// SHA-256 of the transcript's JSON: what all witnesses signed, whoever of them did.
     #[must_use]
     pub fn transcript_sha256(&self) -> [u8; DIGEST_OCTETS] {
-        sha256(&self.transcript.to_json())
+        sha256(self.transcript.to_json().as_bytes())
     }
 }
 

@@ -111,7 +111,7 @@ impl Step {
     /// SHA-256 of its JSON, to which the next step commits.
     #[must_use]
     pub fn digest(&self) -> [u8; DIGEST_OCTETS] {
-        sha256(&self.to_json())
+        sha256(self.to_json().as_bytes())
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -192,9 +192,10 @@ fn read_file_name(members: Members<'_>) -> Result<String, Malformed> {
     Ok(name)
 }
 
-/// SHA-256 of a text.
-pub(super) fn sha256(text: &str) -> [u8; DIGEST_OCTETS] {
+/// SHA-256, by which a ceremony names its script, its steps and its file.
+#[must_use]
+pub fn sha256(octets: &[u8]) -> [u8; DIGEST_OCTETS] {
     let mut digest = [0; DIGEST_OCTETS];
-    digest.copy_from_slice(&HashAlg::Sha256.digest(&[text.as_bytes()]));
+    digest.copy_from_slice(&HashAlg::Sha256.digest(&[octets]));
     digest
 }

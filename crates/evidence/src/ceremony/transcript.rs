@@ -54,7 +54,7 @@ impl Head {
     /// SHA-256 of its JSON, to which the first step commits.
     #[must_use]
     pub fn digest(&self) -> [u8; DIGEST_OCTETS] {
-        sha256(&self.to_json())
+        sha256(self.to_json().as_bytes())
     }
 
     fn to_json(&self) -> String {

@@ -6,7 +6,8 @@ use vouchsafe_evidence::tpm::{TpmsAttest, TpmtSignature};
 use vouchsafe_evidence::x509::SpkiView;
 
 use super::{SIGNATURE_CHECKS, check_jose, codes};
-use crate::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature, verify_tpm_signature};
+use crate::crypto::{SignatureBudget, verify_tpm_signature};
+use crate::formats::pkix_evidence::is_signed_by;
 use crate::hex;
 use crate::rejection::Rejection;
 
@@ -27,16 +28,14 @@ pub(super) fn check(
         }
         (AkFamily::PkixEvidence, Proof::Evidence(evidence)) => {
             let view = EvidenceView::parse(evidence).map_err(|defect| refuse(defect.to_string()))?;
-            let nonce = view.elements().transaction.as_ref().and_then(|transaction| transaction.nonce);
-            if nonce != Some(proof_nonce(previous, key).as_slice()) {
+            if view.elements().nonce() != Some(proof_nonce(previous, key).as_slice()) {
                 return Err(refuse("its Evidence answers another nonce than that of this step".to_owned()));
             }
-            let holds = view.signatures().iter().any(|block| {
-                SignatureAlgorithm::from_der(block.algorithm).is_ok_and(|algorithm| {
-                    verify_signature(&mut budget, key, algorithm, view.tbs(), block.signature).is_ok()
-                })
-            });
-            if holds { Ok(()) } else { Err(refuse("no signature of its Evidence is by this key".to_owned())) }
+            if is_signed_by(&view, key, &mut budget) {
+                Ok(())
+            } else {
+                Err(refuse("no signature of its Evidence is by this key".to_owned()))
+            }
         }
         (AkFamily::Tpm, Proof::TpmAttest { attest, signature }) => {
             let parsed = TpmsAttest::parse(attest).map_err(|defect| refuse(defect.to_string()))?;

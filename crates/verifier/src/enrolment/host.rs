@@ -12,6 +12,7 @@ use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView};
 
 use crate::crypto::{SignatureAlgorithm, SignatureBudget, VerificationCache, verify_signature};
+use crate::formats::pkix_evidence::is_signed_by;
 use crate::policy::{Policy, RevocationDemand};
 use crate::rejection::{Rejection, codes};
 use crate::request::{Request, verify};
@@ -109,16 +110,14 @@ impl HostAk {
                 if !view.elements().keys.is_empty() {
                     return Err(refused("the Evidence is about a key, and so may be made for any client"));
                 }
-                let nonce = view.elements().transaction.as_ref().and_then(|transaction| transaction.nonce);
-                if nonce != Some(possession.nonce().as_slice()) {
+                if view.elements().nonce() != Some(possession.nonce().as_slice()) {
                     return Err(refused("the Evidence answers another challenge"));
                 }
-                let is_signed = view.signatures().iter().any(|block| {
-                    SignatureAlgorithm::from_der(block.algorithm).is_ok_and(|algorithm| {
-                        verify_signature(&mut budget, &self.spki, algorithm, view.tbs(), block.signature).is_ok()
-                    })
-                });
-                if is_signed { Ok(()) } else { Err(refused("no signature of the Evidence is by this key")) }
+                if is_signed_by(&view, &self.spki, &mut budget) {
+                    Ok(())
+                } else {
+                    Err(refused("no signature of the Evidence is by this key"))
+                }
             }
         }
     }

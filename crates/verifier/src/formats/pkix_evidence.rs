@@ -24,6 +24,7 @@ use crate::enrolment::Method;
 use crate::hex;
 use crate::path::Revocation;
 use crate::rejection::{self, Rejection};
+pub(crate) use signers::is_signed_by;
 use signers::{Endorsed, Signers};
 
 const ID: &str = EVIDENCE.id;
@@ -64,7 +65,7 @@ fn attesting_keys(signers: &Signers, view: &EvidenceView<'_>) -> Vec<SpkiView> {
 }
 
 fn nonce(elements: &Elements<'_>) -> NonceField {
-    match elements.transaction.as_ref().and_then(|transaction| transaction.nonce) {
+    match elements.nonce() {
         Some(nonce) => NonceField::Value(nonce.to_vec()),
         None => NonceField::Absent,
     }

@@ -9,6 +9,7 @@ use super::demand::{AdvisoryDemand, NonceDemand, PlatformDemand, RevocationDeman
 use super::modules::Certification;
 use super::rule::{Rule, Wanted};
 use crate::claims::vocabulary::{self, About};
+use crate::enrolment::Method;
 use crate::rejection::{Code, codes};
 
 #[derive(Debug, Deserialize)]
@@ -240,7 +241,6 @@ const DEBUG_DISABLED: [&str; 6] =
 const DEBUG_ENABLED: [&str; 2] = ["enabled", "true"];
 const ORIGINS: [&str; 3] = ["generated", "imported", "unknown"];
 const ENVIRONMENTS: [&str; 2] = ["module", "host"];
-const BOOTSTRAPS: [&str; 4] = ["manufacturer", "inventory", "ceremony", "first-use"];
 const PURPOSES: [&str; 9] =
     ["encrypt", "decrypt", "wrap", "unwrap", "sign", "sign-recover", "verify", "verify-recover", "derive"];
 const CURVES: [&str; 4] = ["P-256", "P-384", "P-521", "Ed25519"];
@@ -424,16 +424,14 @@ impl Bootstrap {
     fn collect(self, rules: &mut Collector) -> Result<(), PolicyError> {
         const METHODS: &str = "it may be manufacturer, inventory, ceremony or first-use";
         let id = "attesting_key.bootstrap";
+        let checked = |methods: Vec<String>| {
+            known(id, &methods, &Method::ALL.map(Method::label), METHODS)?;
+            some(id, methods)
+        };
         let wanted = match self {
             Self::Any(AnyWord::Any) => return Ok(()),
-            Self::Wanted(methods) => {
-                known(id, &methods, &BOOTSTRAPS, METHODS)?;
-                Wanted::OneOf(some(id, methods)?)
-            }
-            Self::Not { exclude } => {
-                known(id, &exclude, &BOOTSTRAPS, METHODS)?;
-                Wanted::Never(some(id, exclude)?)
-            }
+            Self::Wanted(methods) => Wanted::OneOf(checked(methods)?),
+            Self::Not { exclude } => Wanted::Never(checked(exclude)?),
         };
         rules.put(id, About::AttestingKey, "bootstrap", wanted, codes::POLICY_BOOTSTRAP);
         Ok(())

@@ -212,12 +212,8 @@ fn pseudo_random(mut fields: Reader<'_>) -> Result<Option<pbkdf2::Algorithm>, Ma
 
 /// A signature by this algorithm in JOSE's form, from that form or, of ECDSA, from an ECDSA-Sig-Value in DER.
 pub fn jose_signature(algorithm: JoseAlgorithm, signature: &[u8]) -> Option<Vec<u8>> {
-    let width = match algorithm {
-        JoseAlgorithm::Es256 => 32_usize,
-        JoseAlgorithm::Es384 => 48,
-        JoseAlgorithm::Es512 => 66,
-        JoseAlgorithm::EdDsa | JoseAlgorithm::Ps256 | JoseAlgorithm::Rs256 => return Some(signature.to_vec()),
-    };
+    let Some(curve) = algorithm.ecdsa_curve() else { return Some(signature.to_vec()) };
+    let width = curve.field_octets();
     if signature.len() == width.saturating_mul(2) {
         return Some(signature.to_vec());
     }

@@ -3,7 +3,7 @@
 //! It is for reading. What can be verified is the file whose digest stands at its end.
 
 use vouchsafe_evidence::base64url;
-use vouchsafe_evidence::ceremony::{PlannedStep, SignedTranscript, Step, Transcript, thumbprint};
+use vouchsafe_evidence::ceremony::{PlannedStep, Step, Transcript, thumbprint};
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::ceremony::Witnessed;
 use vouchsafe_verifier::hex;
@@ -30,7 +30,7 @@ const LENGTH: i64 = 720;
 const APART: i64 = 22;
 
 /// The page.
-pub fn html(witnessed: &Witnessed, file: &SignedTranscript) -> String {
+pub fn html(witnessed: &Witnessed) -> String {
     let transcript = witnessed.transcript();
     let head = &transcript.head;
     let mut body = format!("<h1>{}</h1>\n", escaped(&head.title));
@@ -44,7 +44,7 @@ pub fn html(witnessed: &Witnessed, file: &SignedTranscript) -> String {
     for (step, planned) in transcript.steps.iter().zip(&head.plan) {
         body.push_str(&section(step, planned));
     }
-    body.push_str(&witnesses(witnessed, file));
+    body.push_str(&witnesses(witnessed));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
@@ -123,9 +123,9 @@ fn section(step: &Step, planned: &PlannedStep) -> String {
     )
 }
 
-fn witnesses(witnessed: &Witnessed, file: &SignedTranscript) -> String {
+fn witnesses(witnessed: &Witnessed) -> String {
     let head = &witnessed.transcript().head;
-    let signed = sign::signers(file);
+    let signed = sign::signers(witnessed.file());
     let mut text = format!(
         "<h2>Witnesses</h2>\n<p>{} of {} must sign; {} signed this record with their keys.</p>\n<table>\n",
         head.threshold,
@@ -141,8 +141,8 @@ fn witnesses(witnessed: &Witnessed, file: &SignedTranscript) -> String {
         ));
     }
     text.push_str("</table>\n<h2>Digests</h2>\n<table>\n");
-    let rows =
-        [("The file", hex::encode(witnessed.sha256())), ("What was signed", hex::encode(&file.transcript_sha256()))];
+    let signed = witnessed.file().transcript_sha256();
+    let rows = [("The file", hex::encode(witnessed.sha256())), ("What was signed", hex::encode(&signed))];
     for (name, value) in rows {
         text.push_str(&format!("<tr><th>{name}, SHA-256</th><td><code>{value}</code></td></tr>\n"));
     }

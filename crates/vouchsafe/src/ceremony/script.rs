@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use vouchsafe_evidence::ceremony::{NamedKey, PlannedStep, Task};
-use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::ceremony::{DIGEST_OCTETS, NamedKey, PlannedStep, Task, sha256};
 
 use super::witnesses::{self, WitnessEntry};
 use crate::failure::Failure;
@@ -66,7 +65,7 @@ pub struct Script {
     /// The steps.
     pub plan: Vec<PlannedStep>,
     /// SHA-256 of the file.
-    pub sha256: Vec<u8>,
+    pub sha256: [u8; DIGEST_OCTETS],
 }
 
 impl Script {
@@ -93,7 +92,7 @@ impl Script {
             threshold: file.threshold,
             witnesses: witnesses::of_entries(&file.witnesses, folder)?,
             plan: plan.map_err(unusable)?,
-            sha256: HashAlg::Sha256.digest(&[&bytes]),
+            sha256: sha256(&bytes),
         })
     }
 }

@@ -116,7 +116,7 @@ pub fn finish(arguments: &FinishArguments) -> Result<(), Stop> {
     let witnessed: Witnessed = ceremony::verify(json.as_bytes(), &witnesses, clock::now()?)?;
     let page = arguments.page.clone().unwrap_or_else(|| arguments.out.with_extension("html"));
     files::write(&arguments.out, json.as_bytes())?;
-    files::write(&page, page::html(&witnessed, &file).as_bytes())?;
+    files::write(&page, page::html(&witnessed).as_bytes())?;
     console::out(&format!(
         "{} by {}\n{}\nSHA-256 {}\nto print: {}\n",
         paint("Witnessed", Tone::Good),

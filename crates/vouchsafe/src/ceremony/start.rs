@@ -10,7 +10,7 @@ use super::Stop;
 use super::folder::{Folder, Machine, now};
 use super::script::Script;
 use crate::console;
-use crate::failure::Failure;
+use crate::random::random;
 
 /// Begin a ceremony by its script
 ///
@@ -29,10 +29,7 @@ pub struct Arguments {
 /// Begins.
 pub fn run(arguments: &Arguments) -> Result<(), Stop> {
     let script = Script::read(&arguments.script)?;
-    let mut id = [0; DIGEST_OCTETS];
-    aws_lc_rs::rand::fill(&mut id).map_err(|_| Failure::new("the random source failed"))?;
-    let mut sha256 = [0; DIGEST_OCTETS];
-    sha256.copy_from_slice(&script.sha256);
+    let id = random::<DIGEST_OCTETS>()?;
     let transcript = Transcript {
         head: Head {
             id,
@@ -43,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Stop> {
             host: arguments.machine.host(&id)?,
             threshold: script.threshold,
             witnesses: script.witnesses,
-            script: sha256,
+            script: script.sha256,
             plan: script.plan,
             started: now()?,
         },

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;
-use vouchsafe_evidence::ceremony::{Proof, Record, SignedTranscript, Step, Transcript, thumbprint};
+use vouchsafe_evidence::ceremony::{Proof, Record, Step, Transcript, thumbprint};
 use vouchsafe_evidence::text::printable;
 use vouchsafe_verifier::ceremony::{self, Witnessed, Witnesses, codes};
-use vouchsafe_verifier::{Instant, Rejection, hex};
+use vouchsafe_verifier::{Rejection, hex};
 
 use super::folder::read_record;
 use super::record::attachment;
@@ -46,11 +46,11 @@ pub struct Arguments {
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match judge(arguments) {
-        Ok((witnessed, file, missing)) => {
+        Ok((witnessed, missing)) => {
             let text = if arguments.json {
-                format!("{:#}\n", accepted(&witnessed, &file, arguments.attachments.is_some(), &missing))
+                format!("{:#}\n", accepted(&witnessed, arguments.attachments.is_some(), &missing))
             } else {
-                in_words(&witnessed, &file, arguments.attachments.is_some(), &missing)
+                in_words(&witnessed, arguments.attachments.is_some(), &missing)
             };
             console::out(&text)?;
             Ok(Answer::Yes)
@@ -63,21 +63,15 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
 }
 
-fn judge(arguments: &Arguments) -> Result<(Witnessed, SignedTranscript, Vec<String>), Stop> {
-    let at = match &arguments.at {
-        Some(text) => Instant::from_rfc3339(text).map_err(|error| {
-            Failure::new(format!("{text:?} is no time")).because(error).next("write it as 2026-12-01T00:00:00Z")
-        })?,
-        None => clock::now()?,
-    };
+fn judge(arguments: &Arguments) -> Result<(Witnessed, Vec<String>), Stop> {
+    let at = clock::time_or_now(arguments.at.as_deref())?;
     let known = Witnesses::new(witnesses::read(&arguments.witnesses)?, arguments.threshold)?;
-    let bytes = read_record(&arguments.file)?;
-    let witnessed = ceremony::verify(&bytes, &known, at)?;
+    let witnessed = ceremony::verify(&read_record(&arguments.file)?, &known, at)?;
     let missing = match &arguments.attachments {
         Some(folder) => check_attachments(witnessed.transcript(), folder)?,
         None => Vec::new(),
     };
-    Ok((witnessed, ceremony::read(&bytes)?, missing))
+    Ok((witnessed, missing))
 }
 
 /// Compares the files of a folder with what was attached; the names of those that are not there.
@@ -105,10 +99,10 @@ pub fn check_attachments(transcript: &Transcript, folder: &Path) -> Result<Vec<S
     Ok(missing)
 }
 
-fn in_words(witnessed: &Witnessed, file: &SignedTranscript, compared: bool, missing: &[String]) -> String {
+fn in_words(witnessed: &Witnessed, compared: bool, missing: &[String]) -> String {
     let approvers = printable(&witnessed.witnesses().join(", "));
     let mut text = format!("{}  by {approvers}\n", paint("WITNESSED", Tone::Good));
-    text.push_str(&story::text(witnessed.transcript(), &sign::signers(file)));
+    text.push_str(&story::text(witnessed.transcript(), &sign::signers(witnessed.file())));
     text.push_str(&format!("\nFile SHA-256:   {}\n", hex::encode(witnessed.sha256())));
     if witnessed.transcript().attachments().next().is_some() {
         let word = match (compared, missing.is_empty()) {
@@ -128,10 +122,10 @@ fn rejected(rejection: &Rejection) -> Value {
     json!({"verdict": "rejected", "reasons": [reason]})
 }
 
-fn accepted(witnessed: &Witnessed, file: &SignedTranscript, compared: bool, missing: &[String]) -> Value {
+fn accepted(witnessed: &Witnessed, compared: bool, missing: &[String]) -> Value {
     let transcript = witnessed.transcript();
     let head = &transcript.head;
-    let signed = sign::signers(file);
+    let signed = sign::signers(witnessed.file());
     let named: Vec<Value> = head
         .witnesses
         .iter()
@@ -155,7 +149,7 @@ fn accepted(witnessed: &Witnessed, file: &SignedTranscript, compared: bool, miss
         "verdict": "accepted",
         "reasons": [],
         "file_sha256": hex::encode(witnessed.sha256()),
-        "record_sha256": hex::encode(&file.transcript_sha256()),
+        "record_sha256": hex::encode(&witnessed.file().transcript_sha256()),
         "id": hex::encode(&head.id),
         "title": head.title,
         "purpose": head.purpose,

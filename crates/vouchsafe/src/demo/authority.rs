@@ -6,6 +6,7 @@ use super::stage::Stage;
 use crate::authority_client::{AuthorityAddress, AuthorityClient};
 use crate::failure::Failure;
 use crate::files;
+use crate::random::random;
 
 /// Folder of its state, and the file of its account's token.
 const STATE: &str = "authority";
@@ -34,9 +35,7 @@ impl Account {
     /// # Errors
     /// [`Failure`] if the random source fails or the token cannot be written.
     pub fn new(stage: &Stage) -> Result<Self, Failure> {
-        let mut octets = [0_u8; 32];
-        aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
-        let token = hex::encode(&octets);
+        let token = hex::encode(&random::<32>()?);
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         files::write(&stage.folder().join(TOKEN), token.as_bytes())?;
         Ok(Self { token_sha256: hex::encode(digest.as_ref()) })

@@ -16,6 +16,7 @@ use vouchsafe_agent::tpm::{Address, AuthValue, Object, Tpm};
 use vouchsafe_verifier::hex;
 
 use crate::failure::Failure;
+use crate::random::random;
 
 /// How long a process may take to start, and to end when asked.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,24 +83,20 @@ impl Stage {
     pub fn new() -> Result<Self, Failure> {
         // From here on somebody is there to clean up.
         watch_signals()?;
-        let mut tag = [0_u8; 6];
-        aws_lc_rs::rand::fill(&mut tag).map_err(|_| Failure::new("the random source failed"))?;
-        let folder = std::env::temp_dir().join(format!("vouchsafe-demo-{}", hex::encode(&tag)));
+        let folder = std::env::temp_dir().join(format!("vouchsafe-demo-{}", hex::encode(&random::<6>()?)));
         let folder = std::path::absolute(&folder).unwrap_or(folder);
         DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
             Failure::new(format!("{} cannot be made", folder.display()))
                 .because(error)
                 .next("name another place for temporary files with TMPDIR")
         })?;
-        let stage = Self {
+        Ok(Self {
             folder,
             processes: RefCell::default(),
             tpms: RefCell::default(),
             borrowed: RefCell::default(),
             environment: RefCell::default(),
-        };
-        watch_signals()?;
-        Ok(stage)
+        })
     }
 
     /// The folder.

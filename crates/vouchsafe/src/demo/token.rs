@@ -11,6 +11,7 @@ use std::path::Path;
 
 use vouchsafe_agent::client::{Client, Endpoint};
 use vouchsafe_agent::wire::message::TpmCertifyX509;
+use vouchsafe_evidence::ceremony::ModuleIdentity;
 use vouchsafe_verifier::hex;
 
 use super::authority::{self, Account, Settings};
@@ -23,6 +24,7 @@ use crate::attestation::{self, Attested, Choice, Mechanism, OwnKey};
 use crate::authority_client::{AuthorityClient, NoncePurpose};
 use crate::csr::{self, Wanted};
 use crate::failure::Failure;
+use crate::random::random;
 use crate::{files, trust_folder};
 
 /// The file with the token's PIN, in the folder.
@@ -57,8 +59,8 @@ pub fn show(stage: &Stage, narrator: &mut Narrator) -> Result<(), Failure> {
     narrator.title("Vouchsafe with a token: what witnesses and software say, and what that is worth")?;
     let token = Token::start(stage, narrator)?;
     ceremony::hold(&token, narrator)?;
-    let account = enroll(stage, narrator)?;
-    let mut line = token.line(account.serve(stage, LAB)?)?;
+    let (account, authority) = enroll(stage, narrator)?;
+    let mut line = token.line(authority)?;
     let request = line.certify(narrator)?;
     narrator.title("Three frauds that even policy lab refuses")?;
     frauds::try_all(&mut line, narrator, &request)?;
@@ -73,7 +75,7 @@ pub struct Token<'a> {
     /// The folder and the processes.
     pub stage: &'a Stage,
     /// What its listing says of it.
-    pub told: Told,
+    pub told: ModuleIdentity,
 }
 
 impl<'a> Token<'a> {
@@ -81,7 +83,7 @@ impl<'a> Token<'a> {
         narrator.step("A token, and an agent on it")?;
         let library = library()?;
         let pin = make_token(stage, narrator)?;
-        let told = Told::read(stage)?;
+        let told = told(stage)?;
         narrator.done(&format!("The token {TOKEN} has the serial number {}.", told.serial))?;
         narrator.note(
             "SoftHSM speaks PKCS #11 as hardware modules do and keeps its keys in files: it proves nothing about hardware.",
@@ -233,42 +235,27 @@ fn make_token(stage: &Stage, narrator: &Narrator) -> Result<String, Failure> {
 }
 
 fn pin() -> Result<String, Failure> {
-    let mut octets = [0_u8; 6];
-    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
-    Ok(hex::encode(&octets))
+    Ok(hex::encode(&random::<6>()?))
 }
 
 /// What the listing of slots says of the token.
-pub struct Told {
-    /// Its maker.
-    pub vendor: String,
-    /// Its model.
-    pub model: String,
-    /// Its serial number.
-    pub serial: String,
-    /// Its firmware.
-    pub firmware: String,
-}
-
-impl Told {
-    fn read(stage: &Stage) -> Result<Self, Failure> {
-        let slots = stage.run(&["softhsm2-util", "--show-slots"])?;
-        // The first slot has the token; behind the line are what it says, and not what its slot says.
-        let (_, token) = slots.out.split_once("Token info:").unwrap_or_default();
-        let row = |name: &str| {
-            let value = token.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
-            value.filter(|value| !value.is_empty()).map(str::to_owned).ok_or_else(|| {
-                Failure::new(format!("the token does not tell its {}", name.trim_end_matches(':')))
-                    .because(slots.err.trim())
-            })
-        };
-        Ok(Self {
-            vendor: row("Manufacturer ID:")?,
-            model: row("Model:")?,
-            serial: row("Serial number:")?,
-            firmware: row("Firmware version:")?,
+fn told(stage: &Stage) -> Result<ModuleIdentity, Failure> {
+    let slots = stage.run(&["softhsm2-util", "--show-slots"])?;
+    // The first slot has the token; behind the line are what it says, and not what its slot says.
+    let (_, token) = slots.out.split_once("Token info:").unwrap_or_default();
+    let row = |name: &str| {
+        let value = token.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
+        value.filter(|value| !value.is_empty()).map(str::to_owned).ok_or_else(|| {
+            Failure::new(format!("the token does not tell its {}", name.trim_end_matches(':')))
+                .because(slots.err.trim())
         })
-    }
+    };
+    Ok(ModuleIdentity {
+        vendor: row("Manufacturer ID:")?,
+        model: row("Model:")?,
+        serial: row("Serial number:")?,
+        firmware: row("Firmware version:")?,
+    })
 }
 
 fn start_agent(stage: &Stage, library: &str, pin: &str) -> Result<(), Failure> {
@@ -301,7 +288,7 @@ fn connect(stage: &Stage) -> Result<Client, vouchsafe_agent::client::ClientFault
 }
 
 /// Creates the authority and enrolls the attesting key on the witnesses' word.
-fn enroll(stage: &Stage, narrator: &mut Narrator) -> Result<Account, Failure> {
+fn enroll(stage: &Stage, narrator: &mut Narrator) -> Result<(Account, AuthorityClient), Failure> {
     narrator.step("An authority that knows the witnesses enrolls the attesting key")?;
     let account = Account::new(stage)?;
     let witnesses = stage.folder().join(ceremony::WITNESSES).display().to_string();
@@ -311,9 +298,9 @@ fn enroll(stage: &Stage, narrator: &mut Narrator) -> Result<Account, Failure> {
         let settings = Settings { top: &top, tables: &tables, account: "enroll_methods = [\"ceremony\"]" };
         account.configure(stage, file, &settings)?;
     }
-    narrator.during("Starting the authority (HTTPS, SQLite)", || {
+    let authority = narrator.during("Starting the authority (HTTPS, SQLite)", || {
         authority::create(stage, LAB)?;
-        account.serve(stage, LAB).map(drop)
+        account.serve(stage, LAB)
     })?;
     let words = ["vouchsafe", "enroll", "ak", "--device", TOKEN, "--attesting-key", ATTESTING_KEY, "--method"];
     let words = [&words[..], &["ceremony", "--transcript", "hsm-1.json", "--state", "enroll"]].concat();
@@ -327,7 +314,7 @@ fn enroll(stage: &Stage, narrator: &mut Narrator) -> Result<Account, Failure> {
     narrator.proven(
         "whoever asks has the AK that the witnesses saw, now. The ceremony does not raise what the AK's word is worth.",
     )?;
-    Ok(account)
+    Ok((account, authority))
 }
 
 /// Runs a command as it could be typed, and shows it; what it says.

@@ -125,15 +125,23 @@ fn anew(
 }
 
 fn baseline(agent: &mut Client, attesting_key: &str, pcrs: &str, nonce: &[u8]) -> Result<Baseline, Failure> {
-    let choice = Choice { attesting_key: attesting_key.to_owned(), pcrs: pcrs.to_owned(), ..Choice::default() };
-    let quoted = attestation::attest_platform(agent, &choice, nonce)?;
-    let strange = |why: &str| Failure::new("the agent's quote cannot be read").because(why);
-    let quote = TpmQuote::parse(&quoted.statement).map_err(|error| strange(&error.to_string()))?;
+    let quote = quote(agent, attesting_key, pcrs, nonce)?;
     Ok(Baseline {
         attest: quote.attest,
         signature: quote.signature,
-        pcr_values: quote.pcr_values.ok_or_else(|| strange("it has no PCR values"))?,
+        pcr_values: quote.pcr_values.ok_or_else(|| unreadable("it has no PCR values"))?,
     })
+}
+
+/// A quote over these PCRs.
+pub(super) fn quote(agent: &mut Client, attesting_key: &str, pcrs: &str, nonce: &[u8]) -> Result<TpmQuote, Failure> {
+    let choice = Choice { attesting_key: attesting_key.to_owned(), pcrs: pcrs.to_owned(), ..Choice::default() };
+    let quoted = attestation::attest_platform(agent, &choice, nonce)?;
+    TpmQuote::parse(&quoted.statement).map_err(unreadable)
+}
+
+fn unreadable(why: impl std::fmt::Display) -> Failure {
+    Failure::new("the agent's quote cannot be read").because(why)
 }
 
 fn answer(

@@ -6,12 +6,12 @@ use vouchsafe_agent::wire::message::{DescribeEndorsementResult, PkixEvidence, Pl
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
 use vouchsafe_evidence::x509::SpkiView;
 
-use super::ak::{AkEnrollment, install};
+use super::ak::AkEnrollment;
 use crate::agent_socket::failure;
 use crate::authority_client::{AkCertificates, AuthorityClient, HostChallengeRequest, NoAnswer, NoncePurpose};
 use crate::failure::Failure;
 
-/// Enrolls such a key; how verdicts name the device.
+/// Has such a key certified; the certificates, which are not installed yet.
 pub(super) fn enroll(
     agent: &mut Client,
     authority: &AuthorityClient,
@@ -37,10 +37,7 @@ pub(super) fn enroll(
         challenge: &challenge.octets()?,
     };
     let evidence = evidence(agent, &enrollment.attesting_key, &question)?;
-    let made = authority.prove(&challenge.id, &evidence)?;
-    progress("Installing the certificates.");
-    install(agent, enrollment, &made)?;
-    Ok(made)
+    authority.prove(&challenge.id, &evidence)
 }
 
 /// The attesting key's public part, as the agent tells it.

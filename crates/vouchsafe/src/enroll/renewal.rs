@@ -2,14 +2,12 @@
 
 use vouchsafe_agent::client::Client;
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
-use vouchsafe_evidence::statement::TpmQuote;
 
-use super::ak::{AkEnrollment, install};
+use super::ak::{AkEnrollment, install, quote};
 use super::host::{evidence, public_key};
 use crate::agent_socket::failure;
-use crate::attestation::{self, Choice};
+use crate::attestation::Choice;
 use crate::authority_client::{AuthorityClient, NoAnswer, NoncePurpose, RenewalProof, RenewalRequest};
-use crate::failure::Failure;
 
 /// Renews the certificates of an attesting key; how verdicts name the device.
 ///
@@ -36,14 +34,7 @@ pub fn renew_ak(
         };
         RenewalProof::Evidence(evidence(agent, &enrollment.attesting_key, &question)?)
     } else {
-        let choice = Choice {
-            attesting_key: enrollment.attesting_key.clone(),
-            pcrs: Choice::default_pcrs().to_owned(),
-            ..Choice::default()
-        };
-        let quoted = attestation::attest_platform(agent, &choice, &nonce)?;
-        let quote = TpmQuote::parse(&quoted.statement)
-            .map_err(|error| Failure::new("the agent's quote cannot be read").because(error))?;
+        let quote = quote(agent, &enrollment.attesting_key, Choice::default_pcrs(), &nonce)?;
         RenewalProof::Tpm { attest: quote.attest, signature: quote.signature }
     };
     let request = RenewalRequest { device: enrollment.device.clone(), nonce, key: key.sha256(), proof };

@@ -59,12 +59,7 @@ struct Finding {
 
 /// Checks.
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let at = match &arguments.at {
-        Some(text) => Instant::from_rfc3339(text).map_err(|error| {
-            Failure::new(format!("{text:?} is no time")).because(error).next("write it as 2026-12-01T00:00:00Z")
-        })?,
-        None => verify::now()?,
-    };
+    let at = verify::time_or_now(arguments.at.as_deref())?;
     let store = trust_folder::read(&arguments.folder.trust)?;
     let mut findings = findings(&store, at)?;
     findings.sort_by(|a, b| (a.weight, &a.file).cmp(&(b.weight, &b.file)));

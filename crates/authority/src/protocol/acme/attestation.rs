@@ -6,7 +6,6 @@
 //! and the nonce is SHA-256 of the key authorization. `step` becomes yubikey-piv; its evidence has no room for a nonce, so
 //! that the attested key itself signs the key authorization, which is checked here.
 
-use aws_lc_rs::digest;
 use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
 use vouchsafe_evidence::cbor::Value;
 use vouchsafe_evidence::formats::ListedFormat;
@@ -19,6 +18,9 @@ use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_sig
 
 use super::identifier::{Identifier, IdentifierKind};
 use super::problem::{Problem, refusals};
+use crate::appraisal::AK_DEVICE_PREFIX;
+use crate::record::sha256;
+use crate::store::Digest;
 
 /// Octets of an attestation object.
 pub(super) const OBJECT_OCTETS_MAX: usize = 64 * 1024;
@@ -28,8 +30,6 @@ const CERTIFICATES_MAX: usize = 8;
 const TPM_VERSION: &str = "2.0";
 /// The format of slots of YubiKeys.
 const YUBIKEY_PIV: &str = "yubikey-piv";
-/// How verdicts name devices by their attesting keys.
-const ATTESTING_KEY_PREFIX: &str = "ak:";
 /// hwType of a TPM 2.0 (TCG TPM 2.0 Keys for Device Identity and Attestation, section 3.1).
 const TPM_MODULE: Oid = Oid::constant("2.23.133.1.2");
 /// hwType of a YubiKey's PIV application: the arc in which Yubico describes it.
@@ -46,10 +46,8 @@ pub struct Presented {
 }
 
 /// SHA-256 of a key authorization.
-pub(super) fn key_authorization_digest(key_authorization: &str) -> [u8; 32] {
-    let mut octets = [0; 32];
-    octets.copy_from_slice(digest::digest(&digest::SHA256, key_authorization.as_bytes()).as_ref());
-    octets
+pub(super) fn key_authorization_digest(key_authorization: &str) -> Digest {
+    sha256(key_authorization.as_bytes())
 }
 
 /// Reads an attestation object; `authData`, which has no meaning here, may be there.
@@ -134,7 +132,7 @@ pub(super) fn names_device(identifier: &Identifier, id: &str, name: Option<&str>
             [Some(id), name, serial].into_iter().flatten().any(|known| known == identifier.value)
         }
         IdentifierKind::HardwareModule => {
-            let module = if id.starts_with(ATTESTING_KEY_PREFIX) {
+            let module = if id.starts_with(AK_DEVICE_PREFIX) {
                 TPM_MODULE
             } else if id.strip_prefix(YUBIKEY_PIV).is_some_and(|rest| rest.starts_with(':')) {
                 YUBIKEY_MODULE

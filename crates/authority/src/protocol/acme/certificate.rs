@@ -52,6 +52,7 @@ pub(super) fn finalize(request: &Request<'_>, holder: &Holder) -> Result<Answer,
             return Err(refusals::ORDER_NOT_READY.problem());
         }
     }
+    let csr = CsrView::parse(&csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
     let names = check_request(holder, &order.content, &csr)?;
     // From here on no other request may be decided on for this order.
     order.content.stage = Stage::Processing { request: digest };
@@ -105,13 +106,12 @@ fn issued(request: &Request<'_>, order: &mut Read<OrderDocument>, chain: &Issued
 
 /// The names that the certificate gets. The request must ask for the hosts of the order and for no other name; devices it
 /// may leave out (draft-ietf-acme-device-attest, section 3.2), and then the certificate does not name them either.
-fn check_request(holder: &Holder, order: &OrderDocument, csr: &[u8]) -> Result<Vec<GeneralName>, Problem> {
-    let csr = CsrView::parse(csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
+fn check_request(holder: &Holder, order: &OrderDocument, csr: &CsrView) -> Result<Vec<GeneralName>, Problem> {
     // RFC 8555, section 11.1: the key of an account is not the key of a certificate.
     if holder.document.content.jwk.spki()?.same_key(csr.spki()) {
         return Err(refusals::CSR_KEY.problem());
     }
-    let requested = requested_names(&csr)?;
+    let requested = requested_names(csr)?;
     let mut names = Vec::new();
     for identifier in &order.identifiers {
         let name = identifier.general_name().ok_or_else(|| refusals::IDENTIFIER_MALFORMED.problem())?;
@@ -171,7 +171,7 @@ fn enroll(
     holder: &Holder,
     order: &Read<OrderDocument>,
     standing: &Standing,
-    (csr, nonce, names): (&[u8], Option<&[u8]>, &[GeneralName]),
+    (csr, nonce, names): (&CsrView, Option<&[u8]>, &[GeneralName]),
 ) -> Result<IssuedChain, Problem> {
     let presented = presented(standing, csr)?;
     let (presented, key_authorization) = match presented {
@@ -184,8 +184,8 @@ fn enroll(
             CertificationRequest::Presented { csr, evidence: &presented.bundle },
             Freshness::KeyAuthorization(presented.holds_digest.then_some(&digest)),
         ),
-        (None, Some(nonce)) => (CertificationRequest::Pkcs10(csr), Freshness::Nonce(nonce)),
-        (None, None) => (CertificationRequest::Pkcs10(csr), Freshness::NotProven),
+        (None, Some(nonce)) => (CertificationRequest::Pkcs10(csr.as_der()), Freshness::Nonce(nonce)),
+        (None, None) => (CertificationRequest::Pkcs10(csr.as_der()), Freshness::NotProven),
     };
     let asked = EnrollmentRequest {
         request: certification,
@@ -202,8 +202,7 @@ fn enroll(
 
 /// The evidence of the order's challenges. Where a device was asked for by several identifiers, each challenge must have
 /// shown the key of the request; the first object stands for all.
-fn presented(standing: &Standing, csr: &[u8]) -> Result<Option<(Presented, String)>, Problem> {
-    let csr = CsrView::parse(csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
+fn presented(standing: &Standing, csr: &CsrView) -> Result<Option<(Presented, String)>, Problem> {
     let key = to_hex(&csr.spki().sha256());
     let mut first = None;
     for evidence in standing.authorizations.iter().filter_map(|authorization| authorization.evidence.as_ref()) {
@@ -242,7 +241,7 @@ pub(super) fn download(request: &Request<'_>, holder: &Holder) -> Result<Answer,
         .map(|text| base64url::decode(text).map(|der| pem("CERTIFICATE", &der)))
         .collect::<Option<String>>()
         .ok_or_else(|| Problem::from(Error::Worker))?;
-    Ok(Answer { body: AnswerBody::Chain(text), ..Answer::json(serde_json::Value::Null) })
+    Ok(Answer::of(AnswerBody::Chain(text)))
 }
 
 #[derive(Deserialize)]
@@ -279,7 +278,7 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     if issued.is_revoked {
         return Err(refusals::ALREADY_REVOKED.problem());
     }
-    let reason = reason(wanted.reason)?;
+    let reason = RevocationReason::from_number(wanted.reason).ok_or_else(|| refusals::REVOCATION_REASON.problem())?;
     let service = request.service;
     let report = format!("{{\"serial\":\"{}\"}}", to_hex(certificate.serial()));
     let account = if account.is_empty() { issued.account } else { account };
@@ -292,23 +291,11 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     )?;
     let revocation = Revocation { at: service.now(), reason, approver: account };
     service.store.revoke_certificate(certificate.serial(), revocation, decision)?;
-    Ok(Answer { body: AnswerBody::None, ..Answer::json(serde_json::Value::Null) })
+    Ok(Answer::of(AnswerBody::None))
 }
 
 /// The account that a certificate was issued to; nothing for one that was not issued by this protocol.
 fn owner_of(request: &Request<'_>, certificate: &CertView) -> Result<Option<String>, Problem> {
     let row = request.service.store.acme_document(AcmeKind::Certificate, certificate.serial())?;
     Ok(row.and_then(|row| String::from_utf8(row.body).ok()))
-}
-
-/// The reasons of RFC 5280, section 5.3.1, that this authority's lists hold.
-fn reason(number: u8) -> Result<RevocationReason, Problem> {
-    match number {
-        0 => Ok(RevocationReason::Unspecified),
-        1 => Ok(RevocationReason::KeyCompromise),
-        3 => Ok(RevocationReason::AffiliationChanged),
-        4 => Ok(RevocationReason::Superseded),
-        5 => Ok(RevocationReason::CessationOfOperation),
-        _ => Err(refusals::REVOCATION_REASON.problem()),
-    }
 }

@@ -208,5 +208,5 @@ fn appraise(request: &Request<'_>, presented: &Presented, key_authorization: &st
     let digest = key_authorization_digest(key_authorization);
     let nonce = presented.holds_digest.then_some(&digest[..]);
     let submission = Submission::from_bundle(presented.bundle.clone());
-    Ok(request.service.judge_submission(&submission, Freshness { nonce, possession_context: None }, None)?)
+    Ok(request.service.judge(Ok(submission), Freshness { nonce, possession_context: None }, None)?)
 }

@@ -1,6 +1,5 @@
 //! Public keys as JSON (RFC 7517, RFC 7518 section 6, RFC 8037): those that account keys may be.
 
-use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use vouchsafe_evidence::base64url;
 use vouchsafe_evidence::oid;
@@ -8,6 +7,7 @@ use vouchsafe_evidence::x509::build::DerWriter;
 use vouchsafe_evidence::x509::{NamedCurve, SpkiView};
 
 use super::jws::JwsError;
+use crate::record::sha256;
 
 /// Octets of an Ed25519 public key (RFC 8032).
 const ED25519_OCTETS: usize = 32;
@@ -150,9 +150,7 @@ impl Jwk {
                 format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(exponent), text(modulus))
             }
         };
-        let mut thumbprint = [0; 32];
-        thumbprint.copy_from_slice(digest::digest(&digest::SHA256, members.as_bytes()).as_ref());
-        thumbprint
+        sha256(members.as_bytes())
     }
 
     /// The thumbprint as key authorizations hold it (RFC 8555, section 8.1).

@@ -8,10 +8,10 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest;
 use vouchsafe_evidence::base64url;
 use vouchsafe_evidence::text::printable;
 
+use super::attestation::key_authorization_digest;
 use super::dns::{DnsError, Resolver};
 use super::problem::{Problem, refusals};
 use crate::config::AcmeConfig;
@@ -72,8 +72,7 @@ impl Validation {
 
     /// Whether the digest of the key authorization is among the texts at the host's `_acme-challenge`.
     pub(super) fn dns(&self, host: &str, key_authorization: &str) -> Result<(), Problem> {
-        let digest = digest::digest(&digest::SHA256, key_authorization.as_bytes());
-        let wanted = base64url::encode(digest.as_ref());
+        let wanted = base64url::encode(&key_authorization_digest(key_authorization));
         let name = format!("_acme-challenge.{host}");
         let texts = self.resolver()?.texts(&name).map_err(|error| unresolved(&name, &error))?;
         if texts.iter().take(TEXTS_MAX).any(|text| text == wanted.as_bytes()) {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use vouchsafe_evidence::x509::der::{Element, Tag};
-use vouchsafe_evidence::x509::{CertView, CrmfView, SignedCrmf};
+use vouchsafe_evidence::x509::{AlgorithmIdentifier, CertView, CrmfView, SignedCrmf};
 use vouchsafe_verifier::crypto::SignatureAlgorithm;
 
 use super::body::{Body, Confirmation, MessageAccess, MessageType, RevocationDetails};
 use super::freshness::{NonceRequest, nonce_response};
+use super::mac::Hash;
 use super::message::{Header, InfoTypeAndValue, Message};
 use super::parties::{Parties, Protection, Sender};
 use super::refusal::{FailInfo, Refusal, codes};
@@ -384,15 +386,9 @@ pub(super) fn without_zeros(magnitude: &[u8]) -> &[u8] {
 /// Whether a confirmation names this certificate: by the hash that it names, or by that of the certificate's signature.
 fn is_hash(confirmation: &Confirmation<'_>, certificate: &[u8]) -> bool {
     let named = match confirmation.hash_algorithm {
-        Some(algorithm) => vouchsafe_evidence::x509::AlgorithmIdentifier::parse(algorithm).ok().and_then(|algorithm| {
-            [
-                (oids::SHA256, &aws_lc_rs::digest::SHA256),
-                (oids::SHA384, &aws_lc_rs::digest::SHA384),
-                (oids::SHA512, &aws_lc_rs::digest::SHA512),
-            ]
-            .into_iter()
-            .find(|(oid, _)| *oid == algorithm.oid())
-            .map(|(_, digest)| aws_lc_rs::digest::digest(digest, certificate).as_ref().to_vec())
+        Some(algorithm) => AlgorithmIdentifier::parse(algorithm).ok().and_then(|algorithm| {
+            let hash = Hash::from_oid(algorithm.oid())?;
+            Some(digest::digest(hash.digest(), certificate).as_ref().to_vec())
         }),
         None => CertView::parse(certificate).ok().and_then(|view| {
             let algorithm = SignatureAlgorithm::from_der(view.outer_algorithm().as_der()).ok()?;

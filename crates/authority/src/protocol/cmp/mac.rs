@@ -25,7 +25,7 @@ const KEY_OCTETS_MAX: u64 = 64;
 
 /// SHA-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hash {
+pub(super) enum Hash {
     Sha256,
     Sha384,
     Sha512,
@@ -68,6 +68,10 @@ impl Hash {
         }
     }
 
+    pub(super) fn from_oid(oid: Oid) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.oid() == oid)
+    }
+
     const fn hmac_oid(self) -> Oid {
         match self {
             Self::Sha256 => oids::HMAC_SHA256,
@@ -76,7 +80,7 @@ impl Hash {
         }
     }
 
-    const fn digest(self) -> &'static digest::Algorithm {
+    pub(super) const fn digest(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
@@ -165,8 +169,7 @@ impl PasswordMac {
         let iterations = fields.uint("iterationCount")?;
         let mac = plain_algorithm(&mut fields, "mac")?;
         fields.finish()?;
-        let hash = Hash::ALL.into_iter().find(|hash| hash.oid() == owf);
-        let derivation = hash.map(Derivation::PasswordBasedMac);
+        let derivation = Hash::from_oid(owf).map(Derivation::PasswordBasedMac);
         Ok(Self::checked(derivation, salt, iterations, Hmac::from_oid(mac)))
     }
 

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use rustls::pki_types::CertificateDer;
-use vouchsafe_evidence::oid;
+use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage, subject_key_identifier};
-use vouchsafe_evidence::x509::{CertView, NameView, NamedCurve, SpkiView, build};
+use vouchsafe_evidence::x509::{CertView, NameView, build};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 use zeroize::Zeroizing;
 
@@ -18,7 +16,7 @@ use super::oids;
 use super::refusal::{Refusal, codes};
 use super::transactions::Transactions;
 use crate::ca::Hierarchy;
-use crate::certificate::{CertificateError, Content, sign};
+use crate::certificate::{CertificateError, Content, SigningKey, key_identifier, sign};
 use crate::config::{Account, CmpSecretError, Config};
 use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
@@ -54,7 +52,7 @@ impl std::fmt::Debug for SharedSecret {
 /// The key by which answers are signed.
 #[derive(Debug)]
 pub(super) struct Signer {
-    pair: EcdsaKeyPair,
+    key: SigningKey,
     certificate: CertView,
 }
 
@@ -188,18 +186,10 @@ fn is_named_in(message: &Message<'_>, certificate: &CertView) -> bool {
 
 impl Signer {
     fn create(hierarchy: &Hierarchy, now: i64) -> Result<Self, CertificateError> {
-        let random = SystemRandom::new();
-        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random)
-            .map_err(|_| CertificateError::Operation("key generation"))?;
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref()).map_err(|_| CertificateError::UnknownKey)?;
-        let point = pair.public_key().as_ref();
-        let coordinates = point.get(1..).and_then(|point| point.split_at_checked(NamedCurve::P256.field_octets()));
-        let (x, y) = coordinates.ok_or(CertificateError::UnknownKey)?;
-        let spki = SpkiView::from_ec(NamedCurve::P256, x, y)?;
+        let (key, _) = SigningKey::generate()?;
         let content = Content {
             subject: build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?,
-            spki: &spki,
+            spki: key.spki(),
             now,
             validity_days: SIGNER_DAYS,
             extensions: vec![
@@ -209,7 +199,7 @@ impl Signer {
             ],
         };
         let issued = sign(&hierarchy.issuing()?.issuer(), content)?;
-        Ok(Self { pair, certificate: CertView::parse(&issued.der)? })
+        Ok(Self { key, certificate: CertView::parse(&issued.der)? })
     }
 
     pub(super) fn name(&self) -> &NameView {
@@ -222,14 +212,16 @@ impl Signer {
 
     /// The identifier of its key.
     pub(super) fn key_id(&self) -> Vec<u8> {
-        let extension = self.certificate.extension(oid::SUBJECT_KEY_IDENTIFIER).ok().flatten();
-        let identifier = extension.map(|extension| subject_key_identifier(extension.value()).map(<[u8]>::to_vec));
-        identifier.and_then(Result::ok).unwrap_or_default()
+        key_identifier(self.key.spki())
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature = self.pair.sign(&SystemRandom::new(), message);
-        Ok(signature.map_err(|_| CertificateError::Operation("signing"))?.as_ref().to_vec())
+    /// The algorithm of its signatures.
+    pub(super) const fn algorithm(&self) -> Oid {
+        self.key.algorithm()
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
+        self.key.sign(message)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers: bodies, and the message around them, protected as the request was.
 
 use aws_lc_rs::rand;
-use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::oid::Oid;
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 use vouchsafe_evidence::x509::der::Tag;
 
@@ -79,7 +79,7 @@ impl ReplyTo {
         let mut sender_nonce = vec![0; SENDER_NONCE_OCTETS];
         rand::fill(&mut sender_nonce).map_err(|_| CertificateError::Operation("the random source"))?;
         let (algorithm, key_id) = match &self.protection {
-            Protection::Signature => (build::algorithm_identifier(oid::ECDSA_WITH_SHA256), signer.key_id()),
+            Protection::Signature => (build::algorithm_identifier(signer.algorithm()), signer.key_id()),
             Protection::Mac { mac, reference, .. } => (mac.to_der(), reference.clone()),
         };
         let mut header = DerWriter::new();

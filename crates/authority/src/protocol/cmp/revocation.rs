@@ -12,8 +12,7 @@ use crate::store::RevocationReason;
 /// Revokes the certificate of a template, if it was issued here to the sender.
 pub(super) fn revoke(service: &Service, sender: &Sender, details: &RevocationDetails) -> Result<(), Refusal> {
     let number = details.reason.unwrap_or(RevocationReason::Unspecified.number());
-    let reason = RevocationReason::ALL.into_iter().find(|reason| reason.number() == number);
-    let reason = reason.ok_or_else(|| Refusal::of(codes::REVOCATION_REASON))?;
+    let reason = RevocationReason::from_number(number).ok_or_else(|| Refusal::of(codes::REVOCATION_REASON))?;
     let template = &details.template;
     let (Some(issuer), Some(serial)) = (template.issuer(), template.serial()) else {
         return Err(Refusal::found(codes::BAD_CERT_TEMPLATE, "certDetails names no issuer and serial number."));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vouchsafe_evidence::oid::Oid;
 
-use super::body::expect_media_type;
 use crate::error::Error;
+use crate::media_type;
 use crate::nonce::NONCE_OCTETS;
 
 /// The media type of request and answer.
@@ -78,7 +78,7 @@ impl NonceRequest {
         match (method, body) {
             ("GET" | "HEAD", []) => Ok(Self::default()),
             ("POST", [_, ..]) => {
-                expect_media_type(content_type, MEDIA_TYPE)?;
+                media_type::expect(content_type, MEDIA_TYPE)?;
                 let request: Self = serde_json::from_slice(body)?;
                 let kind = request.type_info.as_ref().map(|info| Oid::from_dotted(&info.kind));
                 match request.len {

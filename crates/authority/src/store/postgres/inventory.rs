@@ -57,6 +57,14 @@ impl InventoryStore for Postgres {
         })
     }
 
+    fn listed_device(&self, device: &str) -> Result<Option<InventoryRow>, StoreError> {
+        let device = device.to_owned();
+        self.statement(async move |client| {
+            let statement = prepared(client, &format!("{COLUMNS} WHERE device = $1")).await?;
+            client.query_opt(&statement, &[&device]).await?.as_ref().map(read).transpose()
+        })
+    }
+
     fn import(&self, import: InventoryImport, decision: Decision) -> Result<(), StoreError> {
         let devices: HashSet<&str> = import.rows.iter().map(|row| row.device.as_str()).collect();
         if devices.len() < import.rows.len() {

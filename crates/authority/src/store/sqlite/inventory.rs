@@ -43,6 +43,13 @@ impl InventoryStore for Sqlite {
         })
     }
 
+    fn listed_device(&self, device: &str) -> Result<Option<InventoryRow>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE device = ?1"))?;
+            statement.query_and_then([device], read)?.next().transpose()
+        })
+    }
+
     fn import(&self, import: InventoryImport, decision: Decision) -> Result<(), StoreError> {
         self.writer.write(move |connection| {
             insert_decision(connection, &decision)?;

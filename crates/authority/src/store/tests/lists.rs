@@ -36,6 +36,8 @@ fn rows_of_the_inventory_replace_and_trade_and_conflict(place: &dyn Place) {
     assert_eq!(store.listed(&ek).unwrap(), Some(row("one", ek.clone())));
     assert_eq!(store.listed(&serial("2")).unwrap(), Some(row("two", serial("2"))));
     assert_eq!(store.listed(&serial("3")).unwrap(), None);
+    assert_eq!(store.listed_device("two").unwrap(), Some(row("two", serial("2"))));
+    assert_eq!(store.listed_device("Two").unwrap(), None);
     // They trade their modules.
     import(&*store, vec![row("one", serial("2")), row("two", ek.clone())]).unwrap();
     assert_eq!(store.listed(&ek).unwrap().unwrap().device, "two");

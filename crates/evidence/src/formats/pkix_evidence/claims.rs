@@ -33,6 +33,14 @@ pub struct Elements<'a> {
     pub ignored: Vec<Oid>,
 }
 
+impl<'a> Elements<'a> {
+    /// The challenge that the Evidence answers, where it says one.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&'a [u8]> {
+        self.transaction.as_ref().and_then(|transaction| transaction.nonce)
+    }
+}
+
 /// The transaction element (5.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction<'a> {

@@ -9,7 +9,7 @@ use vouchsafe_evidence::x509::{CertView, Quirk, SpkiView};
 use super::store::{self, StoredKey};
 use super::{ID, codes};
 use crate::authenticate::{Context, has_purpose};
-use crate::crypto::{SignatureAlgorithm, SignatureError, verify_signature};
+use crate::crypto::{SignatureAlgorithm, SignatureBudget, SignatureError, verify_signature};
 use crate::path::{
     ChainProfile, Deviation, Examined, PathDefect, PathError, PathInputs, ValidatedPath, VendorProfile, VendorRules,
     check_trusted, validate_path,
@@ -153,6 +153,14 @@ impl Signers {
             }
         }
     }
+}
+
+/// Whether one of the signatures is by this key, whoever it belongs to: possession, and no trust.
+pub(crate) fn is_signed_by(view: &EvidenceView<'_>, key: &SpkiView, budget: &mut SignatureBudget) -> bool {
+    view.signatures().iter().any(|block| {
+        SignatureAlgorithm::from_der(block.algorithm)
+            .is_ok_and(|algorithm| verify_signature(budget, key, algorithm, view.tbs(), block.signature).is_ok())
+    })
 }
 
 /// How many of the named keys have not signed; policy says whether that is one half of a pair that was stripped.

@@ -1,10 +1,14 @@
 //! The ceremony: two witnesses, a script, a record that both sign. All by commands, as they are typed.
 
-use super::{ATTESTING_KEY, TOKEN, Token, Told, typed};
+use vouchsafe_evidence::ceremony::ModuleIdentity;
+use vouchsafe_verifier::hex;
+
+use super::{ATTESTING_KEY, TOKEN, Token, typed};
 use crate::demo::narrator::Narrator;
 use crate::demo::stage::Stage;
 use crate::failure::Failure;
 use crate::files;
+use crate::random::random;
 
 /// Folder of the witnesses' public keys.
 pub const WITNESSES: &str = "witnesses";
@@ -63,7 +67,7 @@ pub fn hold(token: &Token<'_>, narrator: &mut Narrator) -> Result<(), Failure> {
     };
     command(&["start", "script.toml", "--work", TOKEN], true)?;
     command(&["record", TOKEN], true)?;
-    let Told { vendor, model, serial, firmware } = &token.told;
+    let ModuleIdentity { vendor, model, serial, firmware } = &token.told;
     let module = ["--vendor", vendor, "--model", model, "--serial", serial, "--firmware", firmware];
     command(&[&["record", TOKEN], &module[..]].concat(), true)?;
     command(&["record", TOKEN], true)?;
@@ -118,8 +122,6 @@ fn machine_options(stage: &Stage) -> Result<Vec<&'static str>, Failure> {
     if id.trim().len() == MACHINE_ID_LETTERS {
         return Ok(Vec::new());
     }
-    let mut octets = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Failure::new("the random source failed"))?;
-    files::write(&stage.folder().join(OWN_MACHINE_ID), vouchsafe_verifier::hex::encode(&octets).as_bytes())?;
+    files::write(&stage.folder().join(OWN_MACHINE_ID), hex::encode(&random::<16>()?).as_bytes())?;
     Ok(vec!["--machine-id", OWN_MACHINE_ID])
 }
