@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use self::attesting::AttestationKey;
+pub use self::attesting::read_wrapped_attesting_key;
 use self::endorsement::EndorsementKeys;
 use self::loaded::{LoadedKeys, Tag};
 use self::root::Root;

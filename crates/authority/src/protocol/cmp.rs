@@ -33,6 +33,7 @@ use crate::service::Service;
 
 pub use body::{Body, Confirmation, MessageAccess, MessageType, RevocationDetails};
 pub use freshness::NonceRequest;
+pub use mac::PasswordMac;
 pub use message::{Header, InfoTypeAndValue, Message};
 pub(crate) use parties::Parties;
 pub use parties::PartiesError;

@@ -25,6 +25,7 @@ use crate::tpm::kdf::random;
 use crate::tpm::{Blamed, Hierarchy, Object, ResponseCode, Tpm};
 
 pub(super) use self::certificates::{certificates, install_certificates};
+pub use self::import::read_wrapped_attesting_key;
 
 /// First persistent handle of all.
 const PERSISTENT_HANDLES: u32 = 0x8100_0000;

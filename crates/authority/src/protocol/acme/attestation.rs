@@ -51,7 +51,11 @@ pub(super) fn key_authorization_digest(key_authorization: &str) -> Digest {
 }
 
 /// Reads an attestation object; `authData`, which has no meaning here, may be there.
-pub(super) fn read(object: &[u8], key_authorization: &str) -> Result<Presented, Problem> {
+///
+/// # Errors
+/// [`Problem`] for an object that is malformed or of another format, and for a key that did not sign the key
+/// authorization.
+pub fn read(object: &[u8], key_authorization: &str) -> Result<Presented, Problem> {
     if object.len() > OBJECT_OCTETS_MAX {
         return Err(refusals::ATTESTATION_OBJECT.problem());
     }

@@ -85,8 +85,10 @@ fn response_code(code: u8) -> String {
 
 /// Data of a record that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Data {
+pub enum Data {
+    /// Of A and AAAA.
     Address(IpAddr),
+    /// Of TXT, its strings joined.
     Text(Vec<u8>),
 }
 
@@ -200,7 +202,8 @@ impl Data {
 }
 
 /// A query with recursion desired; nothing if the name does not fit into one.
-fn query(id: u16, name: &str, question: Question) -> Option<Vec<u8>> {
+#[must_use]
+pub fn query(id: u16, name: &str, question: Question) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(HEADER_OCTETS.saturating_add(name.len()).saturating_add(6));
     for field in [id, 0x0100, 1, 0, 0, 0] {
         octets.extend_from_slice(&field.to_be_bytes());
@@ -216,11 +219,11 @@ fn query(id: u16, name: &str, question: Question) -> Option<Vec<u8>> {
     (name.len() <= 253).then_some(octets)
 }
 
-/// Reads an answer: of the records of its answer section those that are of the name or of its alias.
+/// Reads an answer to a query: of the records of its answer section those that are of the name or of its alias.
 ///
 /// # Errors
 /// [`DnsError::Answer`] and [`DnsError::Refused`].
-fn read_answer(message: &[u8], query: &[u8], name: &str, question: Question) -> Result<Vec<Data>, DnsError> {
+pub fn read_answer(message: &[u8], query: &[u8], name: &str, question: Question) -> Result<Vec<Data>, DnsError> {
     let mut reader = Reader { message, at: 0 };
     let (id, flags) = (reader.u16()?, reader.u16()?);
     let (questions, answers) = (reader.u16()?, reader.u16()?);

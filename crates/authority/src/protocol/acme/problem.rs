@@ -142,7 +142,7 @@ pub(super) mod refusals {
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub struct Problem {
     kind: Kind,
     status: StatusCode,
     /// Codes with their sentences, at least one.

@@ -50,7 +50,7 @@ enum Derivation {
 
 /// A password-based MAC with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PasswordMac {
+pub struct PasswordMac {
     derivation: Derivation,
     salt: Vec<u8>,
     iterations: u32,
@@ -143,12 +143,16 @@ fn plain_algorithm(reader: &mut Reader<'_>, what: &'static str) -> Result<Oid, M
 
 impl PasswordMac {
     /// Whether an algorithm is one of these.
-    pub(super) fn is_named_by(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    #[must_use]
+    pub fn is_named_by(algorithm: &AlgorithmIdentifier<'_>) -> bool {
         [oids::PASSWORD_BASED_MAC, oids::PBMAC1].contains(&algorithm.oid())
     }
 
     /// The MAC that a protectionAlg names.
-    pub(super) fn from_algorithm(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal`] for parameters that are malformed, too weak, or too much work ([`limits`]).
+    pub fn from_algorithm(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Refusal> {
         let unsupported = || Refusal::of(codes::BAD_PROTECTION_ALGORITHM);
         let parameters = algorithm.parameters().ok_or_else(unsupported)?;
         let parameters = Element::parse(parameters, "protectionAlg parameters")?;
@@ -252,8 +256,15 @@ impl PasswordMac {
         Some(Self { salt, ..self.clone() })
     }
 
+    /// How often the hash is iterated for each message.
+    #[must_use]
+    pub const fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// The DER of the AlgorithmIdentifier.
-    pub(super) fn to_der(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn to_der(&self) -> Vec<u8> {
         fn plain(writer: &mut DerWriter, oid: Oid) {
             writer.sequence(|algorithm| {
                 algorithm.oid(oid).null();

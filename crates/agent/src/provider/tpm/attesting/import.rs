@@ -31,6 +31,9 @@ const OBJECT_OCTETS: usize = 16 * 1024;
 /// Last persistent handle of the owner (TCG Registry of Reserved Handles); those above are the platform's.
 const LAST_OWNER_HANDLE: u32 = 0x817F_FFFF;
 
+/// Octets of a handle as an INTEGER, at most: some software keeps the first one positive, some does not.
+const PARENT_OCTETS: usize = 5;
+
 /// The label of the PEM file that OpenSSL's providers for TPMs use, and the type of a loadable key in it.
 const PEM_LABEL: &str = "TSS2 PRIVATE KEY";
 const LOADABLE_KEY: Oid = Oid::constant("2.23.133.10.1.3");
@@ -44,6 +47,16 @@ const NEEDED: [(u32, Unfit); 6] = [
     (ObjectAttributes::SENSITIVE_DATA_ORIGIN, Unfit::Origin),
     (ObjectAttributes::USER_WITH_AUTH, Unfit::Policy),
 ];
+
+/// The public area of an attesting key as it is handed in: TPM2B_PUBLIC and TPM2B_PRIVATE, or a PEM file of both.
+///
+/// # Errors
+/// [`Unfit`] if it cannot be read, and if the key could do anything but attest.
+pub fn read_wrapped_attesting_key(octets: &[u8]) -> Result<TpmtPublic, Unfit> {
+    let object = WrappedObject::parse(octets, None)?;
+    check_public(&object.public)?;
+    Ok(object.public)
+}
 
 /// An object as its file has it.
 struct WrappedObject {
@@ -319,6 +332,9 @@ impl WrappedObject {
             fields.optional(Tag::context_constructed(number))?;
         }
         let parent = fields.expect(Tag::INTEGER, "parent")?;
+        if parent.contents().len() > PARENT_OCTETS {
+            return Err(parent.error(vouchsafe_evidence::Reason::Unexpected("a handle")));
+        }
         let parent = parent.contents().iter().fold(0_u64, |value, octet| (value << 8) | u64::from(*octet));
         let public = fields.octet_string("pubkey")?;
         let private = fields.octet_string("privkey")?;

@@ -1,0 +1,15 @@
+#![no_main]
+
+#[path = "../src/acme.rs"]
+mod acme;
+#[path = "../src/allocation.rs"]
+mod allocation;
+
+use vouchsafe_authority::protocol::acme::read_attestation_object;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    allocation::within(allocation::parse_octets(data.len()), || {
+        drop(std::hint::black_box(read_attestation_object(data, acme::KEY_AUTHORIZATION)));
+    });
+    acme::attestation_object(data);
+});
