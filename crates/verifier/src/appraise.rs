@@ -1,5 +1,6 @@
 //! Appraisal: whether what is true and bound suffices for a policy. Every rule runs; all violations are returned.
 
+pub(crate) mod age;
 mod quote;
 mod rules;
 mod tpm;
@@ -67,6 +68,11 @@ pub(crate) fn appraise(appraised: &Appraised<'_>) -> Appraisal {
             authentication.statements.iter().filter(|found| found.freshness() == Freshness::ProofOfPossession);
         let violations = possession.map(|found| Rejection::plain(codes::POLICY_POSSESSION).in_statement(found.index()));
         appraisal.key.extend(violations);
+    }
+    for statement in &authentication.statements {
+        let violations = age::of_statement(statement, policy, appraised.at);
+        let subject = if statement.is_about_platform_alone() { &mut appraisal.platform } else { &mut appraisal.key };
+        subject.extend(violations);
     }
     match binding.platform.and_then(at) {
         Some(statement) => {

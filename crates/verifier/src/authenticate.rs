@@ -29,7 +29,8 @@ use crate::verdict::Freshness;
 
 pub use authenticated::Skipped;
 pub(crate) use authenticated::{
-    AttestedKey, AttestedPlatform, Authenticated, Authentication, KeyProperties, ModuleSigner, Quoted, Signer, TpmKey,
+    AttestedKey, AttestedPlatform, Authenticated, Authentication, Dated, KeyProperties, ModuleSigner, Quoted, Signer,
+    TpmKey,
 };
 pub(crate) use cmw::Unwrapped;
 pub(crate) use signer::{AkCertificates, AttestingKey, Endorser, has_purpose, names_attesting_key};
@@ -188,6 +189,7 @@ fn testify(
         spki: key.spki,
         properties: KeyProperties::Claims { claims: key.claims, is_attesting: key.is_attesting },
     });
+    let dated = Dated::from_claims(&testimony.signer.claims, testimony.platform.as_ref());
     let reported = match platform {
         PlatformDemand::Ignored => None,
         PlatformDemand::Optional | PlatformDemand::Required => testimony.platform,
@@ -202,6 +204,7 @@ fn testify(
         signer: Signer::Module(testimony.signer),
         qualifying,
         freshness,
+        dated,
         keys: keys.collect(),
         platform: reported.map(AttestedPlatform::Claims),
     }
@@ -332,7 +335,7 @@ fn conclude(statement: Pending, signer: AttestingKey, context: &Context<'_>, out
             Subject::Platform(quoted) => (Vec::new(), Some(AttestedPlatform::Quote(Box::new(quoted)))),
         };
         let signer = Signer::Tpm(Box::new(signer));
-        Ok(Authenticated { index, format, signer, qualifying, freshness, keys, platform })
+        Ok(Authenticated { index, format, signer, qualifying, freshness, dated: None, keys, platform })
     });
     match authenticated {
         Ok(authenticated) => outcome.statements.push(authenticated),

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vouchsafe_evidence::bundle::BundleDefect;
 use vouchsafe_evidence::input::InputError;
 use vouchsafe_evidence::oid::{self, Oid};
@@ -21,6 +21,7 @@ use crate::enrolment::Method;
 use crate::hex;
 use crate::policy::ReferenceValues;
 use crate::rejection::{Code, Rejection, codes};
+use crate::verdict::Freshness;
 
 /// Octets as reports write them.
 pub(crate) fn base64(octets: &[u8]) -> String {
@@ -63,7 +64,12 @@ pub(crate) fn describe(
     let keys = binding.keys.iter().map(|place| {
         let statement = at(place.statement);
         let key = statement.and_then(|statement| Some((statement.keys().get(place.key)?, statement.index())));
-        key.map(|(key, index)| describe_key(key, index)).unwrap_or_default()
+        let mut claims = key.map(|(key, index)| describe_key(key, index)).unwrap_or_default();
+        if let Some(statement) = statement.filter(|found| found.freshness() == Freshness::ProofOfPossession) {
+            let evidence = statement.dated().map_or_else(|| "undated".to_owned(), |dated| dated.time.to_string());
+            claims.put("possession", json!({"fresh": true, "evidence": evidence}), Source::Signed, statement.index());
+        }
+        claims
     });
     let mut attesting_keys: Vec<(usize, Claims)> = Vec::new();
     for place in &binding.keys {

@@ -42,7 +42,7 @@ pub mod ceremony;
 mod claims;
 pub mod crypto;
 mod describe;
-mod ear;
+pub mod ear;
 pub mod enrolment;
 mod formats;
 pub mod hex;
@@ -64,7 +64,7 @@ pub use crypto::VerificationCache;
 pub use describe::Register;
 pub use nonce::{Nonce, NonceLength};
 pub use policy::{
-    AdvisoryDemand, AdvisoryStance, Condition, Explanation, IndirectStance, Judged, ModuleList, NonceDemand,
+    AdvisoryDemand, AdvisoryStance, Age, Condition, Explanation, IndirectStance, Judged, ModuleList, NonceDemand,
     PlatformDemand, Policy, PolicyError, ReferenceValues, ReportError, RevocationDemand, Stance,
 };
 pub use rejection::{Code, Rejection, all_codes, codes};

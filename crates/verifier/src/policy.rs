@@ -3,6 +3,7 @@
 //! A policy is a TOML file: typed rules over claims with safe defaults ([`rule`]), certifications that a list of modules
 //! must show ([`modules`]), and expressions ([`expression`]). All of it is checked and compiled when it is loaded.
 
+mod age;
 mod condition;
 mod demand;
 mod error;
@@ -15,6 +16,10 @@ pub(crate) mod rule;
 
 use vouchsafe_evidence::tpm::HashAlg;
 
+use crate::authenticate::Dated;
+
+pub use age::Age;
+pub(crate) use age::CLOCK_SKEW_SECONDS;
 pub use condition::Condition;
 pub(crate) use demand::Sources;
 pub use demand::{
@@ -37,6 +42,7 @@ pub struct Policy {
     platform: PlatformDemand,
     nonce: NonceDemand,
     possession: Stance,
+    max_evidence_age: Option<Age>,
     extension_only: Stance,
     virtual_module: Stance,
     revocation: RevocationDemand,
@@ -61,6 +67,8 @@ const SHIPPED: [&str; 4] = [
 ];
 /// The highest PCR of a PC client TPM (TCG PC Client Platform TPM Profile).
 const PCR_MAX: u8 = 23;
+/// The word for evidence of any age.
+const ANY_AGE: &str = "any";
 
 impl Policy {
     /// The policy of this name among those that come with the program.
@@ -98,6 +106,7 @@ impl Policy {
             platform: file.platform,
             nonce: file.nonce,
             possession: file.possession,
+            max_evidence_age: max_evidence_age(&file.max_evidence_age)?,
             extension_only: file.attributes_extension_only,
             virtual_module: file.virtual_module,
             revocation: file.revocation,
@@ -155,6 +164,17 @@ impl Policy {
     #[must_use]
     pub const fn possession(&self) -> Stance {
         self.possession
+    }
+
+    /// How old evidence may be, if it may not be of any age.
+    #[must_use]
+    pub const fn max_evidence_age(&self) -> Option<Age> {
+        self.max_evidence_age
+    }
+
+    /// The time that evidence says of itself, if it says so on a word that counts.
+    pub(crate) fn dated(&self, dated: Option<Dated>) -> Option<Dated> {
+        dated.filter(|dated| self.sources.suffices(dated.source, dated.claim))
     }
 
     /// Whether it asks that a list of modules shows a certification.
@@ -237,6 +257,19 @@ impl Policy {
     }
 }
 
+/// How old evidence may be: `any`, or an age.
+fn max_evidence_age(text: &str) -> Result<Option<Age>, PolicyError> {
+    if text == ANY_AGE {
+        return Ok(None);
+    }
+    let refused = || PolicyError::Value {
+        rule: "max_evidence_age",
+        found: text.to_owned(),
+        expected: "it may be any, or a number with its unit, such as 30d, 24h, 15m or 90s",
+    };
+    Age::parse(text).map(Some).ok_or_else(refused)
+}
+
 type Registers = (Vec<(HashAlg, Vec<u8>)>, ReferenceValues);
 
 /// The registers that must be quoted, and their reference values.
@@ -304,6 +337,18 @@ mod tests {
         assert_eq!(revocation(rules), Ok(expected));
         assert!(revocation("name = 'x'\n[revocation]\nmising = 'reject'").is_err());
         assert!(revocation("name = 'x'\n[revocation]\nindirect = 'accept'").is_err());
+    }
+
+    #[test]
+    fn evidence_may_be_of_any_age_unless_the_policy_says_otherwise() {
+        let policy = |text: &str| Policy::from_toml(&format!("name = 'x'\n{text}"));
+        for text in ["", "max_evidence_age = 'any'"] {
+            assert_eq!(policy(text).unwrap().max_evidence_age(), None);
+        }
+        assert_eq!(policy("max_evidence_age = '30d'").unwrap().max_evidence_age().unwrap().seconds(), 2_592_000);
+        for text in ["''", "'30'", "'Any'", "'0d'", "30", "true"] {
+            assert!(policy(&format!("max_evidence_age = {text}")).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -187,6 +187,9 @@ pub mod codes {
         POLICY_COMMON_CRITERIA = "policy.common-criteria", "ISO/IEC 15408", "What is said of a Common Criteria certificate is not what policy asks for.";
         POLICY_DEBUG = "policy.debug", "RFC 9711, 4.2.9", "The module can be debugged, or nothing shows that it cannot.";
         POLICY_ENVIRONMENT = "policy.environment", "Vouchsafe DESIGN, Claims", "The attesting key is used by software beside the module, which can have it sign anything.";
+        POLICY_EVIDENCE_FROM_FUTURE = "policy.evidence-from-future", "RFC 9334, 10.1", "The evidence says that it was made at a time that is not yet.";
+        POLICY_EVIDENCE_TOO_OLD = "policy.evidence-too-old", "RFC 9334, 10.1", "The evidence is older than policy takes, by its own time.";
+        POLICY_EVIDENCE_UNDATED = "policy.evidence-undated", "RFC 9334, 10.1", "Policy bounds the age of evidence, and this neither says its time nor answers a nonce.";
         POLICY_EXPRESSION = "policy.expression", "Vouchsafe DESIGN, Policy", "An expression of the policy is not true of the claims.";
         POLICY_EXTENSION_ONLY = "policy.extension-only", "Vouchsafe DESIGN, TPM2_CertifyX509", "Policy wants the key's attributes from its Name, not from the certificate's extension alone.";
         POLICY_FIPS = "policy.fips", "FIPS 140-3; pkix-key-attestation, 10.1", "What the module says of its FIPS mode is not what policy asks for.";

@@ -12,7 +12,7 @@ use crate::rejection::Rejection;
 use crate::verdict::{Freshness, Section, Verdict};
 
 /// Members of a report.
-const MEMBERS: usize = 16;
+const MEMBERS: usize = 17;
 
 /// A violation as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +63,9 @@ impl Serialize for Verdict {
         report.serialize_entry("formats_by_statement", &ids)?;
         report.serialize_entry("freshness", self.freshness().label())?;
         report.serialize_entry("freshness_by_statement", &Labels(self.freshness_by_statement()))?;
+        if let Some(note) = self.freshness_note() {
+            report.serialize_entry("freshness_note", &note)?;
+        }
         report.serialize_entry("key", &SectionView::from(self.key()))?;
         report.serialize_entry("module_advisories", self.module_advisories())?;
         report.serialize_entry("platform", &SectionView::from(self.platform()))?;
@@ -226,8 +229,8 @@ mod tests {
         // A tree sorts its members and keeps the last of two with one name, so that only such a text comes back as it was.
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap().to_string(), text);
         let Value::Object(members) = verdict.to_json() else { panic!("{text}") };
-        // Only some policies have a note.
-        assert_eq!(members.len(), MEMBERS - 1);
+        // Only some policies have a note, and only some freshness.
+        assert_eq!(members.len(), MEMBERS - 2);
         assert_eq!(members["verdict"], "rejected");
         assert_eq!(members["reasons"].as_array().unwrap().len(), 1);
     }

@@ -87,6 +87,7 @@ pub struct Verdict {
     edges: Vec<Edge>,
     attesting_keys: Vec<SpkiView>,
     freshness: Vec<Freshness>,
+    dated: Option<Instant>,
     formats: Vec<(usize, FormatId)>,
     skipped: Vec<Skipped>,
     reasons: Vec<Rejection>,
@@ -194,6 +195,7 @@ impl Verdict {
             edges: binding.edges,
             attesting_keys: binding.attesting_keys,
             freshness: freshness(submission, &authentication),
+            dated: dated(&authentication),
             formats: authentication.formats(),
             skipped: authentication.skipped,
             reasons,
@@ -219,6 +221,7 @@ impl Verdict {
             edges: Vec::new(),
             attesting_keys: Vec::new(),
             freshness: Vec::new(),
+            dated: None,
             formats: Vec::new(),
             skipped: Vec::new(),
             reasons: vec![describe::input_rejection(error)],
@@ -353,6 +356,21 @@ impl Verdict {
         read.map(|(_, freshness)| *freshness).min().unwrap_or(Freshness::None)
     }
 
+    /// What is to be known of evidence that is fresh by a proof of possession alone: that the key was there when it was
+    /// asked for, and when the evidence itself says that it was made, if it does.
+    #[must_use]
+    pub fn freshness_note(&self) -> Option<String> {
+        match (self.freshness(), self.dated) {
+            (Freshness::None | Freshness::Nonce, _) => None,
+            (Freshness::ProofOfPossession, None) => {
+                Some("Possession is fresh: the key answered a challenge. The evidence itself is undated.".to_owned())
+            }
+            (Freshness::ProofOfPossession, Some(time)) => Some(format!(
+                "Possession is fresh: the key answered a challenge. The evidence itself says that it is of {time}."
+            )),
+        }
+    }
+
     /// Statements that were passed over.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
@@ -450,6 +468,14 @@ fn platform_section(
         (Some(_) | None, _) => Outcome::Rejected,
     };
     Section { outcome, reasons, claims }
+}
+
+/// When statements that rest on a proof of possession say that they were made, the oldest of them; nothing if one says no
+/// time.
+fn dated(authentication: &Authentication) -> Option<Instant> {
+    let possessed = authentication.statements.iter().filter(|found| found.freshness() == Freshness::ProofOfPossession);
+    let times: Option<Vec<Instant>> = possessed.map(|found| found.dated().map(|dated| dated.time)).collect();
+    times?.into_iter().min()
 }
 
 /// How fresh each statement is: of what it wraps the least; one that was not authenticated is not.

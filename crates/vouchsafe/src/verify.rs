@@ -13,6 +13,7 @@ use vouchsafe_evidence::limits::INPUT_OCTETS;
 use vouchsafe_evidence::statement::FormatId;
 use vouchsafe_evidence::x509::SpkiView;
 use vouchsafe_verifier::advisory::Advisories;
+use vouchsafe_verifier::ear::{Audience, Frame};
 use vouchsafe_verifier::{Instant, Nonce, Policy, Request, TrustStore, Verdict, hex, verify};
 
 use crate::cli::Answer;
@@ -108,8 +109,14 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let (verdict, of) = question.answer()?;
     let printed = match (arguments.result, &signer) {
         (Some(ResultForm::Ear), Some(signer)) => {
-            let nonce = question.nonce.as_ref().map(Nonce::as_bytes);
-            signer.write(&verdict.to_ear(nonce, now()?), arguments.result_file.as_deref())?
+            let frame = Frame {
+                nonce: question.nonce.as_ref().map(Nonce::as_bytes),
+                issued_at: now()?,
+                expires_at: None,
+                audience: Audience::Owner,
+                records: &[],
+            };
+            signer.write(&verdict.to_ear(&frame), arguments.result_file.as_deref())?
         }
         (Some(ResultForm::Ear), None) | (None, _) => false,
     };

@@ -177,7 +177,7 @@ fn an_attestation_result_is_signed_and_says_key_and_platform_apart() {
     let run = verify(LISTED, &["--nonce", NONCE, "--result", "ear", "--result-key", text(&key)]);
     assert_eq!(run.code, 0, "{run:?}");
     let (header, claims, signed, signature) = token(&run.stdout);
-    assert_eq!((&header["alg"], &header["typ"]), (&Value::from("ES256"), &Value::from("JWT")));
+    assert_eq!((&header["alg"], &header["typ"]), (&Value::from("ES256"), &Value::from("eat+jwt")));
     let verifier = p256::ecdsa::VerifyingKey::from_public_key_pem(&fs::read_to_string(&public).unwrap()).unwrap();
     let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
     verifier.verify(signed.as_bytes(), &signature).unwrap();

@@ -6,8 +6,9 @@ use vouchsafe_evidence::x509::SpkiView;
 
 use super::signer::AttestingKey;
 use crate::bind::Device;
-use crate::claims::Claims;
+use crate::claims::{Claim, Claims, Source};
 use crate::rejection::Rejection;
+use crate::time::Instant;
 use crate::verdict::Freshness;
 
 /// A statement whose signature, chain and nonce were checked. Only [`super::authenticate`] makes one.
@@ -18,6 +19,7 @@ pub(crate) struct Authenticated {
     pub(super) signer: Signer,
     pub(super) qualifying: Vec<u8>,
     pub(super) freshness: Freshness,
+    pub(super) dated: Option<Dated>,
     pub(super) keys: Vec<AttestedKey>,
     pub(super) platform: Option<AttestedPlatform>,
 }
@@ -48,6 +50,11 @@ impl Authenticated {
         self.freshness
     }
 
+    /// When its module says that it was made. A TPM's clock tells no date.
+    pub(crate) const fn dated(&self) -> Option<Dated> {
+        self.dated
+    }
+
     /// The keys it is about, if it is a key statement.
     pub(crate) fn keys(&self) -> &[AttestedKey] {
         &self.keys
@@ -66,6 +73,33 @@ impl Authenticated {
     /// The platform state it reports, if it reports any.
     pub(crate) const fn platform(&self) -> Option<&AttestedPlatform> {
         self.platform.as_ref()
+    }
+}
+
+/// When evidence says that it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dated {
+    /// The time, by the clock of whoever says so.
+    pub time: Instant,
+    /// On whose word.
+    pub source: Source,
+    /// By which claim.
+    pub claim: &'static str,
+}
+
+impl Dated {
+    /// What the two claims by which evidence says its time say: the earlier one.
+    pub(crate) fn from_claims(attesting_key: &Claims, platform: Option<&Claims>) -> Option<Self> {
+        let timestamp = Self::from_claim("attesting_key.timestamp", attesting_key.named("timestamp"));
+        let attested_at = platform.and_then(|claims| claims.named("attested_at"));
+        let attested_at = Self::from_claim("platform.attested_at", attested_at);
+        timestamp.into_iter().chain(attested_at).min_by_key(|dated| dated.time)
+    }
+
+    fn from_claim(name: &'static str, claim: Option<&Claim>) -> Option<Self> {
+        let claim = claim?;
+        let time = Instant::from_rfc3339(claim.value.as_str()?).ok()?;
+        Some(Self { time, source: claim.source, claim: name })
     }
 }
 

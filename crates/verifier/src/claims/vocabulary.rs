@@ -73,6 +73,12 @@ pub const VOCABULARY: &[Term] = &[
     key("never_extractable", "boolean", "The private part could never leave the module (CKA_NEVER_EXTRACTABLE)"),
     key("origin", "generated, imported, unknown", "Where the private part was made"),
     key("parent", "object", "A TPM key's place in the hierarchy of storage keys"),
+    key(
+        "possession",
+        "object",
+        "The key itself answered the challenge, as part of the request: `fresh`, and as `evidence` the time that the evidence says \
+         of itself, or `undated`",
+    ),
     key("purposes", "list of PKCS #11 words", "What the key may be used for"),
     key("recoverable", "boolean", "An administrator can restore the key from a backup"),
     key("sensitive", "boolean", "The private part is never shown in clear (CKA_SENSITIVE)"),

@@ -9,11 +9,13 @@ use super::demand::{AdvisoryStance, NonceDemand, PlatformDemand, Stance};
 use super::rule::{Facts, Rule, shown, source_in_words};
 use super::{IndirectStance, Policy};
 use crate::advisory::Advisory;
-use crate::appraise::{advisories, certification, expressions};
+use crate::appraise::{advisories, age, certification, expressions};
+use crate::authenticate::Dated;
 use crate::claims::vocabulary::{self, About};
 use crate::claims::{Claim, Claims, Source};
 use crate::rejection::{Code, Rejection, codes};
 use crate::time::Instant;
+use crate::verdict::Freshness;
 
 /// One rule in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +109,7 @@ impl Policy {
         for expression in &self.expressions {
             all.push(other("require", codes::POLICY_EXPRESSION, format!("`{}` must be true.", expression.text())));
         }
-        all.extend(self.explain_demands().into_iter().map(|(rule, code, text)| other(rule, code, text.to_owned())));
+        all.extend(self.explain_demands().into_iter().map(|(rule, code, text)| other(rule, code, text)));
         all
     }
 
@@ -130,8 +132,8 @@ impl Policy {
     }
 
     /// Rules on what the evidence is made of, rather than on claims.
-    fn explain_demands(&self) -> Vec<(&'static str, Code, &'static str)> {
-        let mut all = vec![match self.platform {
+    fn explain_demands(&self) -> Vec<(&'static str, Code, String)> {
+        let mut all: Vec<(&'static str, Code, &'static str)> = vec![match self.platform {
             PlatformDemand::Ignored => ("platform", codes::POLICY_PLATFORM, "Platform statements are passed over."),
             PlatformDemand::Optional => (
                 "platform",
@@ -155,6 +157,13 @@ impl Policy {
         }
         if self.virtual_module == Stance::Reject {
             all.push(("virtual_module", codes::POLICY_VIRTUAL, "Virtual modules are refused."));
+        }
+        let mut all: Vec<_> = all.into_iter().map(|(rule, code, text)| (rule, code, text.to_owned())).collect();
+        if let Some(age) = self.max_evidence_age {
+            let text = format!(
+                "Evidence must be no older than {age} by the time that it says; one that says none must answer a nonce."
+            );
+            all.push(("max_evidence_age", codes::POLICY_EVIDENCE_TOO_OLD, text));
         }
         all
     }
@@ -334,6 +343,7 @@ impl Stored {
                 let violated = self.freshness == "proof-of-possession";
                 (format!("freshness is {}", self.freshness), violated, codes::POLICY_POSSESSION)
             }
+            "policy.evidence-too-old" => return self.judge_age(policy),
             "policy.extension-only" => {
                 let violated = says(&self.key, "attributes", "extension-only");
                 ("the attributes are known".to_owned(), violated, codes::POLICY_EXTENSION_ONLY)
@@ -341,6 +351,20 @@ impl Stored {
             _ => ("no mark says that the module is virtual".to_owned(), virtual_module, codes::POLICY_VIRTUAL),
         };
         (found, violated.then(|| Rejection::plain(rejection)))
+    }
+}
+
+impl Stored {
+    /// How old the evidence was when it was judged.
+    fn judge_age(&self, policy: &Policy) -> (String, Option<Rejection>) {
+        let dated = policy.dated(Dated::from_claims(&self.attesting_key, Some(&self.platform)));
+        let found = dated.map_or_else(
+            || format!("the evidence says no time that counts; freshness is {}", self.freshness),
+            |dated| format!("the evidence is of {}", dated.time),
+        );
+        let freshness = [Freshness::Nonce, Freshness::ProofOfPossession];
+        let freshness = freshness.into_iter().find(|known| known.label() == self.freshness).unwrap_or(Freshness::None);
+        (found, policy.max_evidence_age.and_then(|limit| age::judge(limit, dated, freshness, self.at)))
     }
 }
 

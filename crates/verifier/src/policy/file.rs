@@ -24,6 +24,8 @@ pub(super) struct PolicyFile {
     pub nonce: NonceDemand,
     #[serde(default = "Stance::accept")]
     pub possession: Stance,
+    #[serde(default = "any")]
+    pub max_evidence_age: String,
     #[serde(default = "Stance::accept")]
     pub attributes_extension_only: Stance,
     #[serde(default = "Stance::accept")]
@@ -58,6 +60,10 @@ pub(super) struct PolicyFile {
     pub module_lists: Vec<String>,
     #[serde(default)]
     pub clauses: BTreeMap<String, String>,
+}
+
+fn any() -> String {
+    "any".to_owned()
 }
 
 /// `"any"`, or what is wanted.
@@ -329,8 +335,10 @@ impl PolicyFile {
 
 /// Rules that are not over one claim, and that clauses may be given for.
 fn is_other_rule(id: &str) -> bool {
-    let others = ["advisories.keys", "advisories.modules", "attributes_extension_only", "module.certified", "nonce"];
-    others.contains(&id) || ["platform", "possession", "require", "revocation", "virtual_module"].contains(&id)
+    let others = ["advisories.keys", "advisories.modules", "attributes_extension_only", "max_evidence_age"];
+    others.contains(&id)
+        || ["module.certified", "nonce", "platform", "possession", "require", "revocation", "virtual_module"]
+            .contains(&id)
 }
 
 impl KeyRules {

@@ -1,4 +1,4 @@
-//! Attestation results, signed: a JWS in compact form over the claims set of an EAR (RFC 7515, 7519).
+//! Attestation results, signed by a key in a file.
 
 use std::path::Path;
 
@@ -6,10 +6,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
 };
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::Value;
 use vouchsafe_evidence::pem;
+use vouchsafe_verifier::ear::{Algorithm, Unsigned};
 
 use crate::failure::Failure;
 use crate::files::{read_small, write};
@@ -20,7 +19,7 @@ pub struct Signer {
 }
 
 enum Key {
-    Ecdsa { algorithm: &'static str, pair: EcdsaKeyPair },
+    Ecdsa { algorithm: Algorithm, pair: EcdsaKeyPair },
     Ed25519(Ed25519KeyPair),
 }
 
@@ -37,7 +36,10 @@ impl Signer {
         let blocks = pem::read(&read_small(path)?).map_err(|_| unusable())?;
         let [block] = blocks.as_slice() else { return Err(unusable()) };
         let der = block.contents();
-        let curves = [("ES256", &ECDSA_P256_SHA256_FIXED_SIGNING), ("ES384", &ECDSA_P384_SHA384_FIXED_SIGNING)];
+        let curves = [
+            (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED_SIGNING),
+            (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+        ];
         for (algorithm, curve) in curves {
             if let Ok(pair) = EcdsaKeyPair::from_pkcs8(curve, der) {
                 return Ok(Self { key: Key::Ecdsa { algorithm, pair } });
@@ -61,17 +63,16 @@ impl Signer {
 
     fn token(&self, claims: &Value) -> Result<String, Failure> {
         let algorithm = match &self.key {
-            Key::Ecdsa { algorithm, .. } => algorithm,
-            Key::Ed25519(_) => "EdDSA",
+            Key::Ecdsa { algorithm, .. } => *algorithm,
+            Key::Ed25519(_) => Algorithm::EdDsa,
         };
-        let header = json!({"alg": algorithm, "typ": "JWT"}).to_string();
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let unsigned = Unsigned::new(algorithm, None, claims);
         let signature = match &self.key {
             Key::Ecdsa { pair, .. } => pair
-                .sign(&SystemRandom::new(), signed.as_bytes())
+                .sign(&SystemRandom::new(), unsigned.octets())
                 .map_err(|_| Failure::new("the attestation result could not be signed"))?,
-            Key::Ed25519(pair) => pair.sign(signed.as_bytes()),
+            Key::Ed25519(pair) => pair.sign(unsigned.octets()),
         };
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
+        Ok(unsigned.signed(signature.as_ref()))
     }
 }

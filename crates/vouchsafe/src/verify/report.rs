@@ -223,9 +223,12 @@ pub fn drawing(verdict: &Verdict, indent: usize) -> String {
 }
 
 fn freshness(verdict: &Verdict, has_nonce: bool) -> String {
+    let note = verdict.freshness_note();
     let says = match (verdict.freshness(), has_nonce) {
         (Freshness::Nonce, _) => "every statement answers the nonce",
-        (Freshness::ProofOfPossession, _) => "the key answered a challenge; the evidence itself is undated",
+        (Freshness::ProofOfPossession, _) => {
+            note.as_deref().unwrap_or("possession is fresh; the evidence itself is undated")
+        }
         (Freshness::None, true) => "not every statement answers the nonce",
         (Freshness::None, false) => "none: no nonce was given, so the evidence may be of any age",
     };
