@@ -11,6 +11,7 @@ mod directory;
 mod error;
 mod key_row;
 mod provider_state;
+mod rows;
 mod schema;
 
 use std::path::Path;
@@ -25,9 +26,10 @@ use crate::provider_identity::ProviderName;
 pub use directory::DirectoryFault;
 use directory::Lock;
 pub use error::StoreError;
-use key_row::{COLUMNS, KeyState, RawKey};
 pub use key_row::{KeyId, KeyRole, ListedKey, NewKey, StoredKey};
+use key_row::{KeyState, OF_CLIENT, OF_NAME, OF_NAME_IN_ROW, RawKey};
 pub use provider_state::ProviderState;
+use rows::Rows;
 
 /// Largest key blob stored, in octets.
 pub const MAX_KEY_BLOB_OCTETS: usize = 64 * 1024;
@@ -48,6 +50,7 @@ pub enum Insertion {
 #[derive(Clone, Debug)]
 pub struct Store {
     connection: Arc<Mutex<Connection>>,
+    rows: Arc<Mutex<Rows>>,
     _lock: Arc<Lock>,
 }
 
@@ -64,7 +67,12 @@ impl Store {
         let file = directory::private_file(&database)?;
         let mut connection = Connection::open(file)?;
         schema::prepare(&mut connection)?;
-        Ok(Store { connection: Arc::new(Mutex::new(connection)), _lock: Arc::new(lock) })
+        let rows = Rows::read(&connection)?;
+        Ok(Store {
+            connection: Arc::new(Mutex::new(connection)),
+            rows: Arc::new(Mutex::new(rows)),
+            _lock: Arc::new(lock),
+        })
     }
 
     /// Reserves a name for a key that the module is about to make. Atomic: of several callers with one name exactly one
@@ -141,7 +149,9 @@ impl Store {
             // Dropping the transaction takes the row back.
             return Err(StoreError::KeyLimit { uid: key.owner, limit });
         }
+        let row = transaction.last_insert_rowid();
         transaction.commit()?;
+        self.rows().note((&client, provider, &key.id.name), row);
         Ok(Insertion::Stored)
     }
 
@@ -151,14 +161,16 @@ impl Store {
     ///
     /// [`StoreError::Damaged`] or a fault of the database.
     pub fn key(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.connection()
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM keys WHERE client = ?1 AND provider = ?2 AND name = ?3 AND state = 'ready'"
-            ))?
-            .query_row(params![id.client.to_string(), id.provider.as_str(), id.name], RawKey::from_row)
-            .optional()?
-            .map(RawKey::check)
-            .transpose()
+        let (client, provider, name) = (id.client.to_string(), id.provider.as_str(), id.name.as_str());
+        let row = self.rows().guess((&client, provider, name));
+        let connection = self.connection();
+        let mut guessed = connection.prepare_cached(OF_NAME_IN_ROW)?;
+        let mut found = guessed.query_row(params![client, provider, name, row], RawKey::from_row).optional()?;
+        if found.is_none() {
+            let mut searched = connection.prepare_cached(OF_NAME)?;
+            found = searched.query_row(params![client, provider, name], RawKey::from_row).optional()?;
+        }
+        found.map(RawKey::check).transpose()
     }
 
     /// All keys of a client, by provider and name.
@@ -168,9 +180,7 @@ impl Store {
     /// [`StoreError::Damaged`] or a fault of the database.
     pub fn keys(&self, client: &ClientId) -> Result<Vec<StoredKey>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM keys WHERE client = ?1 AND state = 'ready' ORDER BY provider, name"
-        ))?;
+        let mut statement = connection.prepare_cached(OF_CLIENT)?;
         let rows = statement.query_map([client.to_string()], RawKey::from_row)?;
         rows.map(|row| row.map_err(StoreError::from).and_then(RawKey::check)).collect()
     }
@@ -312,6 +322,10 @@ impl Store {
             }
         }
         Ok(families)
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {

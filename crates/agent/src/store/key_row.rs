@@ -134,8 +134,26 @@ impl KeyState {
     }
 }
 
-/// The columns that [`RawKey`] reads, in its order.
-pub(super) const COLUMNS: &str = "client, provider, name, uid, purpose, attributes, blob";
+/// Of the columns that [`RawKey`] reads, in its order, those of keys that are ready.
+macro_rules! select {
+    ($keys:literal) => {
+        concat!(
+            "SELECT client, provider, name, uid, purpose, attributes, blob FROM keys ",
+            $keys,
+            " AND state = 'ready' ORDER BY provider, name"
+        )
+    };
+}
+
+/// The key of a client, provider and name.
+pub(super) const OF_NAME: &str = select!("WHERE client = ?1 AND provider = ?2 AND name = ?3");
+
+/// The same if it is in a row that was guessed; no index is searched.
+pub(super) const OF_NAME_IN_ROW: &str =
+    select!("NOT INDEXED WHERE client = ?1 AND provider = ?2 AND name = ?3 AND id = ?4");
+
+/// The keys of a client, by provider and name.
+pub(super) const OF_CLIENT: &str = select!("WHERE client = ?1");
 
 /// A row of the table, before its values are known to be of their kinds.
 pub(super) struct RawKey {

@@ -130,6 +130,59 @@ fn a_removed_key_no_longer_counts_and_a_refused_one_never_did() {
 }
 
 #[test]
+fn where_a_key_is_guessed_to_be_decides_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let (mine, other) = (key(1, "a"), key(2, "a"));
+    for (made, octets) in [(&mine, b"mine"), (&other, b"othr")] {
+        assert_eq!(make(&store, made, octets, 9).unwrap(), Insertion::Stored);
+    }
+    let row = |store: &Store, client: &str| store.rows().guess((client, "tpm", "a"));
+    assert_eq!((row(&store, "unix:1"), row(&store, "unix:2")), (1, 2));
+    let holds = |store: &Store| {
+        assert_eq!(store.key(&id(1, "a")).unwrap(), Some(mine.clone().with_blob(blob(b"mine"))));
+        assert_eq!(store.key(&id(2, "a")).unwrap(), Some(other.clone().with_blob(blob(b"othr"))));
+        assert_eq!(store.key(&id(3, "a")).unwrap(), None);
+    };
+    holds(&store);
+    // Another client's key, a row that is not there, one beyond what is remembered, a client without keys.
+    for (client, row) in [("unix:1", 2), ("unix:2", 7_000), ("unix:2", i64::MAX), ("unix:3", 1)] {
+        store.rows().note((client, "tpm", "a"), row);
+        holds(&store);
+    }
+    // A row that was given to another key meanwhile: SQLite gives the highest number again.
+    assert!(store.remove_key(&other.uid).unwrap());
+    let third = key(3, "third");
+    assert_eq!(make(&store, &third, b"", 9).unwrap(), Insertion::Stored);
+    store.rows().note(("unix:2", "tpm", "a"), 2);
+    assert_eq!(store.key(&id(2, "a")).unwrap(), None);
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!((row(&store, "unix:1"), store.rows().guess(("unix:3", "tpm", "third"))), (1, 2));
+}
+
+#[test]
+fn neither_a_guessed_row_nor_a_name_is_looked_for_in_all_of_the_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let plan = |sql: &str| -> String {
+        let connection = store.connection();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters = rusqlite::params_from_iter(vec![""; statement.parameter_count()]);
+        statement
+            .query_map(parameters, |row| row.get::<_, String>("detail"))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    };
+    assert_eq!(plan(super::OF_NAME_IN_ROW), "SEARCH keys USING INTEGER PRIMARY KEY (rowid=?)");
+    let by_index = |terms: &str| format!("SEARCH keys USING INDEX sqlite_autoindex_keys_2 ({terms})");
+    assert_eq!(plan(super::OF_NAME), by_index("client=? AND provider=? AND name=?"));
+    // Nor is what the index has in order sorted.
+    assert_eq!(plan(super::OF_CLIENT), by_index("client=?"));
+}
+
+#[test]
 fn listed_keys_are_those_that_are_ready() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
