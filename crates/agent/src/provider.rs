@@ -93,6 +93,9 @@ pub trait KeyProvider: Send {
     /// # Errors
     /// [`Fault`] when the module cannot be asked or refuses.
     fn abandon(&mut self, uid: &KeyUid) -> Result<(), Fault>;
+
+    /// Does what may be done between two requests: the answer to the last one has left. Whoever asks next waits for it.
+    fn answered(&mut self) {}
 }
 
 /// An attestation, ready to be put into an AttestationBundle.

@@ -225,6 +225,10 @@ impl KeyProvider for TpmProvider {
         // A key that nobody has the blob of is in no TPM.
         Ok(())
     }
+
+    fn answered(&mut self) {
+        self.make_room_ahead();
+    }
 }
 
 impl Attester for TpmProvider {

@@ -107,7 +107,12 @@ impl Opened {
         }
         while let Some(job) = queue.pop() {
             // A defect in one provider must not take the service down, nor that provider for good.
-            let worked = catch_unwind(AssertUnwindSafe(|| job(self.provider())));
+            let worked = catch_unwind(AssertUnwindSafe(|| {
+                job(self.provider());
+                if let Some(provider) = &mut self.provider {
+                    provider.answered();
+                }
+            }));
             if worked.is_err() {
                 tracing::error!(provider = %self.slot.identity.name, "a provider panicked; it is opened anew");
                 self.provider = None;

@@ -77,7 +77,7 @@ impl TpmProvider {
             return Err(Fault::KeyLost);
         }
         let kind = kind::kind_of(&blob.public).ok_or(UNKNOWN_KIND)?;
-        if let Some(unused) = self.loaded.make_room() {
+        if let Some(unused) = self.loaded.make_room(tag) {
             self.tpm.flush(&unused.object)?;
         }
         let auth = self.prepared.root.auth(&blob.salt);
@@ -87,6 +87,19 @@ impl TpmProvider {
         self.loaded.remove(tag);
         self.loaded.insert(tag, loaded.clone());
         Ok(loaded)
+    }
+
+    /// Makes room for a key of the next request, where the one that was just answered had to.
+    pub(super) fn make_room_ahead(&mut self) {
+        if !self.tpm.is_ready() {
+            return;
+        }
+        if let Some(unused) = self.loaded.make_room_ahead()
+            && let Err(fault) = self.tpm.flush(&unused.object)
+        {
+            // The next request finds out as well, and tells its requester.
+            tracing::debug!(%fault, "no room could be made ahead");
+        }
     }
 
     /// Whether the TPM makes keys of this kind. It is asked once for each kind.
