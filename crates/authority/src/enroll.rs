@@ -9,7 +9,6 @@ use std::sync::Arc;
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::x509::build;
-use vouchsafe_evidence::x509::extensions::GeneralName;
 use vouchsafe_evidence::x509::{CsrView, NameView, SignedCrmf};
 use vouchsafe_verifier::CertifiableKey;
 
@@ -17,6 +16,7 @@ use crate::appraisal::Freshness as Answered;
 use crate::config::{Account, Capability};
 use crate::error::{Error, Violation, own_codes};
 use crate::issue::{Deciding, IssuedChain, Judged};
+use crate::names::ProvenName;
 use crate::nonce::{Nonce, Purpose, Session};
 use crate::profile::{FreshnessRule, Profile};
 use crate::service::Service;
@@ -58,7 +58,7 @@ pub(crate) enum Names {
     /// The subject of the certificate that it showed: a device's certificate speaks for that device.
     Only(NameView),
     /// Everybody whom the account may, with these alternative names, each of which was proven.
-    Proven(Vec<GeneralName>),
+    Proven(Vec<ProvenName>),
 }
 
 /// What a certificate is wanted for.
@@ -161,7 +161,10 @@ impl Names {
     /// 4.2.1.6).
     pub(crate) fn extension(&self, subject: &NameView) -> Option<Vec<u8>> {
         match self {
-            Self::Proven(names) if !names.is_empty() => Some(build::subject_alt_name(subject.is_empty(), names)),
+            Self::Proven(proven) if !proven.is_empty() => {
+                let names: Vec<_> = proven.iter().map(|proven| proven.name.clone()).collect();
+                Some(build::subject_alt_name(subject.is_empty(), &names))
+            }
             Self::Proven(_) | Self::OfAccount | Self::Only(_) => None,
         }
     }
@@ -220,6 +223,7 @@ impl Service {
                 Spendable::Nonce(nonce) => {
                     let answered = Answered { nonce: Some(nonce.octets()), possession_context: Some(context) };
                     let judged = self.judge_request(applicant, profile, request, answered)?;
+                    let nonce = self.of_order(&judged, account, request.session)?.unwrap_or(nonce);
                     judged.spending(nonce, digest)
                 }
             },
@@ -229,7 +233,7 @@ impl Service {
                 let nonce = answer.map(<[u8; 32]>::as_slice);
                 let judged =
                     self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
-                let nonce = self.without_nonce(&judged, account, &digest)?;
+                let nonce = self.without_nonce(&judged, account, request.session, &digest)?;
                 judged.spending(nonce, digest)
             }
             Freshness::NotProven => {
@@ -241,7 +245,7 @@ impl Service {
                 }
                 let answered = Answered { nonce: None, possession_context: Some(context) };
                 let judged = self.judge_request(applicant, profile, request, answered)?;
-                let nonce = self.without_nonce(&judged, account, &digest)?;
+                let nonce = self.without_nonce(&judged, account, request.session, &digest)?;
                 judged.spending(nonce, digest)
             }
         };
@@ -250,12 +254,44 @@ impl Service {
 
     /// What is spent for a request without a nonce of this authority: what was granted is told again for a while, what
     /// was refused is judged anew.
-    fn without_nonce(&self, judged: &Judged, account: &Account, digest: &Digest) -> Result<Nonce, Error> {
+    fn without_nonce(
+        &self,
+        judged: &Judged,
+        account: &Account,
+        session: Session<'_>,
+        digest: &Digest,
+    ) -> Result<Nonce, Error> {
+        if let Some(nonce) = self.of_order(judged, account, session)? {
+            return Ok(nonce);
+        }
         Ok(if judged.is_granted() {
             self.mint.unproven(digest, account.name(), self.now())?
         } else {
             self.mint.unrepeated(self.now())?
         })
+    }
+
+    /// What is spent for a certificate that an ACME order gets: the same for every request, whatever its evidence
+    /// answers. The order's own nonce is spent with it, since it is good for nothing else.
+    fn of_order(&self, judged: &Judged, account: &Account, session: Session<'_>) -> Result<Option<Nonce>, Error> {
+        match session {
+            Session::AcmeOrder { id, expires, .. } if judged.is_granted() => {
+                Ok(Some(self.mint.of_order(id, account.name(), expires)?))
+            }
+            Session::AcmeOrder { .. } | Session::CmpTransaction(_) | Session::Json | Session::Tls(_) => Ok(None),
+        }
+    }
+
+    /// The certificate that was recorded for an ACME order of an account, which may be one that nobody was told of.
+    pub(crate) fn certificate_of_order(
+        &self,
+        account: &Account,
+        id: &str,
+        expires: i64,
+    ) -> Result<Option<IssuedChain>, Error> {
+        let nonce = self.mint.of_order(id, account.name(), expires)?;
+        let spent = self.store.spent(nonce.octets())?;
+        spent.map(|spent| self.replay(&spent, &spent.request)).transpose()
     }
 
     /// The nonce of a request, or what was answered to this very request when it was spent.
@@ -288,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_is_one_protocols_counts_in_no_other() {
-        let order = Session::AcmeOrder { id: "1", key_authorization: &[0; 32] };
+        let order = Session::AcmeOrder { id: "1", key_authorization: &[0; 32], expires: 0 };
         let sessions = [Session::Json, Session::Tls(&[0; 32]), Session::CmpTransaction(b"1"), order];
         let counted = |credential: Credential| sessions.map(|session| credential.counts_in(session));
         for (credential, wanted) in [

@@ -187,6 +187,7 @@ impl Service {
                     Err(violation) => Err(violation),
                 };
                 found.extend(subject.as_ref().err().cloned());
+                found.extend(applicant.names.unless_permitted(profile));
                 if let Ok(subject) = &subject {
                     found.extend(unfit(subject, &key));
                     match profile.subject() {

@@ -7,12 +7,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 use vouchsafe_evidence::oid;
+use vouchsafe_evidence::x509::extensions::GeneralName;
 use vouchsafe_evidence::x509::{CertView, NameView};
 use vouchsafe_verifier::{CertifiableKey, Condition, PolicyError};
 
 use crate::appraisal::key_digest;
 use crate::enroll::{Applicant, Names};
 use crate::error::{Error, Violation, own_codes};
+use crate::profile::Profile;
 use crate::service::Service;
 use crate::store::{Device, ListedIdentity};
 use crate::text::to_hex;
@@ -78,6 +80,70 @@ impl Identity {
         Self::PermanentIdentifier,
         Self::Serial,
     ];
+}
+
+/// A kind of alternative name that an applicant can prove (ACME).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlternativeName {
+    /// dNSName: a host, or every host right below a name.
+    Dns,
+    /// hardwareModuleName (RFC 4108, section 5).
+    HardwareModule,
+    /// permanentIdentifier (RFC 4043).
+    PermanentIdentifier,
+}
+
+impl AlternativeName {
+    /// Its word in the configuration.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::HardwareModule => "hardware-module",
+            Self::PermanentIdentifier => "permanent-identifier",
+        }
+    }
+}
+
+/// An alternative name that an applicant has proven to be its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProvenName {
+    /// Its kind.
+    pub(crate) kind: AlternativeName,
+    /// As a certificate holds it.
+    pub(crate) name: GeneralName,
+}
+
+impl Names {
+    /// What stands against the names that were proven: proof is the applicant's, and whether a certificate says so the
+    /// profile's.
+    pub(crate) fn unless_permitted(&self, profile: &Profile) -> Option<Violation> {
+        let proven = match self {
+            Self::Proven(names) => names,
+            Self::OfAccount | Self::Only(_) => return None,
+        };
+        let refused = proven.iter().find(|name| !profile.has_alternative_names(name.kind))?;
+        let kind = refused.kind.label();
+        Some(own_codes::NAME_NOT_PERMITTED.found(format!(
+            "The request asks for an alternative name of the kind {kind}, which is none of the profile's alternative_names."
+        )))
+    }
+
+    /// The host names that were proven.
+    fn hosts(&self) -> Vec<String> {
+        let host = |proven: &ProvenName| match &proven.name {
+            GeneralName::Dns(host) => String::from_utf8(host.clone()).ok(),
+            GeneralName::Directory(_)
+            | GeneralName::Email(_)
+            | GeneralName::Ip(_)
+            | GeneralName::Other(_)
+            | GeneralName::Uri(_) => None,
+        };
+        match self {
+            Self::Proven(names) => names.iter().filter_map(host).collect(),
+            Self::OfAccount | Self::Only(_) => Vec::new(),
+        }
+    }
 }
 
 /// Whose names a profile takes, as the configuration file writes it.
@@ -235,6 +301,7 @@ fn facts(
     let others = subject.rdns().flat_map(|rdn| rdn.attributes());
     let others = others.filter(|found| !ATTRIBUTES.iter().any(|(known, _)| *known == found.oid())).count();
     name.insert("others".to_owned(), json!(others));
+    name.insert("dns".to_owned(), json!(applicant.names.hosts()));
     let identities = known.iter().map(|(identity, name)| (identity.label().to_owned(), json!(name))).collect();
     let report = key.verdict().to_json();
     let claims = |part: &str| {

@@ -17,6 +17,8 @@ const RANDOM_OCTETS: usize = 12;
 const MAC_OCTETS: usize = 16;
 /// What the MAC begins with where there was no nonce.
 const UNPROVEN_TAG: u8 = 255;
+/// What the MAC begins with for the one certificate of an ACME order.
+const ORDER_TAG: u8 = 254;
 /// How far ahead of this clock another replica's clock may be, in seconds.
 const SKEW_SECONDS: i64 = 60;
 
@@ -41,6 +43,8 @@ pub enum Session<'a> {
         /// SHA-256 of the key authorization (RFC 8555, section 8.1). The account's key is in it, and a proof of possession
         /// names it; a nonce is bound to the order, and so to the account, without it.
         key_authorization: &'a [u8; 32],
+        /// When it ends, seconds since the epoch.
+        expires: i64,
     },
 }
 
@@ -203,6 +207,25 @@ impl Mint {
         Ok(Nonce { octets })
     }
 
+    /// What is spent for the certificate of an ACME order, whichever request gets it: an order has one. It is remembered for
+    /// as long as the order is open, since what is spent is removed by the time that it begins with.
+    pub(crate) fn of_order(&self, id: &str, account: &str, expires: i64) -> Result<Nonce, NonceError> {
+        let time = u32::try_from(expires).map_err(|_| NonceError::Clock)?.to_be_bytes();
+        let mut context = hmac::Context::with_key(&self.key);
+        // No purpose has this tag.
+        context.update(&[ORDER_TAG]);
+        for octets in [account.as_bytes(), id.as_bytes()] {
+            context.update(&octets.len().to_be_bytes());
+            context.update(octets);
+        }
+        context.update(&time);
+        let mut octets = [0; NONCE_OCTETS];
+        for (to, from) in octets.iter_mut().zip(time.iter().chain(context.sign().as_ref())) {
+            *to = *from;
+        }
+        Ok(Nonce { octets })
+    }
+
     /// What is spent for a refused request that answers no nonce: the next such request is judged anew.
     pub(crate) fn unrepeated(&self, now: i64) -> Result<Nonce, NonceError> {
         Ok(Nonce { octets: self.mint(Purpose::Appraisal, "", now)? })
@@ -309,7 +332,7 @@ mod tests {
     #[test]
     fn a_nonce_of_one_session_is_none_in_any_other() {
         let mint = mint();
-        let order = |id| Session::AcmeOrder { id, key_authorization: &[0; 32] };
+        let order = |id| Session::AcmeOrder { id, key_authorization: &[0; 32], expires: NOW };
         let (one, other) = ([b'a'; EXPORTER_OCTETS], [b'b'; EXPORTER_OCTETS]);
         let text = "a".repeat(EXPORTER_OCTETS);
         let sessions = [
@@ -348,6 +371,20 @@ mod tests {
         }
         assert_eq!(mint.recognize(&first, Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
         assert_ne!(mint.unrepeated(NOW).unwrap().octets(), mint.unrepeated(NOW).unwrap().octets());
+    }
+
+    #[test]
+    fn the_certificate_of_an_order_is_one_whoever_asks_and_is_remembered_until_the_order_ends() {
+        let mint = mint();
+        let spent = |id, account, expires| *mint.of_order(id, account, expires).unwrap().octets();
+        let first = spent("o", "a", NOW + 9);
+        assert_eq!(first, spent("o", "a", NOW + 9));
+        for other in [spent("p", "a", NOW + 9), spent("o", "b", NOW + 9), spent("", "ao", NOW + 9)] {
+            assert_ne!(first, other);
+        }
+        assert_eq!(first[..4], u32::try_from(NOW + 9).unwrap().to_be_bytes());
+        assert_eq!(mint.recognize(&first, Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
+        assert_eq!(mint.of_order("o", "a", i64::MAX).unwrap_err(), NonceError::Clock);
     }
 
     #[test]

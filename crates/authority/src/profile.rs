@@ -4,7 +4,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::config::DEFAULT_ISSUER;
-use crate::names::{NameRule, NamesConfig, NamesError};
+use crate::names::{AlternativeName, NameRule, NamesConfig, NamesError};
 use crate::publish::{self, AssuranceConfig, FormatRule, Publication, PublishConfig, PublishError};
 
 /// Name of the profile that exists without configuration.
@@ -79,6 +79,8 @@ pub struct ProfileConfig {
     #[serde(default)]
     freshness: FreshnessRule,
     names: Option<NamesConfig>,
+    #[serde(default)]
+    alternative_names: Vec<AlternativeName>,
     #[serde(default = "default_issuer")]
     issuer: String,
 }
@@ -109,6 +111,7 @@ impl Default for ProfileConfig {
             formats: None,
             freshness: FreshnessRule::default(),
             names: None,
+            alternative_names: Vec::new(),
             issuer: default_issuer(),
         }
     }
@@ -195,6 +198,7 @@ pub struct Profile {
     formats: FormatRule,
     freshness: FreshnessRule,
     names: NameRule,
+    alternative_names: Vec<AlternativeName>,
     issuer: String,
 }
 
@@ -235,6 +239,7 @@ impl Profile {
             formats,
             freshness: config.freshness,
             names: NameRule::new(config.names, config.subject == SubjectRule::Request)?,
+            alternative_names: config.alternative_names,
             issuer: config.issuer,
         })
     }
@@ -291,6 +296,12 @@ impl Profile {
     #[must_use]
     pub const fn names(&self) -> &NameRule {
         &self.names
+    }
+
+    /// Whether its certificates have alternative names of this kind, where such a name was proven (ACME).
+    #[must_use]
+    pub fn has_alternative_names(&self, kind: AlternativeName) -> bool {
+        self.alternative_names.contains(&kind)
     }
 
     /// Whether it is for accounts that list it alone: it takes names from requests, or its certificates speak for code.

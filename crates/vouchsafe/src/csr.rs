@@ -35,6 +35,9 @@ pub struct Arguments {
     /// The nonce of the certification authority or Verifier, 16 to 64 octets.
     #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
+    /// Leave the attestation out: it is presented otherwise, as in ACME by the challenge device-attest-01.
+    #[arg(long, conflicts_with_all = ["nonce", "platform", "mechanism", "attesting_key"])]
+    bare: bool,
     #[command(flatten)]
     choice: Choice,
     /// Where the request goes (PEM); standard output, if it is not given.
@@ -59,8 +62,13 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let nonce = attestation::nonce(arguments.nonce.as_deref())?;
     let mut client = arguments.agent.connect()?;
     let key = OwnKey::find(&mut client, &arguments.key)?;
-    let attested = attestation::attest(&mut client, &key.name, &nonce, &arguments.choice, TpmCertifyX509::default())?;
-    let der = request(&mut client, &key, &wanted, &attested.bundle)?;
+    let der = if arguments.bare {
+        signed(&mut client, &key, &wanted, wanted.attributes.clone())?
+    } else {
+        let template = TpmCertifyX509::default();
+        let attested = attestation::attest(&mut client, &key.name, &nonce, &arguments.choice, template)?;
+        request(&mut client, &key, &wanted, &attested.bundle)?
+    };
     files::write_or_print(arguments.out.as_deref(), &pem::encode("CERTIFICATE REQUEST", &der))?;
     Ok(Answer::Yes)
 }
@@ -107,6 +115,11 @@ pub fn request(
 ) -> Result<Vec<u8>, Failure> {
     let mut attributes = wanted.attributes.clone();
     attributes.push(build::attestation_attribute(bundle));
+    signed(client, key, wanted, attributes)
+}
+
+/// A request with these attributes, whatever they are.
+fn signed(client: &mut Client, key: &OwnKey, wanted: &Wanted, attributes: Vec<Vec<u8>>) -> Result<Vec<u8>, Failure> {
     let info = CsrTemplate { subject: wanted.subject.clone(), spki: key.spki.clone(), attributes }.info_der();
     let signature = key.sign(client, &info)?;
     let algorithm = key.kind.signature_algorithm();

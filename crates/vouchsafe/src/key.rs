@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vouchsafe_agent::wire::Status;
 use vouchsafe_agent::wire::message::{KeyInfo, MechanismInfo, TpmCertifyX509};
+use vouchsafe_evidence::base64url;
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::CertView;
@@ -17,7 +18,7 @@ use crate::attestation::{self, Choice, OwnKey};
 use crate::cli::Answer;
 use crate::failure::Failure;
 use crate::key_kind::KeyKind;
-use crate::{console, counter_signature, files};
+use crate::{attestation_object, console, counter_signature, files};
 
 /// Make, list, show, attest, use and delete keys in hardware.
 ///
@@ -36,6 +37,7 @@ Examples:
   vouchsafe key create web
   vouchsafe key create code --kind rsa-3072
   vouchsafe key attest web --nonce 00112233445566778899aabbccddeeff --out web.pem
+  vouchsafe key attest web --key-authorization TOKEN.THUMBPRINT
   vouchsafe key sign web message.txt --out message.sig
   openssl dgst -sha256 -verify web.pub -signature message.sig message.txt";
 
@@ -103,6 +105,10 @@ struct AttestArguments {
     /// (--platform) then says on which machine, in what state, that Evidence lay.
     #[arg(long, value_name = "FILE", conflicts_with = "nonce")]
     counter_sign: Option<PathBuf>,
+    /// In place of a nonce, the key authorization of an ACME challenge, TOKEN.THUMBPRINT. The answer is then the attestation
+    /// object of device-attest-01, in base64url as the challenge's attObj takes it, or its octets in the file of --out.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["nonce", "counter_sign", "platform"])]
+    key_authorization: Option<String>,
     #[command(flatten)]
     choice: Choice,
     /// For tpm-certify-x509: the certificate's whole subject, which must lie beneath its issuer's.
@@ -226,9 +232,10 @@ fn mechanisms(agent: &AgentSocket, name: &str) -> Result<(), Failure> {
 }
 
 fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failure> {
-    let nonce = match &arguments.counter_sign {
-        Some(path) => counter_signature::digest(path)?,
-        None => attestation::nonce(arguments.nonce.as_deref())?,
+    let nonce = match (&arguments.counter_sign, &arguments.key_authorization) {
+        (Some(path), _) => counter_signature::digest(path)?,
+        (None, Some(key_authorization)) => attestation_object::nonce(key_authorization)?,
+        (None, None) => attestation::nonce(arguments.nonce.as_deref())?,
     };
     let chain = match &arguments.chain {
         Some(path) => files::read_certificates(path)?.iter().map(|view| view.as_der().to_vec()).collect(),
@@ -248,6 +255,13 @@ fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failur
                 .next("leave --certificate-out out, or use --mechanism tpm-certify-x509"));
         }
         files::write(path, certificates_pem(&attested.tpm_made).as_bytes())?;
+    }
+    if arguments.key_authorization.is_some() {
+        let object = attestation_object::of(&attested.bundle)?;
+        return match &arguments.out {
+            Some(path) => files::write(path, &object),
+            None => console::out(&format!("{}\n", base64url::encode(&object))),
+        };
     }
     let certificates: Vec<CertView> = attested.bundle.certificates().cloned().collect();
     let text = pem::encode("ATTESTATION BUNDLE", &attested.bundle.to_der());

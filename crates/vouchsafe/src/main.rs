@@ -12,6 +12,8 @@ mod agent;
 mod agent_socket;
 #[cfg(feature = "agent")]
 mod attestation;
+#[cfg(feature = "agent")]
+mod attestation_object;
 #[cfg(feature = "authority")]
 mod authority;
 #[cfg(feature = "agent")]

@@ -16,6 +16,10 @@ use crate::secret::is_open_to_others;
 
 /// Port of http-01 (RFC 8555, section 8.3).
 const HTTP_PORT: i64 = 80;
+/// ACME accounts of one external account, unless the configuration says otherwise: machines mostly have one each.
+const ACCOUNTS_MAX: i64 = 10_000;
+/// The most that the configuration may say: they are counted for every new one.
+const ACCOUNTS_LIMIT: i64 = 1_000_000;
 /// Octets of the file of an external account's key.
 const KEY_FILE_OCTETS_MAX: u64 = 4 * 1024;
 /// Octets of an external account's key: as many as HMAC-SHA-256 gives, at least (RFC 7518, section 3.2).
@@ -82,6 +86,8 @@ pub struct AcmeConfig {
     pub(crate) resolver: Option<SocketAddr>,
     /// Whether hosts with addresses that are not public are asked.
     pub(crate) private_addresses: bool,
+    /// How many ACME accounts one external account may have, ended ones too.
+    pub(crate) accounts_max: usize,
     /// The files with the keys of accounts that may be bound, by their names.
     pub(crate) external_accounts: BTreeMap<String, PathBuf>,
 }
@@ -96,8 +102,14 @@ pub(super) struct AcmeFile {
     resolver: Option<SocketAddr>,
     #[serde(default)]
     private_addresses: bool,
+    #[serde(default = "default_accounts_max")]
+    accounts_max: i64,
     #[serde(default)]
     external_accounts: BTreeMap<String, PathBuf>,
+}
+
+const fn default_accounts_max() -> i64 {
+    ACCOUNTS_MAX
 }
 
 const fn default_http_port() -> i64 {
@@ -122,12 +134,14 @@ impl AcmeFile {
             return Err(AcmeConfigError::Profile { profile }.into());
         }
         let port = in_range("acme.http_port", self.http_port, 1, i64::from(u16::MAX))?;
+        let accounts_max = in_range("acme.accounts_max", self.accounts_max, 1, ACCOUNTS_LIMIT)?;
         Ok(AcmeConfig {
             url: self.url,
             profile,
             http_port: u16::try_from(port).unwrap_or(u16::MAX),
             resolver: self.resolver,
             private_addresses: self.private_addresses,
+            accounts_max: usize::try_from(accounts_max).unwrap_or(usize::MAX),
             external_accounts: self.external_accounts,
         })
     }
@@ -174,6 +188,7 @@ mod tests {
     fn the_smallest_section_has_safe_defaults() {
         let config = with("url = 'https://ca.example:8443'").unwrap().acme.unwrap();
         assert_eq!((config.http_port, config.private_addresses, config.resolver), (80, false, None));
+        assert_eq!(config.accounts_max, 10_000);
         assert_eq!(config.profile, "device");
     }
 
@@ -189,6 +204,8 @@ mod tests {
         assert!(matches!(refused, ConfigError::Acme(AcmeConfigError::Account { .. })), "{refused}");
         let refused = with("url = 'https://ca'\nhttp_port = 0").unwrap_err();
         assert!(matches!(refused, ConfigError::OutOfRange { field: "acme.http_port", .. }), "{refused}");
+        let refused = with("url = 'https://ca'\naccounts_max = 0").unwrap_err();
+        assert!(matches!(refused, ConfigError::OutOfRange { field: "acme.accounts_max", .. }), "{refused}");
     }
 
     #[test]

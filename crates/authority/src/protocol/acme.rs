@@ -12,7 +12,7 @@ mod challenge;
 mod dns;
 mod document;
 mod identifier;
-mod jwk;
+pub(crate) mod jwk;
 mod jws;
 mod order;
 mod problem;
@@ -161,6 +161,8 @@ pub(crate) struct Acme {
     profile: String,
     replay: ReplayMint,
     validation: Validation,
+    /// ACME accounts of one external account.
+    accounts_max: usize,
     /// The accounts that may be bound, by their names, with the keys that bind.
     external: HashMap<String, (Arc<Account>, hmac::Key)>,
 }
@@ -179,6 +181,7 @@ impl Acme {
             profile: config.profile.clone(),
             replay: ReplayMint::new(secret),
             validation: Validation::new(config),
+            accounts_max: config.accounts_max,
             external,
         })
     }

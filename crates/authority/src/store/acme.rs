@@ -50,13 +50,23 @@ pub struct AcmeDocument {
 /// One change to the documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcmeChange {
+    /// None, but the changes are made only while an owner has fewer documents of a kind than this.
+    Below {
+        /// The kind.
+        kind: AcmeKind,
+        /// Whose they are.
+        owner: Vec<u8>,
+        /// How many it may have.
+        limit: usize,
+    },
     /// A new document.
     Create {
         /// Its kind.
         kind: AcmeKind,
         /// Its identifier, which no other of the kind has.
         id: Vec<u8>,
-        /// Identifier of the account that it belongs to; empty where it belongs to none.
+        /// Whose it is: the identifier of an account, and of an account the name of its external account; empty where it is
+        /// nobody's.
         owner: Vec<u8>,
         /// When it may be removed, seconds since the epoch.
         expires: i64,
@@ -91,7 +101,7 @@ pub trait AcmeStore {
     /// [`StoreError::Database`], as for every method below.
     fn acme_document(&self, kind: AcmeKind, id: &[u8]) -> Result<Option<AcmeDocument>, StoreError>;
 
-    /// Identifiers of an account's documents of one kind, the newest first, at most `limit`.
+    /// Identifiers of an owner's documents of one kind, the newest first, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -100,6 +110,7 @@ pub trait AcmeStore {
     /// Makes the changes, all of them or none.
     ///
     /// # Errors
-    /// [`StoreError::AcmeConflict`] if a document is there already, is no longer, or was replaced since it was read.
+    /// [`StoreError::AcmeConflict`] if a document is there already, is no longer, or was replaced since it was read, and if an
+    /// owner has as many as it may.
     fn acme_change(&self, changes: Vec<AcmeChange>) -> Result<(), StoreError>;
 }

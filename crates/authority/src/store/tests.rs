@@ -1,6 +1,7 @@
 //! What a store promises, of each that there is: every test here runs on SQLite and on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 
+mod acme;
 mod binding;
 mod decisions;
 mod faults;

@@ -1,13 +1,19 @@
 //! ACME: accounts, orders by name and by device, and everything that must not lead to a certificate.
 
 #[path = "acme/client.rs"]
-mod client;
+pub mod client;
 #[path = "acme/devices.rs"]
 mod devices;
+#[path = "acme/orders.rs"]
+mod orders;
 #[path = "acme/peers.rs"]
 mod peers;
 #[path = "acme/refusals.rs"]
 mod refusals;
+#[path = "acme/resolver.rs"]
+mod resolver;
+#[path = "acme/slots.rs"]
+mod slots;
 
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;

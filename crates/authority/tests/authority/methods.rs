@@ -408,13 +408,13 @@ async fn a_method_takes_what_it_needs_and_nothing_else() {
 }
 
 /// A YubiKey in software: its maker's root, the key of slot F9, and the attestation of a key.
-struct YubiKey {
-    f9: Vec<u8>,
-    slot: Vec<u8>,
+pub struct YubiKey {
+    pub f9: Vec<u8>,
+    pub slot: Vec<u8>,
 }
 
 impl YubiKey {
-    fn attesting(maker: &Vendor, key: &SoftwareKey, serial: u8) -> Self {
+    pub fn attesting(maker: &Vendor, key: &SoftwareKey, serial: u8) -> Self {
         let firmware = build::extension(oid::YUBIKEY_PIV_FIRMWARE, false, &[5, 7, 0]);
         let f9_key = SoftwareKey::generate();
         let f9 = maker.certify(
@@ -443,7 +443,7 @@ impl YubiKey {
     }
 }
 
-fn trust_yubico(site: &Site, maker: &Vendor, mark: &str) {
+pub fn trust_yubico(site: &Site, maker: &Vendor, mark: &str) {
     let folder = site.state().join("trust/yubikey-piv");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("maker.pem"), pem(&maker.root)).unwrap();

@@ -112,13 +112,19 @@ pub(super) fn create(request: &Request<'_>) -> Result<Answer, Problem> {
     check_contact(&wanted.contact)?;
     let account = binding(request, key, wanted.external_account_binding.as_ref())?;
     request.spend_nonce()?;
+    let (owner, limit) = (account.clone().into_bytes(), request.acme.accounts_max);
+    if request.service.store.acme_owned(AcmeKind::Account, &owner, limit)?.len() >= limit {
+        return Err(refusals::ACCOUNTS_TOO_MANY.problem());
+    }
     let content = AccountDocument { jwk: key.clone(), account, is_deactivated: false, contact: wanted.contact };
     let document = Read { id: random_id()?, version: 0, content };
     let created = request.service.store.acme_change(vec![
+        // Several may come at once.
+        AcmeChange::Below { kind: AcmeKind::Account, owner: owner.clone(), limit },
         AcmeChange::Create {
             kind: AcmeKind::Account,
             id: document.id.clone().into_bytes(),
-            owner: Vec::new(),
+            owner,
             expires: NEVER,
             body: to_body(&document.content)?,
         },

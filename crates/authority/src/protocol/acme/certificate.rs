@@ -22,9 +22,10 @@ use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest, Freshnes
 use crate::error::Error;
 use crate::init::pem;
 use crate::issue::IssuedChain;
+use crate::names::ProvenName;
 use crate::nonce::Session;
 use crate::service::Service;
-use crate::store::{AcmeChange, AcmeKind, DecisionKind, Outcome, Revocation, RevocationReason};
+use crate::store::{AcmeChange, AcmeKind, DecisionKind, Outcome, Revocation, RevocationReason, StoreError};
 use crate::text::to_hex;
 
 #[derive(Deserialize)]
@@ -41,52 +42,68 @@ pub(super) fn finalize(request: &Request<'_>, holder: &Holder) -> Result<Answer,
     let decode = |text: &str| base64url::decode(text).ok_or_else(|| refusals::CSR_MALFORMED.problem());
     let csr = decode(&wanted.csr)?;
     let nonce = wanted.attestation_nonce.as_deref().map(decode).transpose()?;
-    let mut order = own(request, holder)?;
-    let mut standing = Standing::of(request, &order.content)?;
-    let digest = to_hex(&request.service.recorder.request_digest(&[order.id.as_bytes(), &csr]));
-    match &order.content.stage {
-        Stage::Open if standing.status == OrderStatus::Ready => {}
-        // It was interrupted, and is asked for again.
-        Stage::Processing { request } if *request == digest && standing.status == OrderStatus::Processing => {}
-        Stage::Open | Stage::Processing { .. } | Stage::Valid { .. } => {
+    let (order, standing) = at_hand(request, holder)?;
+    match standing.status {
+        OrderStatus::Ready => {}
+        OrderStatus::Invalid | OrderStatus::Pending | OrderStatus::Valid => {
             return Err(refusals::ORDER_NOT_READY.problem());
         }
     }
     let csr = CsrView::parse(&csr).map_err(|_| refusals::CSR_MALFORMED.problem())?;
     let names = check_request(holder, &order.content, &csr)?;
-    // From here on no other request may be decided on for this order.
-    order.content.stage = Stage::Processing { request: digest };
-    replace(request, &mut order)?;
-    match enroll(request, holder, &order, &standing, (&csr, nonce.as_deref(), &names)) {
-        Ok(chain) => {
-            order.content.stage =
-                Stage::Valid { chain: chain.certificates.iter().map(|der| base64url::encode(der)).collect() };
-            issued(request, &mut order, &chain)?;
-            standing.status = OrderStatus::Valid;
-            let location = request.acme.url(Resource::Order, &order.id);
-            Ok(Answer::json(view(request, holder, &order, &standing)?).at(location))
+    let evidence = match presented(&standing, &csr)? {
+        Some((presented, key_authorization)) => (Some(presented), key_authorization),
+        None => (None, standing.key_authorization(holder).unwrap_or_default()),
+    };
+    let chain = match enroll(request, holder, &order, evidence, (&csr, nonce.as_deref(), names)) {
+        Ok(chain) => chain,
+        // Another request for the same order was faster.
+        Err(Error::NonceSpent) if recorded(request, holder, &order)?.is_some() => {
+            return Err(refusals::ORDER_NOT_READY.problem());
         }
-        Err(problem) => {
-            // A fault of this server's own says nothing of the request, which may be sent again.
-            if !problem.status().is_server_error() {
-                order.content.stage = Stage::Open;
-                replace(request, &mut order)?;
-            }
-            Err(problem)
-        }
-    }
+        Err(error) => return Err(Problem::of(error, Kind::BadCsr)),
+    };
+    let order = complete(request, holder, order, &chain)?;
+    let standing = Standing::of(request, &order.content)?;
+    let location = request.acme.url(Resource::Order, &order.id);
+    Ok(Answer::json(view(request, holder, &order, &standing)?).at(location))
 }
 
-fn replace(request: &Request<'_>, order: &mut Read<OrderDocument>) -> Result<(), Problem> {
-    request.service.store.acme_change(vec![order.replaced(AcmeKind::Order)?])?;
-    order.version = order.version.saturating_add(1);
-    Ok(())
+/// An order of the account whose key signed the request, and how it stands. One whose certificate was recorded and not yet
+/// written into it, as after a fault of this server's, gets it here: an order has one certificate, and that is it.
+pub(super) fn at_hand(request: &Request<'_>, holder: &Holder) -> Result<(Read<OrderDocument>, Standing), Problem> {
+    let order = own(request, holder)?;
+    let standing = Standing::of(request, &order.content)?;
+    let is_ready = match standing.status {
+        OrderStatus::Ready => true,
+        OrderStatus::Invalid | OrderStatus::Pending | OrderStatus::Valid => false,
+    };
+    let chain = if is_ready { recorded(request, holder, &order)? } else { None };
+    let Some(chain) = chain else { return Ok((order, standing)) };
+    let order = complete(request, holder, order, &chain)?;
+    let standing = Standing::of(request, &order.content)?;
+    Ok((order, standing))
+}
+
+/// The certificate that was recorded for an order.
+fn recorded(
+    request: &Request<'_>,
+    holder: &Holder,
+    order: &Read<OrderDocument>,
+) -> Result<Option<IssuedChain>, Problem> {
+    Ok(request.service.certificate_of_order(&holder.bound, &order.id, order.content.expires)?)
 }
 
 /// Writes down that the order has its certificate, and whose it is.
-fn issued(request: &Request<'_>, order: &mut Read<OrderDocument>, chain: &IssuedChain) -> Result<(), Problem> {
+fn complete(
+    request: &Request<'_>,
+    holder: &Holder,
+    mut order: Read<OrderDocument>,
+    chain: &IssuedChain,
+) -> Result<Read<OrderDocument>, Problem> {
     let leaf = chain.certificates.first().and_then(|der| CertView::parse(der).ok());
     let leaf = leaf.ok_or_else(|| Problem::from(Error::Worker))?;
+    order.content.stage = Stage::Valid { chain: chain.certificates.iter().map(|der| base64url::encode(der)).collect() };
     let of = AcmeChange::Create {
         kind: AcmeKind::Certificate,
         id: leaf.serial().to_vec(),
@@ -94,19 +111,20 @@ fn issued(request: &Request<'_>, order: &mut Read<OrderDocument>, chain: &Issued
         expires: leaf.not_after(),
         body: order.content.account.clone().into_bytes(),
     };
-    let recorded = request.service.store.acme_document(AcmeKind::Certificate, leaf.serial())?.is_some();
-    let mut changes = vec![order.replaced(AcmeKind::Order)?];
-    if !recorded {
-        changes.push(of);
+    match request.service.store.acme_change(vec![order.replaced(AcmeKind::Order)?, of]) {
+        Ok(()) => {
+            order.version = order.version.saturating_add(1);
+            Ok(order)
+        }
+        // The same was written by another request.
+        Err(StoreError::AcmeConflict) => own(request, holder),
+        Err(error) => Err(error.into()),
     }
-    request.service.store.acme_change(changes)?;
-    order.version = order.version.saturating_add(1);
-    Ok(())
 }
 
 /// The names that the certificate gets. The request must ask for the hosts of the order and for no other name; devices it
 /// may leave out (draft-ietf-acme-device-attest, section 3.2), and then the certificate does not name them either.
-fn check_request(holder: &Holder, order: &OrderDocument, csr: &CsrView) -> Result<Vec<GeneralName>, Problem> {
+fn check_request(holder: &Holder, order: &OrderDocument, csr: &CsrView) -> Result<Vec<ProvenName>, Problem> {
     // RFC 8555, section 11.1: the key of an account is not the key of a certificate.
     if holder.document.content.jwk.spki()?.same_key(csr.spki()) {
         return Err(refusals::CSR_KEY.problem());
@@ -121,7 +139,7 @@ fn check_request(holder: &Holder, order: &OrderDocument, csr: &CsrView) -> Resul
             IdentifierKind::Dns | IdentifierKind::HardwareModule | IdentifierKind::PermanentIdentifier => {}
         }
         if is_requested {
-            names.push(name);
+            names.push(ProvenName { kind: identifier.kind.alternative_name(), name });
         }
     }
     if names.len() == requested.len() { Ok(names) } else { Err(refusals::CSR_IDENTIFIERS.problem()) }
@@ -170,14 +188,9 @@ fn enroll(
     request: &Request<'_>,
     holder: &Holder,
     order: &Read<OrderDocument>,
-    standing: &Standing,
-    (csr, nonce, names): (&CsrView, Option<&[u8]>, &[GeneralName]),
-) -> Result<IssuedChain, Problem> {
-    let presented = presented(standing, csr)?;
-    let (presented, key_authorization) = match presented {
-        Some((presented, key_authorization)) => (Some(presented), key_authorization),
-        None => (None, standing.key_authorization(holder).unwrap_or_default()),
-    };
+    (presented, key_authorization): (Option<Presented>, String),
+    (csr, nonce, names): (&CsrView, Option<&[u8]>, Vec<ProvenName>),
+) -> Result<IssuedChain, Error> {
     let digest = key_authorization_digest(&key_authorization);
     let (certification, freshness) = match (&presented, nonce) {
         (Some(presented), _) => (
@@ -191,13 +204,11 @@ fn enroll(
         request: certification,
         profile: &order.content.profile,
         intent: Intent::New,
-        session: Session::AcmeOrder { id: &order.id, key_authorization: &digest },
+        session: Session::AcmeOrder { id: &order.id, key_authorization: &digest, expires: order.content.expires },
         freshness,
     };
-    let applicant = Applicant { names: Names::Proven(names.to_vec()), ..holder.applicant() };
-    let issuing = request.service.enroll(&applicant, asked);
-    let decided = issuing.and_then(|issuing| wait(request.service, issuing));
-    decided.map_err(|error| Problem::of(error, Kind::BadCsr))
+    let applicant = Applicant { names: Names::Proven(names), ..holder.applicant() };
+    wait(request.service, request.service.enroll(&applicant, asked)?)
 }
 
 /// The evidence of the order's challenges. Where a device was asked for by several identifiers, each challenge must have
@@ -234,7 +245,7 @@ pub(super) fn download(request: &Request<'_>, holder: &Holder) -> Result<Answer,
     let order = own(request, holder)?;
     let chain = match &order.content.stage {
         Stage::Valid { chain } => chain,
-        Stage::Open | Stage::Processing { .. } => return Err(refusals::ORDER_NOT_READY.problem()),
+        Stage::Open => return Err(refusals::ORDER_NOT_READY.problem()),
     };
     let text = chain
         .iter()

@@ -9,7 +9,7 @@ use super::jwk::Jwk;
 use super::problem::{Problem, refusals};
 use crate::error::Error;
 use crate::service::Service;
-use crate::store::{AcmeChange, AcmeKind};
+use crate::store::{ACME_DOCUMENT_OCTETS_MAX, AcmeChange, AcmeKind};
 
 /// What stands of an account.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,11 +30,6 @@ pub(super) struct AccountDocument {
 pub(super) enum Stage {
     /// Its authorizations say.
     Open,
-    /// A request is being decided on; the same one may be sent again.
-    Processing {
-        /// Keyed digest of the request.
-        request: String,
-    },
     /// A certificate was issued.
     Valid {
         /// The chain, base64url of DER.
@@ -153,9 +148,10 @@ impl<T: Serialize> Read<T> {
     }
 }
 
-/// The octets of a content.
+/// The octets of a content. None is longer than the store takes: what goes into it was bounded when it was read.
 pub(super) fn to_body(content: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(content).map_err(|_| Error::Worker.into())
+    let body = serde_json::to_vec(content).map_err(|_| Problem::from(Error::Worker))?;
+    if body.len() > ACME_DOCUMENT_OCTETS_MAX { Err(Error::Worker.into()) } else { Ok(body) }
 }
 
 /// Looks a document up.

@@ -8,6 +8,8 @@ use vouchsafe_evidence::x509::build::DerWriter;
 use vouchsafe_evidence::x509::der::Tag;
 use vouchsafe_evidence::x509::extensions::GeneralName;
 
+use crate::names::AlternativeName;
+
 /// Octets of a host's name (RFC 1035, section 2.3.4).
 const DNS_OCTETS_MAX: usize = 253;
 /// Octets of one of its labels.
@@ -25,6 +27,17 @@ pub enum IdentifierKind {
     HardwareModule,
     /// The identity of a device.
     PermanentIdentifier,
+}
+
+impl IdentifierKind {
+    /// The kind of alternative name as which a certificate holds it.
+    pub(super) const fn alternative_name(self) -> AlternativeName {
+        match self {
+            Self::Dns => AlternativeName::Dns,
+            Self::HardwareModule => AlternativeName::HardwareModule,
+            Self::PermanentIdentifier => AlternativeName::PermanentIdentifier,
+        }
+    }
 }
 
 /// A name that a certificate is asked for.

@@ -9,6 +9,7 @@ use vouchsafe_verifier::Instant;
 
 use super::account::Holder;
 use super::attestation::key_authorization_digest;
+use super::certificate::at_hand;
 use super::document::{
     AuthorizationDocument, ChallengeDocument, ChallengeKind, OrderDocument, Read, Stage, Status, read, to_body,
 };
@@ -16,6 +17,7 @@ use super::identifier::{Identifier, IdentifierKind};
 use super::problem::{Problem, refusals};
 use super::{Answer, Request, Resource, random_id};
 use crate::error::Error;
+use crate::names::AlternativeName;
 use crate::nonce::{Purpose, Session};
 use crate::store::{AcmeChange, AcmeKind};
 
@@ -49,8 +51,14 @@ pub(super) fn create(request: &Request<'_>, holder: &Holder) -> Result<Answer, P
         return Err(refusals::VALIDITY.problem());
     }
     let profile = wanted.profile.unwrap_or_else(|| request.acme.profile.clone());
-    request.service.permitted_profile(&holder.bound, &profile).map_err(|_| refusals::PROFILE.problem())?;
+    let permitted = request.service.permitted_profile(&holder.bound, &profile);
+    let permitted = permitted.map_err(|_| refusals::PROFILE.problem())?;
     let identifiers = check_identifiers(wanted.identifiers)?;
+    // A device may be proven without being named; what is asked for on a host's behalf is its name.
+    let needs_name = |identifier: &Identifier| matches!(identifier.kind, IdentifierKind::Dns);
+    if identifiers.iter().any(needs_name) && !permitted.has_alternative_names(AlternativeName::Dns) {
+        return Err(refusals::IDENTIFIER_REJECTED.problem());
+    }
     let store = &request.service.store;
     let own = holder.id().as_bytes();
     if store.acme_owned(AcmeKind::Order, own, ORDERS_MAX)?.len() >= ORDERS_MAX {
@@ -64,7 +72,9 @@ pub(super) fn create(request: &Request<'_>, holder: &Holder) -> Result<Answer, P
         expires,
         body,
     };
-    let (mut changes, mut authorizations) = (Vec::new(), Vec::new());
+    // Several may come at once.
+    let mut changes = vec![AcmeChange::Below { kind: AcmeKind::Order, owner: own.to_vec(), limit: ORDERS_MAX }];
+    let mut authorizations = Vec::new();
     for identifier in &identifiers {
         let id = random_id()?;
         let authorization = authorization(holder.id(), identifier, expires)?;
@@ -143,7 +153,6 @@ pub(super) struct Standing {
 pub(super) enum OrderStatus {
     Invalid,
     Pending,
-    Processing,
     Ready,
     Valid,
 }
@@ -153,7 +162,6 @@ impl OrderStatus {
         match self {
             Self::Invalid => "invalid",
             Self::Pending => "pending",
-            Self::Processing => "processing",
             Self::Ready => "ready",
             Self::Valid => "valid",
         }
@@ -174,8 +182,7 @@ impl Standing {
         };
         let status = match &order.stage {
             Stage::Valid { .. } => OrderStatus::Valid,
-            Stage::Open | Stage::Processing { .. } if is_over => OrderStatus::Invalid,
-            Stage::Processing { .. } => OrderStatus::Processing,
+            Stage::Open if is_over => OrderStatus::Invalid,
             Stage::Open if authorizations.iter().any(has_ended) => OrderStatus::Invalid,
             Stage::Open if authorizations.iter().all(|found| found.status == Status::Valid) => OrderStatus::Ready,
             Stage::Open => OrderStatus::Pending,
@@ -225,7 +232,7 @@ pub(super) fn view(
             let nonce = attestation_nonce(request, holder, order, standing)?;
             members.insert("attestationNonce".to_owned(), json!(base64url::encode(&nonce)));
         }
-        OrderStatus::Invalid | OrderStatus::Processing => {}
+        OrderStatus::Invalid => {}
     }
     Ok(view)
 }
@@ -237,7 +244,7 @@ fn attestation_nonce(
     standing: &Standing,
 ) -> Result<Vec<u8>, Problem> {
     let digest = key_authorization_digest(&standing.key_authorization(holder).unwrap_or_default());
-    let session = Session::AcmeOrder { id: &order.id, key_authorization: &digest };
+    let session = Session::AcmeOrder { id: &order.id, key_authorization: &digest, expires: order.content.expires };
     let purpose = Purpose::Certificate { profile: &order.content.profile, session };
     let service = request.service;
     let nonce = service.mint.mint(purpose, holder.bound.name(), service.now()).map_err(Error::from)?;
@@ -249,8 +256,7 @@ pub(super) fn show(request: &Request<'_>, holder: &Holder) -> Result<Answer, Pro
     if !request.is_read() {
         return Err(refusals::PAYLOAD.found("An order is read with an empty payload.".to_owned()));
     }
-    let order = own(request, holder)?;
-    let standing = Standing::of(request, &order.content)?;
+    let (order, standing) = at_hand(request, holder)?;
     Ok(Answer::json(view(request, holder, &order, &standing)?))
 }
 

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Malformed,
     OrderNotReady,
     RateLimited,
+    RejectedIdentifier,
     ServerInternal,
     Unauthorized,
     UnsupportedIdentifier,
@@ -56,6 +57,7 @@ impl Kind {
             Self::Malformed => ("malformed", StatusCode::BAD_REQUEST),
             Self::OrderNotReady => ("orderNotReady", StatusCode::FORBIDDEN),
             Self::RateLimited => ("rateLimited", StatusCode::TOO_MANY_REQUESTS),
+            Self::RejectedIdentifier => ("rejectedIdentifier", StatusCode::FORBIDDEN),
             Self::ServerInternal => ("serverInternal", StatusCode::INTERNAL_SERVER_ERROR),
             Self::Unauthorized => ("unauthorized", StatusCode::FORBIDDEN),
             Self::UnsupportedIdentifier => ("unsupportedIdentifier", StatusCode::BAD_REQUEST),
@@ -97,6 +99,7 @@ pub(super) mod refusals {
 
     refusals! {
         ACCOUNT_DEACTIVATED = Unauthorized, "acme.account-deactivated", "The account is deactivated.";
+        ACCOUNTS_TOO_MANY = RateLimited, "acme.accounts-too-many", "The external account has as many accounts as it may, those that were ended among them.";
         ACCOUNT_UNKNOWN = AccountDoesNotExist, "acme.account-unknown", "There is no such account.";
         ACCOUNT_WITHDRAWN = Unauthorized, "acme.account-withdrawn", "The external account of this account may no longer obtain certificates.";
         ALREADY_REVOKED = AlreadyRevoked, "acme.already-revoked", "The certificate is revoked.";
@@ -115,6 +118,7 @@ pub(super) mod refusals {
         DNS = Dns, "acme.dns", "The name could not be resolved.";
         EXPIRED = Malformed, "acme.expired", "The order or authorization has expired.";
         IDENTIFIER_MALFORMED = Malformed, "acme.identifier-malformed", "An identifier is not what its type says.";
+        IDENTIFIER_REJECTED = RejectedIdentifier, "acme.identifier-rejected", "The profile of the order puts no host names into certificates.";
         IDENTIFIER_TWICE = Malformed, "acme.identifier-count", "An order names 1 to 16 identifiers, none twice.";
         IDENTIFIER_UNSUPPORTED = UnsupportedIdentifier, "acme.identifier-unsupported", "Identifiers are of the types dns, permanent-identifier and hardware-module.";
         INCORRECT_RESPONSE = IncorrectResponse, "acme.incorrect-response", "The response is not what the challenge asks for.";

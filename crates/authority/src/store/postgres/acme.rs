@@ -34,6 +34,12 @@ impl AcmeStore for Postgres {
         self.transaction(async move |transaction| {
             for change in &changes {
                 let changed = match change {
+                    AcmeChange::Below { kind, owner, limit } => {
+                        let count = "SELECT count(*) < $3 FROM acme_documents WHERE owner = $1 AND kind = $2";
+                        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+                        let row = transaction.query_one(count, &[owner, &kind.as_str(), &limit]).await?;
+                        u64::from(row.try_get::<_, bool>(0)?)
+                    }
                     AcmeChange::Create { kind, id, owner, expires, body } => {
                         let insert = "
                             INSERT INTO acme_documents (kind, id, owner, version, expires, body)

@@ -38,6 +38,12 @@ impl AcmeStore for Sqlite {
 
 fn apply(connection: &Connection, change: &AcmeChange) -> Result<(), StoreError> {
     let changed = match change {
+        AcmeChange::Below { kind, owner, limit } => {
+            let mut statement =
+                connection.prepare_cached("SELECT count(*) < ?3 FROM acme_documents WHERE owner = ?1 AND kind = ?2")?;
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            usize::from(statement.query_row(params![owner, kind.as_str(), limit], |row| row.get::<_, bool>(0))?)
+        }
         AcmeChange::Create { kind, id, owner, expires, body } => {
             let mut statement = connection.prepare_cached(
                 "INSERT INTO acme_documents (kind, id, owner, version, expires, body) VALUES (?1, ?2, ?3, 0, ?4, ?5)",

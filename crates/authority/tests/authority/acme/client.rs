@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,7 @@ use aws_lc_rs::{digest, hmac};
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url::encode;
 
+use super::resolver::resolve;
 use crate::module::SoftwareKey;
 use crate::site::{Reply, Site, digest_hex};
 
@@ -17,6 +18,9 @@ use crate::site::{Reply, Site, digest_hex};
 pub const ALICE_SECRET: [u8; 32] = [0xA1; 32];
 /// The key by which `bob` does.
 pub const BOB_SECRET: [u8; 32] = [0xB0; 32];
+
+/// Whatever was proven may stand in the certificates of a profile.
+const NAMES: &str = "alternative_names = ['dns', 'permanent-identifier', 'hardware-module']";
 
 /// A resolver that knows every name, and a host that has them all.
 pub struct Stage {
@@ -51,8 +55,10 @@ impl Stage {
         format!(
             "[acme]\nurl = 'https://localhost:{port}'\nhttp_port = {}\nresolver = '{}'\nprivate_addresses = {private}\n\
              external_accounts = {{ alice = '{}', bob = '{}' }}\n\
-             [[profiles]]\nname = 'device'\n[[profiles]]\nname = 'stock'\nfreshness = 'when-given'\n\
-             extended_key_usage = ['client-auth', 'server-auth']\n",
+             [[profiles]]\nname = 'device'\n{NAMES}\n[[profiles]]\nname = 'stock'\nfreshness = 'when-given'\n\
+             extended_key_usage = ['client-auth', 'server-auth']\n{NAMES}\n[[profiles]]\nname = 'nameless'\n\
+             [[profiles]]\nname = 'any'\ndevices = 'any'\n{NAMES}\n\
+             [[profiles]]\nname = 'any-stock'\ndevices = 'any'\nfreshness = 'when-given'\n{NAMES}\n",
             self.host.port(),
             self.resolver,
             dir.join("alice.key").display(),
@@ -77,42 +83,6 @@ impl Stage {
         site.restart().await;
         site
     }
-}
-
-fn resolve(texts: Arc<Mutex<HashMap<String, String>>>) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1024];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            let query = &buffer[..length];
-            let (mut at, mut labels) = (12, Vec::new());
-            while query[at] != 0 {
-                let end = at + 1 + usize::from(query[at]);
-                labels.push(String::from_utf8_lossy(&query[at + 1..end]).into_owned());
-                at = end;
-            }
-            let kind = query[at + 2];
-            let data = match kind {
-                1 => Some(vec![127, 0, 0, 1]),
-                16 => texts.lock().unwrap().get(&labels.join(".")).map(|text| {
-                    let length = u8::try_from(text.len()).unwrap();
-                    [&[length], text.as_bytes()].concat()
-                }),
-                _ => None,
-            };
-            let mut answer = query[..at + 5].to_vec();
-            answer[2..4].copy_from_slice(&[0x81, 0x80]);
-            answer[6..12].copy_from_slice(&[0, u8::from(data.is_some()), 0, 0, 0, 0]);
-            if let Some(data) = data {
-                let length = u16::try_from(data.len()).unwrap().to_be_bytes();
-                answer.extend_from_slice(&[&[0xC0, 12, 0, kind, 0, 1, 0, 0, 0, 1][..], &length, &data].concat());
-            }
-            // The server may have stopped asking.
-            let _gone = socket.send_to(&answer, from);
-        }
-    });
-    address
 }
 
 fn host(files: Arc<Mutex<HashMap<String, String>>>) -> SocketAddr {

@@ -3,9 +3,12 @@
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;
+use vouchsafe_evidence::oid;
 use vouchsafe_evidence::tpm::EccScheme;
 use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::x509::build::DerWriter;
+use vouchsafe_evidence::x509::der::Tag;
+use vouchsafe_evidence::x509::extensions::GeneralName;
 
 use super::client::{ALICE_SECRET, BOB_SECRET, Client, Stage, codes};
 use super::{alternative_names, certificates, enrolled, request};
@@ -13,7 +16,7 @@ use crate::module::{Module, SoftwareKey};
 use crate::site::{ALICE, NOW};
 
 /// CBOR: the head of an item.
-fn head(kind: u8, length: usize) -> Vec<u8> {
+pub fn head(kind: u8, length: usize) -> Vec<u8> {
     match length {
         0..24 => vec![kind << 5 | u8::try_from(length).unwrap()],
         24..256 => vec![kind << 5 | 24, u8::try_from(length).unwrap()],
@@ -21,26 +24,26 @@ fn head(kind: u8, length: usize) -> Vec<u8> {
     }
 }
 
-fn bytes(octets: &[u8]) -> Vec<u8> {
+pub fn bytes(octets: &[u8]) -> Vec<u8> {
     [head(2, octets.len()), octets.to_vec()].concat()
 }
 
-fn text(value: &str) -> Vec<u8> {
+pub fn text(value: &str) -> Vec<u8> {
     [head(3, value.len()), value.as_bytes().to_vec()].concat()
 }
 
 /// A map of these members.
-fn object(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn object(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let items = members.iter().flat_map(|(name, value)| [text(name), value.clone()].concat());
     head(5, members.len()).into_iter().chain(items).collect()
 }
 
-fn sha256(octets: &[u8]) -> Vec<u8> {
+pub fn sha256(octets: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA256, octets).as_ref().to_vec()
 }
 
 /// The attestation object of format `tpm` over this key authorization.
-fn tpm_object(module: &Module, ak_chain: &[Vec<u8>], key: &SoftwareKey, key_authorization: &str) -> Vec<u8> {
+pub fn tpm_object(module: &Module, ak_chain: &[Vec<u8>], key: &SoftwareKey, key_authorization: &str) -> Vec<u8> {
     let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
     let (attest, signature) = module.certify(&public, &sha256(key_authorization.as_bytes()));
     let chain: Vec<u8> = ak_chain.iter().flat_map(|der| bytes(der)).collect();
@@ -55,7 +58,21 @@ fn tpm_object(module: &Module, ak_chain: &[Vec<u8>], key: &SoftwareKey, key_auth
     object(&[("fmt", text("tpm")), ("attStmt", statement)])
 }
 
-fn response(object: &[u8]) -> Value {
+/// The identity of a device among the alternative names (RFC 4043, section 2).
+pub fn permanent_identifier(value: &str) -> Vec<GeneralName> {
+    let mut writer = DerWriter::new();
+    writer.constructed(Tag::context_constructed(0), |fields| {
+        fields.oid(oid::ON_PERMANENT_IDENTIFIER);
+        fields.constructed(Tag::context_constructed(0), |value_of| {
+            value_of.sequence(|identifier| {
+                identifier.string(Tag::UTF8_STRING, value);
+            });
+        });
+    });
+    vec![GeneralName::Other(writer.into_der())]
+}
+
+pub fn response(object: &[u8]) -> Value {
     json!({ "attObj": base64url::encode(object) })
 }
 
@@ -103,19 +120,7 @@ async fn a_certificate_names_the_device_where_the_request_does() {
     let key = SoftwareKey::generate();
     let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
     assert_eq!(client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await.status, 200);
-    let name = |value: &str| {
-        let mut writer = DerWriter::new();
-        use vouchsafe_evidence::x509::der::Tag;
-        writer.constructed(Tag::context_constructed(0), |fields| {
-            fields.oid(vouchsafe_evidence::oid::ON_PERMANENT_IDENTIFIER);
-            fields.constructed(Tag::context_constructed(0), |value_of| {
-                value_of.sequence(|identifier| {
-                    identifier.string(Tag::UTF8_STRING, value);
-                });
-            });
-        });
-        vec![vouchsafe_evidence::x509::extensions::GeneralName::Other(writer.into_der())]
-    };
+    let name = permanent_identifier;
     let wrong = request(&key, &name("device-2"), vec![], &[]);
     assert_eq!(codes(&client.finalize(&order, &wrong, None).await), ["acme.csr-identifiers"]);
     let finalized = client.finalize(&order, &request(&key, &name("device-1"), vec![], &[]), None).await;
