@@ -190,7 +190,7 @@ fn false_credentials_do_not_keep_the_agent_healing() {
 #[test]
 #[ignore = "run as another user by the test of grants"]
 fn as_another_user() {
-    let Ok(socket) = std::env::var("VOUCHSAFE_TEST_SOCKET") else { return };
+    let socket = std::env::var("VOUCHSAFE_TEST_SOCKET").expect("set by the test that runs this one");
     let mut client = Client::connect(&Endpoint::at(socket.as_ref())).unwrap();
     client.generate_key("k", p256()).unwrap();
     client.sign_hash("k", ecdsa(hash::SHA_256), &[7; 32]).unwrap();
@@ -225,7 +225,7 @@ fn as_another_user() {
 #[test]
 #[ignore = "run as another user by the tests of limited grants"]
 fn as_a_user_with_limited_grants() {
-    let Ok(socket) = std::env::var("VOUCHSAFE_TEST_SOCKET") else { return };
+    let socket = std::env::var("VOUCHSAFE_TEST_SOCKET").expect("set by the test that runs this one");
     let scenario = std::env::var("VOUCHSAFE_TEST_SCENARIO").unwrap();
     let mut client = Client::connect(&Endpoint::at(socket.as_ref())).unwrap();
     client.generate_key("k", p256()).unwrap();
@@ -379,6 +379,7 @@ fn what_becomes_the_machines_attesting_key_is_nobody_elses() {
     let template = signing_key(SigningKey::EccP256, AK_ATTRIBUTES, Some(HashAlg::Sha256), &[]);
     let open = tpm.create(&root, &template, &AuthValue::empty()).unwrap();
     let guarded = tpm.create(&root, &template, &AuthValue::new(&[9; 32])).unwrap();
+    let further = tpm.create(&root, &template, &AuthValue::new(&[9; 32])).unwrap();
     drop(tpm);
     device.agent = Some(Agent::start(device.config.clone()).unwrap());
     let mut client = device.client();
@@ -423,6 +424,20 @@ fn what_becomes_the_machines_attesting_key_is_nobody_elses() {
     }
     let twice = client.import_attesting_key(&import(&guarded.public, &guarded.private, &[9; 32])).unwrap_err();
     assert_eq!(twice.code(), Some("agent.attesting-key-exists"));
+    // A client's key that cannot be read any more keeps nobody from it, and the others stay their clients'.
+    device.stop_agent();
+    let database = rusqlite::Connection::open(device.config.state.join("agent.sqlite")).unwrap();
+    assert_eq!(database.execute("UPDATE keys SET blob = X'01' WHERE name = 'k'", []).unwrap(), 1);
+    drop(database);
+    device.agent = Some(Agent::start(device.config.clone()).unwrap());
+    client = device.client();
+    let named = |operation: ImportAttestingKeyOperation| ImportAttestingKeyOperation {
+        name: "further".to_owned(),
+        ..operation
+    };
+    let refused = client.import_attesting_key(&named(import(&clients, &[0x5A; 200], &[9; 32]))).unwrap_err();
+    assert_eq!(refused.code(), Some("agent.import-client-key"));
+    client.import_attesting_key(&named(import(&further.public, &further.private, &[9; 32]))).unwrap();
     // The authValue is in no file of the state.
     for entry in std::fs::read_dir(&device.config.state).unwrap() {
         let octets = std::fs::read(entry.unwrap().path()).unwrap();

@@ -42,7 +42,7 @@ const YOUTH: u64 = 300;
 #[test]
 #[ignore = "run as a process of its own by the test of kills"]
 fn serve_until_killed() {
-    let Ok(file) = std::env::var(CONFIG) else { return };
+    let file = std::env::var(CONFIG).expect("set by the test that runs this one");
     vouchsafe_agent::serve(Config::load(Path::new(&file)).unwrap()).unwrap();
 }
 

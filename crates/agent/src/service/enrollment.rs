@@ -220,13 +220,20 @@ pub(super) fn import_attesting_key(
     Ok(ImportAttestingKeyResult { key: Some(machine_key_info(key)) })
 }
 
-/// The public half of every key pair that a client has at this provider: none of them becomes the machine's.
+/// The public half of every key pair that a client has at this provider: none of them becomes the machine's. Of a row that
+/// cannot be read nobody has the use, not even its client, and it keeps nobody from bringing a key in.
 fn clients_keys(call: &Call, provider: &mut dyn Provider) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut publics = Vec::new();
     for client in call.shared.store.clients()? {
         for key in call.shared.store.keys(&client)? {
             if matches!(key.role, KeyRole::Pair(_)) && key.id.provider == call.provider.name {
-                publics.push(provider.export_public(&key.blob)?.spki);
+                match provider.export_public(&key.blob) {
+                    Ok(public) => publics.push(public.spki),
+                    Err(fault @ Fault::BlobInvalid(_)) => {
+                        tracing::warn!(key = %key.uid, %fault, "a client's key cannot be read");
+                    }
+                    Err(fault) => return Err(fault.into()),
+                }
             }
         }
     }

@@ -216,9 +216,9 @@ fn keep(
     record: &[u8],
     (loaded, handle, public): (&Object, u32, &TpmtPublic),
 ) -> Result<Object, Fault> {
-    if !store.store_if_absent(origin.kind(), name, record)? {
+    if let Err(fault) = put_on_record(store, (origin, name), record) {
         tpm.flush(loaded)?;
-        return Err(Fault::AttestingKeyExists { name: name.to_owned() });
+        return Err(fault);
     }
     let object = match tpm.persist(loaded, handle, public) {
         Ok(object) => object,
@@ -231,8 +231,18 @@ fn keep(
         }
     };
     tpm.flush(loaded)?;
-    certificates::forget(store, name)?;
     Ok(object)
+}
+
+/// Puts a new key on record, without whatever certificates a key of that name has left behind.
+fn put_on_record(store: &dyn StateStore, (origin, name): (Origin, &str), record: &[u8]) -> Result<(), Fault> {
+    if store.load(origin.kind(), name)?.is_none() {
+        certificates::forget(store, name)?;
+        if store.store_if_absent(origin.kind(), name, record)? {
+            return Ok(());
+        }
+    }
+    Err(Fault::AttestingKeyExists { name: name.to_owned() })
 }
 
 /// TPM_RC_ATTRIBUTES or TPM_RC_RESERVED_BITS about the template.

@@ -4,10 +4,10 @@ use super::AttestationKey;
 use crate::provider::tpm::attest::not_by_this_attesting_key;
 use crate::provider::{Family, FamilyCertificates, Fault, MechanismName, StateStore, chain};
 
-const CERTIFICATES: &str = "tpm.attesting-key.certificates";
+pub(super) const CERTIFICATES: &str = "tpm.attesting-key.certificates";
 
 // A slash cannot be in a name, so key and family are never confused.
-fn certificates_name(name: &str, family: Family) -> String {
+pub(super) fn certificates_name(name: &str, family: Family) -> String {
     format!("{name}/{}", family.as_str())
 }
 

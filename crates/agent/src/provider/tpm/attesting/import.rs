@@ -15,7 +15,7 @@ use vouchsafe_evidence::tpm::{ObjectAttributes, TpmtPublic};
 use vouchsafe_evidence::x509::der::{Element, Tag};
 
 use super::record::{ImportedRecord, Wrapped};
-use super::{AttestationKey, FIRST_HANDLE, LAST_HANDLE, Origin, PERSISTENT_HANDLES, is_at, keep};
+use super::{AttestationKey, FIRST_HANDLE, LAST_HANDLE, Origin, PERSISTENT_HANDLES, is_at, keep, put_on_record};
 use crate::provider::tpm::root::{Root, free_handle};
 use crate::provider::tpm::{TpmProvider, kind};
 use crate::provider::{AttestingKey, AttestingKeySource, Fault, StateStore, Unfit};
@@ -162,10 +162,7 @@ impl TpmProvider {
         public: TpmtPublic,
     ) -> Result<AttestationKey, Fault> {
         let record = record(&self.prepared.root, handle, object.auth(), &public, None)?;
-        if !self.store.store_if_absent(Origin::Imported.kind(), name, &record.to_bytes())? {
-            return Err(Fault::AttestingKeyExists { name: name.to_owned() });
-        }
-        super::certificates::forget(self.store.as_ref(), name)?;
+        put_on_record(self.store.as_ref(), (Origin::Imported, name), &record.to_bytes())?;
         AttestationKey::new(name, Origin::Imported, object, public)
     }
 }
