@@ -1,7 +1,7 @@
 //! The certification authorities of one installation, and the files they lie in.
 //!
 //! ```text
-//! issuing root -> issuing CA -> certificates for devices
+//! issuing root -> issuing CA -> certificates for devices, as do other issuers that the configuration names
 //! attestation root           -> AK certificates, of modules that are chips
 //! attestation root, virtual  -> AK certificates, of modules that are software
 //! TLS root                   -> the certificate of this server
@@ -9,6 +9,8 @@
 //!
 //! The attestation roots serve nothing else: an AK certificate of the CertifyX509 family lets a device
 //! name its own keys, which must mean nothing anywhere else.
+
+mod issuing;
 
 use std::path::{Path, PathBuf};
 
@@ -20,11 +22,14 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::extensions::{
     AuthorityKeyIdentifier, BasicConstraints, GeneralName, KeyUsage, subject_key_identifier,
 };
-use vouchsafe_evidence::x509::{CertView, NameView, build};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView, build};
 use zeroize::Zeroizing;
 
 use crate::certificate::{CertificateError, Content, Issued, IssuerView, SigningKey, key_identifier, sign};
-use crate::config::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, Role};
+use crate::config::Config;
+use crate::init::ca_folder;
+
+pub(crate) use self::issuing::{Issuer, Issuing, read_chain};
 
 /// Why the authorities could not be loaded.
 #[derive(Debug, Error)]
@@ -50,6 +55,20 @@ pub enum HierarchyError {
         /// What is wrong.
         malformed: Malformed,
     },
+    /// Of the certificates of an issuer each must have signed the one before it (RFC 5280, section 6.1).
+    #[error(
+        "{}: the issuer's certificate must come first, then each that signed the one before, none twice", path.display()
+    )]
+    Chain {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate that is to link two roots links none that are known here (RFC 4210, section 4.4).
+    #[error("{}: each link must be the certificate of the root of one issuer, signed by that of another", path.display())]
+    Link {
+        /// The file.
+        path: PathBuf,
+    },
     /// Certificate and key do not belong together.
     #[error("{}: the certificate is for another key", path.display())]
     Mismatch {
@@ -70,9 +89,6 @@ pub enum HierarchyError {
     },
 }
 
-/// Certificates in the file of an issuer.
-const ISSUER_CERTIFICATES_MAX: usize = 8;
-
 /// The files of one authority: `NAME.crt` and `NAME.key`.
 pub(crate) const ISSUING_ROOT: &str = "issuing-root";
 pub(crate) const ISSUING_CA: &str = "issuing-ca";
@@ -85,9 +101,10 @@ pub(crate) const TLS_ROOT: &str = "tls-root";
 pub(crate) struct CertificationAuthority {
     certificate: CertView,
     key: SigningKey,
-    chain_below_root: Vec<Vec<u8>>,
     /// As its own certificate has it, which need not be made as this authority makes them.
     key_identifier: Vec<u8>,
+    /// Extensions of whatever it signs: where its revocation list and its certificate are had.
+    published: Vec<Vec<u8>>,
 }
 
 impl CertificationAuthority {
@@ -98,47 +115,17 @@ impl CertificationAuthority {
         if !certificate.spki().same_key(key.spki()) {
             return Err(HierarchyError::Mismatch { path });
         }
-        Self::new(certificate, key, Vec::new()).map_err(|malformed| HierarchyError::Malformed { path, malformed })
+        Self::new(certificate, key).map_err(|malformed| HierarchyError::Malformed { path, malformed })
     }
 
-    fn new(certificate: CertView, key: SigningKey, chain_below_root: Vec<Vec<u8>>) -> Result<Self, Malformed> {
-        let key_identifier = match certificate.extension(oid::SUBJECT_KEY_IDENTIFIER)? {
-            Some(extension) => subject_key_identifier(extension.value())?.to_vec(),
-            None => key_identifier(certificate.spki()),
-        };
-        Ok(Self { certificate, key, chain_below_root, key_identifier })
+    pub(crate) fn new(certificate: CertView, key: SigningKey) -> Result<Self, Malformed> {
+        let key_identifier = key_identifier_of(&certificate)?;
+        Ok(Self { certificate, key, key_identifier, published: Vec::new() })
     }
 
-    /// An issuer that the configuration names, with its key in a token or in a file.
-    fn load_issuer(config: &IssuerConfig) -> Result<Self, HierarchyError> {
-        let path = &config.certificate;
-        let malformed = |malformed| HierarchyError::Malformed { path: path.clone(), malformed };
-        let pem = read(path)?;
-        let mut certificates = Vec::new();
-        for der in CertificateDer::pem_slice_iter(&pem).take(ISSUER_CERTIFICATES_MAX) {
-            let der = der.map_err(|_| HierarchyError::Pem { path: path.clone() })?;
-            certificates.push(CertView::parse(&der).map_err(malformed)?);
-        }
-        let certificate = certificates.first().cloned().ok_or_else(|| HierarchyError::Pem { path: path.clone() })?;
-        check_is_ca(&certificate, path)?;
-        let key = match &config.key {
-            IssuerKey::Token(token) => SigningKey::in_token(token, certificate.spki())?,
-            IssuerKey::File(file) => {
-                tracing::warn!(
-                    issuer = config.name,
-                    file = %file.display(),
-                    "the issuing key lies in a file, which is for labs: whoever reads it signs; name a token with pkcs11"
-                );
-                load_key(file)?
-            }
-        };
-        if !certificate.spki().same_key(key.spki()) {
-            return Err(HierarchyError::Mismatch { path: path.clone() });
-        }
-        let is_root = |certificate: &&CertView| certificate.subject() == certificate.issuer();
-        let below = certificates.iter().filter(|certificate| !is_root(certificate));
-        let chain = below.map(|certificate| certificate.as_der().to_vec()).collect();
-        Self::new(certificate, key, chain).map_err(malformed)
+    /// The same, saying these extensions in everything that it signs.
+    fn publishing(self, published: Vec<Vec<u8>>) -> Self {
+        Self { published, ..self }
     }
 
     pub(crate) const fn certificate(&self) -> &CertView {
@@ -151,46 +138,36 @@ impl CertificationAuthority {
             key: &self.key,
             not_after: self.certificate.not_after(),
             key_identifier: &self.key_identifier,
+            published: &self.published,
         }
     }
-
-    /// The certificates between a leaf and the root, the one that signed the leaf first.
-    pub(crate) fn chain_below_root(&self) -> Vec<Vec<u8>> {
-        self.chain_below_root.clone()
-    }
 }
 
-/// RFC 5280, sections 4.2.1.3 and 4.2.1.9: what an issuer of certificates and of revocation lists must be allowed.
-fn check_is_ca(certificate: &CertView, path: &Path) -> Result<(), HierarchyError> {
-    let malformed = |malformed| HierarchyError::Malformed { path: path.to_owned(), malformed };
-    let constraints = certificate.extension(oid::BASIC_CONSTRAINTS).map_err(malformed)?;
-    let usage = certificate.extension(oid::KEY_USAGE).map_err(malformed)?;
-    let (Some(constraints), Some(usage)) = (constraints, usage) else {
-        return Err(HierarchyError::NotCa { path: path.to_owned() });
-    };
-    let is_ca = BasicConstraints::parse(constraints.value()).map_err(malformed)?.ca;
-    let usage = KeyUsage::parse(usage.value()).map_err(malformed)?;
-    if is_ca && usage.contains(KeyUsage::KEY_CERT_SIGN | KeyUsage::CRL_SIGN) {
-        Ok(())
-    } else {
-        Err(HierarchyError::NotCa { path: path.to_owned() })
-    }
+/// The key identifier that an issuer's own certificate has, or that this authority would give it.
+pub(crate) fn key_identifier_of(certificate: &CertView) -> Result<Vec<u8>, Malformed> {
+    Ok(match certificate.extension(oid::SUBJECT_KEY_IDENTIFIER)? {
+        Some(extension) => subject_key_identifier(extension.value())?.to_vec(),
+        None => key_identifier(certificate.spki()),
+    })
 }
 
-fn load_key(path: &Path) -> Result<SigningKey, HierarchyError> {
+pub(crate) fn load_key(path: &Path) -> Result<SigningKey, HierarchyError> {
     let pem = Zeroizing::new(read(path)?);
     let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| HierarchyError::Pem { path: path.to_owned() })?;
     Ok(SigningKey::from_pkcs8(pkcs8.secret_pkcs8_der())?)
 }
 
 pub(crate) fn load_certificate(folder: &Path, name: &str) -> Result<CertView, HierarchyError> {
-    let path = folder.join(format!("{name}.crt"));
-    let pem = read(&path)?;
-    let der = CertificateDer::from_pem_slice(&pem).map_err(|_| HierarchyError::Pem { path: path.clone() })?;
-    CertView::parse(&der).map_err(|malformed| HierarchyError::Malformed { path, malformed })
+    load_certificate_file(&folder.join(format!("{name}.crt")))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, HierarchyError> {
+pub(crate) fn load_certificate_file(path: &Path) -> Result<CertView, HierarchyError> {
+    let pem = read(path)?;
+    let der = CertificateDer::from_pem_slice(&pem).map_err(|_| HierarchyError::Pem { path: path.to_owned() })?;
+    CertView::parse(&der).map_err(|malformed| HierarchyError::Malformed { path: path.to_owned(), malformed })
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, HierarchyError> {
     std::fs::read(path).map_err(|error| HierarchyError::Io { path: path.to_owned(), error })
 }
 
@@ -202,15 +179,6 @@ pub(crate) struct Hierarchy {
     attestation: Option<Attestation>,
 }
 
-/// What certificates of devices' keys are signed with.
-#[derive(Debug)]
-struct Issuing {
-    ca: CertificationAuthority,
-    root: CertView,
-    /// Those that the configuration names.
-    others: Vec<(String, CertificationAuthority)>,
-}
-
 /// What AK certificates are signed with.
 #[derive(Debug)]
 struct Attestation {
@@ -219,61 +187,53 @@ struct Attestation {
 }
 
 impl Hierarchy {
-    pub(crate) fn load(folder: &Path, role: Role, issuers: &[IssuerConfig]) -> Result<Self, HierarchyError> {
-        let issuing = if role.issues() { Some(Issuing::load(folder, issuers)?) } else { None };
-        let attestation = if role.enrolls() { Some(Attestation::load(folder)?) } else { None };
+    pub(crate) fn load(config: &Config) -> Result<Self, HierarchyError> {
+        let issuing = if config.role.issues() { Some(Issuing::load(config)?) } else { None };
+        let attestation = if config.role.enrolls() { Some(Attestation::load(&ca_folder(config))?) } else { None };
         Ok(Self { issuing, attestation })
     }
 
-    /// The authority that signs certificates of devices' keys.
+    /// The issuers of certificates of devices' keys.
     ///
     /// # Errors
     /// [`CertificateError::OtherRole`] where none are issued.
-    pub(crate) fn issuing(&self) -> Result<&CertificationAuthority, CertificateError> {
-        self.issuing.as_ref().map(|issuing| &issuing.ca).ok_or(CertificateError::OtherRole)
+    pub(crate) fn issuing(&self) -> Result<&Issuing, CertificateError> {
+        self.issuing.as_ref().ok_or(CertificateError::OtherRole)
     }
 
     /// The issuer of this name.
     ///
     /// # Errors
     /// [`CertificateError::OtherRole`] where none are issued, or not by this one.
-    pub(crate) fn issuer(&self, name: &str) -> Result<&CertificationAuthority, CertificateError> {
-        if name == DEFAULT_ISSUER {
-            return self.issuing();
-        }
-        let others = self.issuing.iter().flat_map(|issuing| &issuing.others);
-        others.into_iter().find(|(known, _)| known == name).map(|(_, ca)| ca).ok_or(CertificateError::OtherRole)
+    pub(crate) fn issuer(&self, name: &str) -> Result<&Issuer, CertificateError> {
+        self.issuing()?.issuer(name).ok_or(CertificateError::OtherRole)
     }
 
     /// Every issuer of certificates of devices' keys.
-    pub(crate) fn issuers(&self) -> impl Iterator<Item = &CertificationAuthority> {
-        self.issuing
-            .iter()
-            .flat_map(|issuing| std::iter::once(&issuing.ca).chain(issuing.others.iter().map(|(_, ca)| ca)))
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuing.iter().flat_map(Issuing::issuers)
+    }
+
+    /// The keys that sign certificates, whosever.
+    pub(crate) fn certifying_keys(&self) -> impl Iterator<Item = &SpkiView> {
+        let issuing = self.issuers().map(|issuer| issuer.ca().certificate().spki());
+        issuing.chain(self.attestation_roots().map(|root| root.certificate().spki()))
     }
 
     /// The issuer that signed a certificate, by name and key identifier.
     ///
     /// # Errors
     /// [`CertificateError::OtherRole`] where it is none of these.
-    pub(crate) fn issuer_of(&self, certificate: &CertView) -> Result<&CertificationAuthority, CertificateError> {
+    pub(crate) fn issuer_of(&self, certificate: &CertView) -> Result<&Issuer, CertificateError> {
         let named = match certificate.extension(oid::AUTHORITY_KEY_IDENTIFIER)? {
             Some(extension) => AuthorityKeyIdentifier::parse(extension.value())?,
             None => return Err(CertificateError::OtherRole),
         };
-        let is_it = |ca: &&CertificationAuthority| {
-            ca.certificate.subject() == certificate.issuer()
-                && named.key_identifier() == Some(ca.key_identifier.as_slice())
+        let is_it = |issuer: &&Issuer| {
+            issuer.ca().certificate.subject() == certificate.issuer()
+                && named.key_identifier() == Some(issuer.ca().key_identifier.as_slice())
         };
         self.issuers().find(is_it).ok_or(CertificateError::OtherRole)
-    }
-
-    /// Its root.
-    ///
-    /// # Errors
-    /// As [`Hierarchy::issuing`].
-    pub(crate) fn issuing_root(&self) -> Result<&CertView, CertificateError> {
-        self.issuing.as_ref().map(|issuing| &issuing.root).ok_or(CertificateError::OtherRole)
     }
 
     /// The root for AK certificates of chips, or of modules whose endorsement root is marked as virtual.
@@ -288,16 +248,6 @@ impl Hierarchy {
     /// The roots for AK certificates, of chips and of modules that are software; none where no key is enrolled.
     pub(crate) fn attestation_roots(&self) -> impl Iterator<Item = &CertificationAuthority> {
         self.attestation.iter().flat_map(|roots| [&roots.chips, &roots.software])
-    }
-}
-
-impl Issuing {
-    fn load(folder: &Path, issuers: &[IssuerConfig]) -> Result<Self, HierarchyError> {
-        let mut ca = CertificationAuthority::load(folder, ISSUING_CA)?;
-        ca.chain_below_root = vec![ca.certificate.as_der().to_vec()];
-        let load = |config: &IssuerConfig| Ok((config.name.clone(), CertificationAuthority::load_issuer(config)?));
-        let others = issuers.iter().map(load).collect::<Result<_, HierarchyError>>()?;
-        Ok(Self { ca, root: load_certificate(folder, ISSUING_ROOT)?, others })
     }
 }
 
@@ -318,7 +268,7 @@ pub(crate) fn create_root(
 ) -> Result<(Issued, Vec<u8>, SigningKey), CertificateError> {
     let (key, pkcs8) = SigningKey::generate()?;
     let key_identifier = key_identifier(key.spki());
-    let issuer = IssuerView { name, key: &key, not_after: i64::MAX, key_identifier: &key_identifier };
+    let issuer = IssuerView { name, key: &key, not_after: i64::MAX, key_identifier: &key_identifier, published: &[] };
     let content =
         Content { subject: name.clone(), spki: key.spki(), now, validity_days, extensions: ca_extensions(None) };
     let issued = sign(&issuer, content)?;

@@ -4,12 +4,14 @@ use aws_lc_rs::rand;
 use thiserror::Error;
 use vouchsafe_evidence::Malformed;
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CrlTemplate};
-use vouchsafe_evidence::x509::{NameView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
+use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
+use crate::certified_key::key_identity;
 pub(crate) use crate::issuing_key::SigningKey;
 use crate::issuing_key::TokenKeyError;
 use crate::lint::{LintError, check_certificate, check_list};
-use crate::store::{CertificateRecord, KeyUse};
+use crate::store::{CertificateRecord, Certified, KeyUse};
 
 /// Octets of a serial number: the most that RFC 5280, section 4.1.2.2, allows.
 const SERIAL_OCTETS: usize = 20;
@@ -84,16 +86,26 @@ pub(crate) struct IssuerView<'a> {
     pub(crate) not_after: i64,
     /// The identifier of its key, as its own certificate has it.
     pub(crate) key_identifier: &'a [u8],
+    /// Extensions of whatever it signs: where its revocation list and its certificate are had.
+    pub(crate) published: &'a [Vec<u8>],
 }
 
 impl Issued {
-    pub(crate) fn record(&self) -> CertificateRecord {
-        CertificateRecord {
-            serial: self.serial.clone(),
-            der: self.der.clone(),
-            not_after: self.not_after,
-            key_use: KeyUse::None,
-        }
+    /// Content octets of the serial number.
+    pub(crate) fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    /// For the record: what it has to do with attesting keys, and whose key it says it certifies.
+    pub(crate) fn record(&self, key_use: KeyUse, certified: Certified) -> CertificateRecord {
+        let Self { der, serial, not_after } = self.clone();
+        CertificateRecord { serial, der, not_after, key_use, certified }
+    }
+
+    /// For the record of an attesting key, of which this is a certificate.
+    pub(crate) fn record_of(&self, key: &SpkiView) -> CertificateRecord {
+        let digest = key.sha256();
+        self.record(KeyUse::Of(digest), Certified::attesting(key_identity(key), digest))
     }
 }
 
@@ -132,6 +144,7 @@ pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) 
     let mut extensions = content.extensions;
     extensions.push(build::subject_key_identifier(&key_identifier(content.spki)));
     extensions.push(build::authority_key_identifier(issuer.key_identifier));
+    extensions.extend_from_slice(issuer.published);
     let algorithm = issuer.algorithm();
     let template = CertificateTemplate {
         serial: serial.clone(),
@@ -147,6 +160,13 @@ pub(crate) fn sign_content(issuer: &IssuerView<'_>, content: SignedContent<'_>) 
     check_certificate(&tbs, issuer)?;
     let signature = issuer.key.sign(&tbs)?;
     Ok(Issued { der: build::assemble(&tbs, &algorithm, &signature), serial, not_after })
+}
+
+/// Whether the key of `issuer` signed `certificate`. Names are not looked at.
+pub(crate) fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
+    let Ok(algorithm) = SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der()) else { return false };
+    let mut budget = SignatureBudget::with_limit(1);
+    verify_signature(&mut budget, issuer.spki(), algorithm, certificate.tbs(), certificate.signature()).is_ok()
 }
 
 /// 20 octets, positive and not zero: 158 random bits.

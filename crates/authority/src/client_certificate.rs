@@ -1,7 +1,9 @@
 //! Client certificates: whose they are, from the TLS handshake of the very connection. No header says who a client is, so
 //! that no proxy and nobody who writes headers can.
 
-use std::path::PathBuf;
+mod revocation;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,10 +15,12 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 use thiserror::Error;
 use vouchsafe_evidence::x509::{CertView, NameView};
 
+use self::revocation::ClientLists;
 use crate::ca::Hierarchy;
 use crate::config::Config;
 use crate::enroll::Names;
 use crate::error::Error;
+use crate::registration::is_registration_authority;
 use crate::service::Service;
 
 /// Why the authorities of client certificates cannot be used.
@@ -39,6 +43,16 @@ pub enum ClientCaError {
         /// The account; empty for this installation's own authority.
         account: String,
     },
+    /// The revocation lists cannot be used.
+    #[error("account {account}: client_crl {}: {why}", path.display())]
+    Lists {
+        /// The account.
+        account: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// An authority whose certificates are taken, and whose account they speak for.
@@ -46,6 +60,8 @@ pub enum ClientCaError {
 struct ClientCa {
     verifier: Arc<dyn ClientCertVerifier>,
     speaks_for: SpeaksFor,
+    /// What it has revoked, where the account says where that stands.
+    lists: Option<ClientLists>,
 }
 
 /// Whose account a certificate speaks for.
@@ -72,19 +88,23 @@ pub(crate) struct Holder {
     pub(crate) account: String,
     /// Whom its holder may ask for.
     pub(crate) names: Names,
+    /// Whether it is a registration authority's.
+    pub(crate) is_registrar: bool,
 }
 
 impl ClientAuthorities {
-    /// This installation's issuing CA, where it has one, and those that accounts name.
+    /// This installation's issuers, where it has any, and those that accounts name.
     ///
     /// # Errors
     /// [`ClientCaError`].
     pub(crate) fn load(config: &Config, hierarchy: &Hierarchy) -> Result<Self, ClientCaError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut authorities = Vec::new();
-        if let Ok(issuing) = hierarchy.issuing() {
-            let anchor = CertificateDer::from(issuing.certificate().as_der().to_vec());
-            authorities.push(authority(&provider, vec![anchor], "", SpeaksFor::Recorded)?);
+        // Whoever issued a certificate here, or did before another took its place.
+        let own = hierarchy.issuers().map(|issuer| issuer.ca().certificate().as_der().to_vec());
+        let own: Vec<CertificateDer<'static>> = own.map(CertificateDer::from).collect();
+        if !own.is_empty() {
+            authorities.push(authority(&provider, own, "", (SpeaksFor::Recorded, None))?);
         }
         for account in &config.accounts {
             let Some(path) = &account.client_ca else { continue };
@@ -92,7 +112,8 @@ impl ClientAuthorities {
             let anchors = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
             let anchors = anchors.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
             let speaks_for = SpeaksFor::Account(account.name.clone());
-            authorities.push(authority(&provider, anchors, &account.name, speaks_for)?);
+            let lists = account.client_crl.as_deref();
+            authorities.push(authority(&provider, anchors, &account.name, (speaks_for, lists))?);
         }
         let hints = authorities.iter().flat_map(|known| known.verifier.root_hint_subjects().to_vec()).collect();
         Ok(Self { authorities, hints, provider })
@@ -101,13 +122,13 @@ impl ClientAuthorities {
     /// Those whose certificate this is.
     fn speaks_for(&self, certificates: &[CertificateDer<'_>], now: UnixTime) -> Result<SpeaksFor, Error> {
         let (leaf, intermediates) = certificates.split_first().ok_or(Error::NotAuthenticated)?;
-        let mut found = self
-            .authorities
-            .iter()
-            .filter(|known| known.verifier.verify_client_cert(leaf, intermediates, now).is_ok())
-            .map(|known| &known.speaks_for);
+        let mut found =
+            self.authorities.iter().filter(|known| known.verifier.verify_client_cert(leaf, intermediates, now).is_ok());
         match (found.next(), found.next()) {
-            (Some(speaks_for), None) => Ok(speaks_for.clone()),
+            (Some(known), None) => {
+                known.lists.as_ref().map_or(Ok(()), |lists| lists.check(leaf, intermediates, now))?;
+                Ok(known.speaks_for.clone())
+            }
             // Two accounts that name one authority: whose it is cannot be told.
             (Some(_), Some(_)) | (None, _) => Err(Error::NotAuthenticated),
         }
@@ -118,15 +139,21 @@ fn authority(
     provider: &Arc<rustls::crypto::CryptoProvider>,
     anchors: Vec<CertificateDer<'static>>,
     account: &str,
-    speaks_for: SpeaksFor,
+    (speaks_for, lists): (SpeaksFor, Option<&Path>),
 ) -> Result<ClientCa, ClientCaError> {
     let unusable = || ClientCaError::Anchor { account: account.to_owned() };
     let mut roots = RootCertStore::empty();
     for anchor in anchors {
         roots.add(anchor).map_err(|_| unusable())?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    Ok(ClientCa { verifier: verifier.build().map_err(|_| unusable())?, speaks_for })
+    let roots = Arc::new(roots);
+    let load = |path: &Path| {
+        let failed = |why| ClientCaError::Lists { account: account.to_owned(), path: path.to_owned(), why };
+        ClientLists::load(account, path, Arc::clone(&roots), Arc::clone(provider)).map_err(failed)
+    };
+    let lists = lists.map(load).transpose()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    Ok(ClientCa { verifier: verifier.build().map_err(|_| unusable())?, speaks_for, lists })
 }
 
 impl ClientCertVerifier for ClientAuthorities {
@@ -190,7 +217,11 @@ impl Service {
         let seconds = u64::try_from(self.now()).map_err(|_| Error::NotAuthenticated)?;
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         match self.client_authorities.speaks_for(certificates, now)? {
-            SpeaksFor::Account(account) => Ok(Holder { account, names: Names::OfAccount }),
+            SpeaksFor::Account(account) => {
+                let leaf = certificates.first().and_then(|leaf| CertView::parse(leaf).ok());
+                let is_registrar = leaf.as_ref().is_some_and(is_registration_authority);
+                Ok(Holder { account, names: Names::OfAccount, is_registrar })
+            }
             SpeaksFor::Recorded => {
                 let leaf = certificates.first().ok_or(Error::NotAuthenticated)?;
                 let certificate = CertView::parse(leaf).map_err(|_| Error::NotAuthenticated)?;
@@ -199,7 +230,7 @@ impl Service {
                     return Err(Error::NotAuthenticated);
                 }
                 let subject: NameView = certificate.subject().clone();
-                Ok(Holder { account: issued.account, names: Names::Only(subject) })
+                Ok(Holder { account: issued.account, names: Names::Only(subject), is_registrar: false })
             }
         }
     }

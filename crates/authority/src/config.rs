@@ -1,11 +1,14 @@
 //! The authority's configuration file, `/etc/vouchsafe/authority.toml`.
 
 mod acme;
+mod appraisals;
 mod cmp;
 mod database;
+mod distribution;
 mod enrolment;
 mod issuers;
 mod role;
+mod upstream;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -16,21 +19,29 @@ use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
 
 use self::acme::AcmeFile;
+use self::appraisals::AppraisalsFile;
 use self::database::DatabaseSetting;
+use self::distribution::DistributionFile;
 use self::enrolment::{CeremonyFile, EnrolmentFile};
 use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
+use self::upstream::UpstreamFile;
 use crate::limits::{Limits, LimitsFile};
-use crate::profile::{Profile, ProfileConfig, ProfileError};
+use crate::profile::{CertificateSource, Profile, ProfileConfig, ProfileError};
 use crate::request::MethodName;
 
 pub(crate) use self::acme::read_external_key;
 pub use self::acme::{AcmeConfig, AcmeConfigError, ExternalKeyError};
+pub use self::appraisals::{AppraisalsError, EarConfig, EarKey};
 pub use self::cmp::{CmpSecret, CmpSecretError};
 pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
+pub use self::distribution::{DistributionConfig, DistributionError};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
 pub use self::issuers::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, IssuersError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
+pub use self::upstream::{
+    CmpCredential, EstCredential, RegistrarKey, UpstreamConfig, UpstreamProtocol, UpstreamUrl, UpstreamsError,
+};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/vouchsafe/authority.toml";
@@ -57,12 +68,24 @@ pub enum ConfigError {
         /// The account.
         account: String,
     },
+    /// Revocation lists of no CA.
+    #[error("account {account}: client_crl has no effect without client_ca")]
+    ClientCrl {
+        /// The account.
+        account: String,
+    },
+    /// The section of attestation results.
+    #[error(transparent)]
+    Appraisals(#[from] AppraisalsError),
     /// An account's secret for CMP.
     #[error(transparent)]
     Cmp(#[from] CmpSecretError),
     /// The database's part.
     #[error(transparent)]
     Database(#[from] DatabaseConfigError),
+    /// The section of revocation lists.
+    #[error(transparent)]
+    Distribution(#[from] DistributionError),
     /// Two accounts share a name or a token.
     #[error("account {account}: its name or token appears twice")]
     DuplicateAccount {
@@ -110,6 +133,9 @@ pub enum ConfigError {
     /// The TLS section names neither files nor `self_signed = true`, or both.
     #[error("[tls] needs either certificate and key, or self_signed = true")]
     Tls,
+    /// The CAs elsewhere.
+    #[error(transparent)]
+    Upstreams(#[from] UpstreamsError),
     /// More accounts than the limit.
     #[error("{found} accounts, the limit is {ACCOUNTS_MAX}")]
     TooManyAccounts {
@@ -130,6 +156,8 @@ pub enum Capability {
     Enroll,
     /// Obtain certificates.
     Issue,
+    /// Say, as a registration authority, whose key may have which name, in profiles that rest on that.
+    Register,
 }
 
 /// A checked configuration.
@@ -148,10 +176,15 @@ pub struct Config {
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: u32,
     pub(crate) anonymous_appraisals: bool,
+    /// What attestation results are signed with, where they are.
+    pub(crate) ear: Option<EarConfig>,
     pub(crate) enrolment: EnrolmentConfig,
     pub(crate) limits: Limits,
     pub(crate) tls: TlsConfig,
     pub(crate) issuers: Vec<IssuerConfig>,
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+    /// Where revocation lists are had, where certificates are to say so.
+    pub(crate) distribution: Option<DistributionConfig>,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) accounts: Vec<Account>,
 }
@@ -187,6 +220,8 @@ pub struct Account {
     pub(crate) enroll_methods: Vec<Method>,
     /// A file of CA certificates; whoever shows a certificate of one of them in the TLS handshake has the account.
     pub(crate) client_ca: Option<PathBuf>,
+    /// A file of their revocation lists; without it nobody looks whether such a certificate is revoked.
+    pub(crate) client_crl: Option<PathBuf>,
     /// The secret by which messages of CMP are the account's.
     pub(crate) cmp: Option<CmpSecret>,
 }
@@ -232,13 +267,17 @@ struct ConfigFile {
     ak_validity_days: i64,
     #[serde(default)]
     anonymous_appraisals: bool,
+    appraisals: Option<AppraisalsFile>,
     enrolment: Option<EnrolmentFile>,
     ceremony: Option<CeremonyFile>,
     #[serde(default)]
     limits: LimitsFile,
     tls: TlsFile,
+    distribution: Option<DistributionFile>,
     #[serde(default)]
     issuers: Vec<IssuerFile>,
+    #[serde(default)]
+    upstreams: Vec<UpstreamFile>,
     #[serde(default)]
     profiles: Vec<ProfileConfig>,
     #[serde(default)]
@@ -267,6 +306,7 @@ struct AccountFile {
     #[serde(default = "default_enroll_methods")]
     enroll_methods: Vec<MethodName>,
     client_ca: Option<PathBuf>,
+    client_crl: Option<PathBuf>,
     cmp_reference: Option<String>,
     cmp_secret: Option<PathBuf>,
 }
@@ -331,10 +371,13 @@ impl Config {
             )?,
             ak_validity_days: u32::try_from(ak_validity_days).unwrap_or(1),
             anonymous_appraisals: file.anonymous_appraisals,
+            ear: role::appraising(file.role, file.appraisals)?.map(AppraisalsFile::check).transpose()?,
             enrolment: file.enrolment.unwrap_or_default().check(file.ceremony)?,
             limits: file.limits.check()?,
             tls: file.tls.check()?,
             issuers: issuers::check(file.issuers, &profiles)?,
+            upstreams: upstream::check(file.upstreams, &profiles)?,
+            distribution: file.distribution.map(|section| section.check(file.role.issues())).transpose()?,
             profiles,
             accounts,
         })
@@ -367,6 +410,15 @@ impl Config {
     #[must_use]
     pub fn trust(&self) -> &Path {
         &self.trust
+    }
+
+    /// Whether certificates come from the issuer of this name, or another issuer follows it.
+    pub(crate) fn names_issuer(&self, name: &str) -> bool {
+        let comes_from = |profile: &Profile| match profile.source() {
+            CertificateSource::Issuer(issuer) => issuer == name,
+            CertificateSource::Upstream(_) => false,
+        };
+        self.profiles.iter().any(comes_from) || self.issuers.iter().any(|issuer| issuer.follows.as_deref() == Some(name))
     }
 
     /// Name or file of the appraisal policy.
@@ -439,6 +491,9 @@ impl AccountFile {
                 Devices::Listed(checked.collect::<Result<_, _>>()?)
             }
         };
+        if self.client_crl.is_some() && self.client_ca.is_none() {
+            return Err(ConfigError::ClientCrl { account: name });
+        }
         let profiles = self.profiles.map_or(Profiles::Naming, Profiles::Listed);
         let cmp = CmpSecret::check(&name, self.cmp_reference, self.cmp_secret)?;
         let enroll_methods = self.enroll_methods.into_iter().map(Method::from).collect();
@@ -450,6 +505,7 @@ impl AccountFile {
             profiles,
             enroll_methods,
             client_ca: self.client_ca,
+            client_crl: self.client_crl,
             cmp,
         })
     }

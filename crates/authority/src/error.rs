@@ -2,12 +2,14 @@
 
 use thiserror::Error;
 use vouchsafe_verifier::enrolment::Method;
+use vouchsafe_verifier::{Rejection, codes};
 
 use crate::certificate::CertificateError;
 use crate::config::Capability;
 use crate::credential::CredentialError;
-use crate::nonce::NonceError;
+use crate::nonce::{NONCE_OCTETS, NonceError};
 use crate::record::RecordError;
+use crate::service::rejected;
 use crate::store::StoreError;
 
 /// One violation, as the Verifier found it.
@@ -80,10 +82,14 @@ pub mod own_codes {
         DEVICE_UNNAMED = "authority.device-unnamed", "The evidence names no device to take the subject from.";
         ENDORSEMENT_KEY_WITHDRAWN = "authority.endorsement-key-withdrawn", "The module of this endorsement key gets no more pseudonyms.";
         EVIDENCE_NOT_KEY_ONLY = "authority.evidence-not-key-only", "The profile publishes the key statement, and the Evidence tells of more than the one key.";
+        EXTENSION_NOT_PERMITTED = "authority.extension-not-permitted", "The request asks for an extension that the profile does not give.";
         FORMAT_NOT_PERMITTED = "authority.format-not-permitted", "The key statement is of a format that the profile does not name.";
         FRESHNESS_REQUIRED = "authority.freshness-required", "The profile wants evidence that answers a nonce of this session, and none was asked for.";
         INVENTORY_ROW = "authority.inventory-row", "A row of the inventory is malformed or contradicts another, or a device that is enrolled.";
+        KEY_CERTIFIED = "authority.key-certified", "The key has a certificate that is none of an attesting key, and becomes none.";
+        KEY_COMPROMISED = "authority.key-compromised", "A certificate of the key was revoked because others may know it; it is never certified again.";
         KEY_EXPIRED = "authority.key-expired", "The attesting key has no certificate that is still valid; it is enrolled anew, not renewed.";
+        KEY_HAS_OTHER_SUBJECT = "authority.key-has-other-subject", "The key is certified for another subject or account, and the profile allows one to a key.";
         KEY_NOT_ENROLLED = "authority.key-not-enrolled", "The account has enrolled no such attesting key on the device.";
         KEY_NOT_OF_METHOD = "authority.key-not-of-method", "Attesting keys of this kind are not enrolled or renewed in this way.";
         KEY_REVOKED = "authority.key-revoked", "The attesting key is revoked.";
@@ -91,15 +97,21 @@ pub mod own_codes {
         NAME_NOT_PERMITTED = "authority.name-not-permitted", "The profile does not allow the name that the request asks for.";
         NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
         NOT_CERTIFIABLE = "authority.not-certifiable", "The subject or the key of the request cannot stand in a certificate.";
+        NOT_FORWARDABLE = "authority.not-forwardable", "The request cannot be handed on to the upstream CA as it is.";
         NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";
+        NOT_REGISTRAR = "authority.not-registrar", "The profile rests on the word of registration authorities, and this is none of theirs; or it rests on evidence, and this is such a word.";
         OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
         OTHER_DEVICE = "bind.other-device", "The evidence was not made by an attestation key enrolled for the device that was named.";
+        POSSESSION = "authority.possession", "The request is not signed by the key that it is for.";
         PSEUDONYM_ENROLMENT = "authority.pseudonym-enrolment", "A pseudonym is enrolled by its TPM's endorsement certificate alone, without a quote.";
         PSEUDONYM_X509SIGN = "authority.pseudonym-x509sign", "The key of a pseudonym attests by TPM2_CertifyX509 alone, for which it needs x509sign.";
         RENEWAL_OTHER_SUBJECT = "authority.renewal-other-subject", "The request asks for another subject than that of the certificate that is renewed.";
         STATEMENT_NAMES_MODULE = "authority.statement-names-module", "The profile publishes the key statement, and the certificate of its attesting key names the module.";
         STATEMENT_NOT_ALONE = "authority.statement-not-alone", "The profile publishes the key statement, and there is not exactly one that holds by itself.";
         SUBJECT_EMPTY = "authority.subject-empty", "The profile takes the request's subject, which is empty.";
+        UPSTREAM_CERTIFICATE = "authority.upstream-certificate", "The certificate of the upstream CA is not what was decided here.";
+        UPSTREAM_REVOKES = "authority.upstream-revokes", "The certificate came from an upstream CA, which alone revokes it: ask there.";
+        UPSTREAM_REJECTED = "authority.upstream-rejected", "The upstream CA refuses the certificate.";
         SUBJECT_NOT_HOLDERS = "authority.subject-not-holders", "Who shows a device's certificate gets certificates for that device alone, and this one would be for another subject.";
     }
 }
@@ -136,6 +148,12 @@ pub enum Error {
     /// The connection broke before the body had arrived.
     #[error("the connection broke before the body had arrived")]
     ConnectionBroken,
+    /// The client's certificate is revoked by its own CA.
+    #[error("the client certificate is revoked")]
+    ClientCertificateRevoked,
+    /// Whether the client's certificate is revoked cannot be told.
+    #[error("whether client certificates of this CA are revoked cannot be told at the moment, and none counts until it can")]
+    ClientListUnusable,
     /// No challenge could be made.
     #[error("challenge")]
     Credential(#[from] CredentialError),
@@ -174,9 +192,15 @@ pub enum Error {
     /// The nonce cannot be used.
     #[error(transparent)]
     Nonce(#[from] NonceError),
+    /// The nonce should have a length that none has here.
+    #[error("nonces have {NONCE_OCTETS} octets here; ask for that length, or for none")]
+    NonceLength,
     /// The nonce was spent for another request.
     #[error("the nonce is spent")]
     NonceSpent,
+    /// The client takes no form in which there is an answer.
+    #[error("{0}")]
+    NotAcceptable(&'static str),
     /// No credentials, or none that are known.
     #[error("not authenticated")]
     NotAuthenticated,
@@ -210,6 +234,18 @@ pub enum Error {
     /// There is no such profile.
     #[error("no such profile")]
     UnknownProfile,
+    /// The CA elsewhere that the certificate comes from does not answer.
+    #[error(
+        "the CA that certificates of this profile come from does not answer; send the same request with the same nonce \
+         again later"
+    )]
+    UpstreamUnavailable,
+    /// The CA elsewhere has had the request, and what it answered was lost.
+    #[error(
+        "the CA that certificates of this profile come from has had this request and its answer was lost; ask for a new \
+         nonce, and let its administrator look for a certificate that nobody has"
+    )]
+    UpstreamUncertain,
     /// The content type is not one the route takes.
     #[error("expected content type {expected}")]
     UnsupportedMediaType {
@@ -229,6 +265,11 @@ impl From<StoreError> for Error {
             StoreError::DeviceBoundElsewhere => Self::DeviceConflict,
             StoreError::DeviceHasKey => Self::DeviceHasKey,
             StoreError::EkBoundElsewhere => Self::EkConflict,
+            StoreError::KeyAttests => rejected(&[Rejection::plain(codes::BIND_CSR_KEY_IS_AK)]),
+            StoreError::KeyCertified => own_codes::KEY_CERTIFIED.refusal(),
+            StoreError::KeyCompromised => own_codes::KEY_COMPROMISED.refusal(),
+            StoreError::KeyHasOtherSubject => own_codes::KEY_HAS_OTHER_SUBJECT.refusal(),
+            StoreError::KeyOfOtherAccount => own_codes::OTHER_ACCOUNT.refusal(),
             StoreError::KeyRevoked => own_codes::KEY_REVOKED.refusal(),
             StoreError::NoSuchKey => own_codes::KEY_NOT_ENROLLED.refusal(),
             StoreError::InventoryConflict => own_codes::INVENTORY_ROW.refusal(),

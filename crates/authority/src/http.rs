@@ -31,11 +31,11 @@ use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
 use crate::inventory::INVENTORY_OCTETS;
 use crate::protocol::json::Operation;
-use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, acme, cmp, est};
+use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, acme, cmp, distribution, est};
 use crate::record::sha256;
 use crate::service::{Caller, Service};
 
-pub(crate) use listener::{Listener, StopHandle};
+pub(crate) use listener::{Channel, Listener, StopHandle};
 pub(crate) use peer::Peer;
 
 /// Octets of the body of a request for a nonce or of an activation.
@@ -95,6 +95,11 @@ const fn cmp(path: &'static str, operation: cmp::Operation) -> Route {
     Route { path, verb: Verb::Cmp(operation), access: Access::Message, body_octets: cmp::limits::MESSAGE_OCTETS }
 }
 
+/// Everybody may fetch what certificates name.
+const fn public(path: &'static str, resource: distribution::Resource) -> Route {
+    Route { path, verb: Verb::Distribution(resource), access: Access::Public, body_octets: 0 }
+}
+
 /// Everybody may have the directory and a replay nonce; all else shows in the message who asks.
 const fn acme(path: &'static str, resource: acme::Resource) -> Route {
     let access = match resource {
@@ -129,7 +134,11 @@ pub const ROUTES: &[Route] = &[
     json("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
     json("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
     json("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
+    json("/v1/appraisals/keys", Operation::ResultKeys, Access::Public, 0),
     json("/v1/trust", Operation::Trust, Access::Public, 0),
+    json("/v1/openapi.json", Operation::Description, Access::Public, 0),
+    public("/crl/{id}", distribution::Resource::RevocationList),
+    public("/ca/{id}", distribution::Resource::IssuerCertificate),
     est("/.well-known/est/cacerts", est::Operation::CaCertificates, Access::Public, 0),
     est("/.well-known/est/csrattrs", est::Operation::RequestAttributes, Access::Public, 0),
     est("/.well-known/est/nonce", est::Operation::Nonce, ISSUES, SMALL_BODY_OCTETS),
@@ -208,8 +217,16 @@ struct Server {
     workers: Workers,
 }
 
+/// What is served, by which kind of connection.
+pub(crate) struct Routers {
+    /// By TLS: everything.
+    pub(crate) tls: Router,
+    /// By plain HTTP: what certificates name, which is signed and nobody's secret.
+    pub(crate) plain: Router,
+}
+
 /// The routes of `config`, served by `service`; an error if the system has no threads for it.
-pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<Router> {
+pub(crate) fn routers(config: &Config, service: Arc<Service>) -> std::io::Result<Routers> {
     let admission = Admission::new(config.limits);
     let known = |account: &Account| KnownAccount { account: Arc::new(account.clone()), share: admission.share() };
     let accounts: Vec<KnownAccount> = config.accounts.iter().map(known).collect();
@@ -221,9 +238,15 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<
         anonymous_appraisals: config.anonymous_appraisals,
         workers: Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?,
     });
+    let served = || ROUTES.iter().filter(|route| config.role.performs(route.verb));
+    let is_plain = |route: &&Route| matches!(route.verb, Verb::Distribution(_));
+    Ok(Routers { plain: routes(&server, served().filter(is_plain)), tls: routes(&server, served()) })
+}
+
+fn routes(server: &Arc<Server>, routes: impl Iterator<Item = &'static Route>) -> Router {
     let mut router = Router::new();
-    for route in ROUTES.iter().filter(|route| config.role.performs(route.verb)) {
-        let server = Arc::clone(&server);
+    for route in routes {
+        let server = Arc::clone(server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
         let refused = move || async move { route.verb.refusal(Error::MethodNotAllowed) };
         let methods = route.verb.methods().iter().fold(MethodRouter::new().fallback(refused), |methods, method| {
@@ -231,7 +254,7 @@ pub(crate) fn router(config: &Config, service: Arc<Service>) -> std::io::Result<
         });
         router = router.route(route.path, methods);
     }
-    Ok(router.fallback(|| async { Verb::Json(Operation::Trust).refusal(Error::NotFound) }))
+    router.fallback(|| async { Verb::Json(Operation::Trust).refusal(Error::NotFound) })
 }
 
 impl Server {
@@ -335,7 +358,8 @@ impl Server {
         let holder = tokio::task::spawn_blocking(move || service.certificate_holder(peer.certificates()));
         let holder = holder.await.map_err(|_| Error::Worker)??;
         let known = self.by_name.get(&holder.account).ok_or(Error::NotAuthenticated)?;
-        Ok(known.by(Credential::ClientCertificate, holder.names))
+        let by = if holder.is_registrar { Credential::RegistrarCertificate } else { Credential::ClientCertificate };
+        Ok(known.by(by, holder.names))
     }
 
     fn authorize(&self, access: Access, caller: &Caller) -> Result<(), Error> {
@@ -347,6 +371,8 @@ impl Server {
                 (Credential::ClientCertificate, Names::Only(_)) => permit(&applicant.account, capability),
                 (
                     Credential::ClientCertificate
+                    | Credential::RegistrarCertificate
+                    | Credential::RegistrarSignature
                     | Credential::BearerToken
                     | Credential::HttpBasic
                     | Credential::CmpMac

@@ -185,8 +185,13 @@ fn create_issuing(folder: &Path, now: i64) -> Result<(), InitError> {
     let (key, pkcs8) = SigningKey::generate()?;
     let root_name = named("Vouchsafe Issuing Root")?;
     let key_identifier = key_identifier(issuing_root.spki());
-    let issuer =
-        IssuerView { name: &root_name, key: &issuing_root, not_after: i64::MAX, key_identifier: &key_identifier };
+    let issuer = IssuerView {
+        name: &root_name,
+        key: &issuing_root,
+        not_after: i64::MAX,
+        key_identifier: &key_identifier,
+        published: &[],
+    };
     let content = Content {
         subject: named("Vouchsafe Issuing CA")?,
         spki: key.spki(),

@@ -7,12 +7,13 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
 };
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::{NamedCurve, SpkiView};
+use vouchsafe_evidence::x509::der::{Reader, Tag};
+use vouchsafe_evidence::x509::{NamedCurve, PublicKey, SpkiView};
 
 use crate::certificate::CertificateError;
 
 pub(crate) use token::TokenKey;
-pub use token::{TokenKeyConfig, TokenKeyError};
+pub use token::{KeyCurve, TokenKeyConfig, TokenKeyError};
 
 /// A signing key.
 #[derive(Debug)]
@@ -62,6 +63,23 @@ impl SigningKey {
         Ok(Self { place: Place::Token(Box::new(key)), algorithm, spki: spki.clone() })
     }
 
+    /// The key of a token, whatever its public half is, which the token tells. It is tried once.
+    ///
+    /// # Errors
+    /// As [`SigningKey::in_token`]; [`TokenKeyError::PublicKey`].
+    pub(crate) fn told_by_token(config: &TokenKeyConfig) -> Result<Self, CertificateError> {
+        Self::in_token(config, &token::public_key(config)?)
+    }
+
+    /// A new key in a token, which it will not let out. It is tried once.
+    ///
+    /// # Errors
+    /// [`TokenKeyError::Exists`] where the label is taken, and what the token refuses.
+    pub(crate) fn generate_in_token(config: &TokenKeyConfig, curve: KeyCurve) -> Result<Self, CertificateError> {
+        token::generate(config, curve)?;
+        Self::told_by_token(config)
+    }
+
     pub(crate) const fn spki(&self) -> &SpkiView {
         &self.spki
     }
@@ -78,5 +96,24 @@ impl SigningKey {
             }
             Place::Token(key) => Ok(key.sign(message)?),
         }
+    }
+
+    /// A signature as r and s, each as wide as the curve's field (RFC 7518, section 3.4).
+    pub(crate) fn sign_fixed(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
+        let PublicKey::Ec { curve, .. } = self.spki.key() else { return Err(CertificateError::UnknownKey) };
+        let signature = self.sign(message)?;
+        let mut outer = Reader::new(&signature, "ECDSA-Sig-Value");
+        let mut numbers = outer.sequence("ECDSA-Sig-Value")?;
+        outer.finish()?;
+        let mut fixed = Vec::with_capacity(curve.field_octets().saturating_mul(2));
+        for what in ["r", "s"] {
+            let octets = numbers.expect(Tag::INTEGER, what)?.integer()?;
+            let magnitude = octets.strip_prefix(&[0]).unwrap_or(octets);
+            let padding = curve.field_octets().checked_sub(magnitude.len());
+            fixed.resize(fixed.len().saturating_add(padding.ok_or(CertificateError::Operation("signing"))?), 0);
+            fixed.extend_from_slice(magnitude);
+        }
+        numbers.finish()?;
+        Ok(fixed)
     }
 }

@@ -12,8 +12,8 @@ use vouchsafe_evidence::Malformed;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::extensions::{
-    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints,
-    SubjectAltName, subject_key_identifier,
+    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, CrlDistributionPoints, DistributionPoint,
+    ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, SubjectAltName, subject_key_identifier,
 };
 use vouchsafe_evidence::x509::{CertView, Extension, NameView, PublicKey, SpkiView, Version};
 
@@ -26,6 +26,8 @@ pub(crate) use list::check_list;
 const SERIAL_OCTETS: std::ops::RangeInclusive<usize> = 9..=20;
 /// Bits of an RSA modulus, at least (CA/Browser Forum, 6.1.5).
 const RSA_BITS_MIN: usize = 2048;
+/// Extensions about where something is had.
+const DISTRIBUTION: [Oid; 2] = [oid::AUTHORITY_INFO_ACCESS, oid::CRL_DISTRIBUTION_POINTS];
 /// Bits in an octet.
 const OCTET_BITS: usize = 8;
 /// What the last look takes for a signature while there is none.
@@ -44,6 +46,12 @@ pub enum LintError {
     /// basicConstraints is absent, not critical, or does not fit keyUsage.
     #[error("basicConstraints must be there, be critical and agree with keyUsage (RFC 5280, 4.2.1.9)")]
     BasicConstraints,
+    /// Where list and issuer are had is not what the issuer says of itself, or nothing that can be fetched.
+    #[error(
+        "cRLDistributionPoints and authorityInfoAccess must be the issuer's own, with one http URI (RFC 5280, 4.2.1.13, \
+         4.2.2.1, 8)"
+    )]
+    Distribution,
     /// An extension is critical that must not be, or is not that must be.
     #[error("extension {0} must be critical, or must not be (RFC 5280, 4.2)")]
     Criticality(Oid),
@@ -132,6 +140,7 @@ pub(crate) fn check_certificate(tbs: &[u8], issuer: &IssuerView<'_>) -> Result<(
     check_identifiers(&certificate, issuer)?;
     let is_ca = check_usage(&certificate)?;
     check_subject(&certificate, is_ca)?;
+    check_distribution(&certificate, issuer)?;
     check_rest(&certificate, is_ca)
 }
 
@@ -259,6 +268,26 @@ fn check_subject(certificate: &CertView, is_ca: bool) -> Result<(), LintError> {
         name::check_general(name)?;
     }
     Ok(())
+}
+
+/// Of where the list and the certificate of the issuer are had, a certificate says what the issuer does, and nothing else.
+fn check_distribution(certificate: &CertView, issuer: &IssuerView<'_>) -> Result<(), LintError> {
+    let is_about = |extension: &Extension<'_>| DISTRIBUTION.contains(&extension.oid());
+    let found: Vec<&[u8]> = certificate.extensions().filter(is_about).map(|extension| extension.as_der()).collect();
+    let is_issuers = issuer.published.iter().all(|own| found.contains(&own.as_slice()));
+    if found.len() != issuer.published.len() || !is_issuers {
+        return Err(LintError::Distribution);
+    }
+    let Some(extension) = certificate.extension(oid::CRL_DISTRIBUTION_POINTS)? else { return Ok(()) };
+    let points = CrlDistributionPoints::parse(extension.value())?;
+    let [point] = points.points() else { return Err(LintError::Distribution) };
+    let point = DistributionPoint::parse(point)?;
+    // One list for every reason, of the issuer itself.
+    let is_whole = !point.is_relative && !point.has_reasons && point.crl_issuer.is_empty();
+    match point.full_names.as_slice() {
+        [GeneralName::Uri(uri)] if is_whole && !extension.is_critical() && uri.starts_with(b"http://") => Ok(()),
+        _ => Err(LintError::Distribution),
+    }
 }
 
 /// The extensions that remain: of known ones criticality and form, and no unknown one is critical.

@@ -5,6 +5,7 @@
 
 pub mod acme;
 pub mod cmp;
+pub mod distribution;
 pub mod est;
 pub mod json;
 mod refusal;
@@ -33,6 +34,8 @@ pub enum Verb {
     Est(est::Operation),
     /// CMP (RFC 9810).
     Cmp(cmp::Operation),
+    /// Revocation lists and certificates of issuers, by plain HTTP too.
+    Distribution(distribution::Resource),
 }
 
 impl Verb {
@@ -44,6 +47,7 @@ impl Verb {
             Self::Json(operation) => operation.methods(),
             Self::Est(operation) => operation.methods(),
             Self::Cmp(operation) => operation.methods(),
+            Self::Distribution(resource) => resource.methods(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Verb {
             Self::Json(operation) => json::weight(operation),
             Self::Est(operation) => est::weight(operation),
             Self::Cmp(operation) => cmp::weight(operation),
+            Self::Distribution(resource) => distribution::weight(resource),
         }
     }
 
@@ -61,7 +66,7 @@ impl Verb {
         match self {
             Self::Json(_) => Scheme::Bearer,
             Self::Est(_) => Scheme::Basic,
-            Self::Acme(_) | Self::Cmp(_) => Scheme::None,
+            Self::Acme(_) | Self::Cmp(_) | Self::Distribution(_) => Scheme::None,
         }
     }
 
@@ -69,7 +74,7 @@ impl Verb {
     pub(crate) fn refusal(self, error: Error) -> Response {
         match self {
             Self::Acme(_) => acme::refusal(error),
-            Self::Json(_) => json::refusal(error),
+            Self::Json(_) | Self::Distribution(_) => json::refusal(error),
             Self::Est(_) => est::refusal(error),
             Self::Cmp(_) => cmp::refusal(error),
         }
@@ -129,7 +134,7 @@ pub(crate) enum Finished {
 
 /// A decision that was recorded, or could not be.
 pub(crate) struct Recorded {
-    result: Result<i64, StoreError>,
+    result: Result<(), StoreError>,
     held: HeldAnswer,
     render: Render,
 }
@@ -169,10 +174,11 @@ pub(crate) fn perform(service: &Service, call: &Call, tell: impl FnOnce(Result<F
         Verb::Json(operation) => json::decide(service, call, operation),
         Verb::Est(operation) => est::decide(service, call, operation),
         Verb::Cmp(operation) => cmp::decide(service, call, operation),
+        Verb::Distribution(resource) => distribution::decide(service, call, resource),
     };
     match decided {
         Ok(Decided::Answer(response)) => tell(Ok(Finished::Answer(response))),
-        Ok(Decided::Deciding { deciding, render }) => deciding.record(&*service.store, move |result, held| {
+        Ok(Decided::Deciding { deciding, render }) => deciding.record(service, move |result, held| {
             tell(Ok(Finished::Recorded(Recorded { result, held, render })));
         }),
         Err(error) => tell(Err(error)),

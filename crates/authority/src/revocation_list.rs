@@ -10,8 +10,9 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::x509::build::{self, CrlTemplate, DerWriter, RevokedEntry};
 
-use crate::ca::{CertificationAuthority, Hierarchy};
+use crate::ca::{CertificationAuthority, Hierarchy, Issuer};
 use crate::certificate::{CertificateError, DAY_SECONDS, sign_list};
+use crate::config::DEFAULT_ISSUER;
 use crate::error::Error;
 use crate::service::Service;
 use crate::store::{RevocationReason, Revoked};
@@ -52,7 +53,7 @@ impl ListName {
         match self {
             Self::Attestation => hierarchy.attestation_root(false),
             Self::AttestationVirtual => hierarchy.attestation_root(true),
-            Self::Issuing => hierarchy.issuing(),
+            Self::Issuing => hierarchy.issuer(DEFAULT_ISSUER).map(Issuer::ca),
         }
     }
 }
@@ -67,7 +68,7 @@ impl Service {
         // Every issuer of the configuration has a list of its own name, for as long as it is there.
         let authority = match ListName::ALL.into_iter().find(|list| list.label() == name) {
             Some(list) => list.authority(&self.hierarchy),
-            None => self.hierarchy.issuer(name),
+            None => self.hierarchy.issuer(name).map(Issuer::ca),
         };
         let authority = authority.map_err(|_| Error::NotFound)?;
         let now = self.now();

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 
+use crate::attestation_result::{ResultKeyError, ResultSigner};
 use crate::ca::{Hierarchy, HierarchyError};
 use crate::client_certificate::{ClientAuthorities, ClientCaError};
 use crate::clock::Clock;
 use crate::config::{CeremonyConfig, Config, DatabaseConfig, ExternalKeyError, WitnessesError};
 use crate::enrolment::pseudonym::{EscrowError, Pseudonyms};
-use crate::http::{Listener, StopHandle, router};
-use crate::init::{InitError, ca_folder, database_file, read_secret};
+use crate::http::{Channel, Listener, StopHandle, routers};
+use crate::init::{InitError, database_file, read_secret};
 use crate::lifecycle::expiring;
+use crate::limits::Limits;
 use crate::nonce::Mint;
 use crate::protocol::acme::Acme;
 use crate::protocol::cmp::{Parties, PartiesError};
@@ -26,6 +29,7 @@ use crate::store::{self, Store, StoreError};
 use crate::text::to_hex;
 use crate::tls::{self, TlsError};
 use crate::trust::{Trust, TrustSource, TrustSourceError};
+use crate::upstream::{LoadError, Upstreams};
 
 /// Time between two looks at the trust source.
 const TRUST_INTERVAL: Duration = Duration::from_secs(30);
@@ -90,6 +94,9 @@ pub enum StartError {
     /// The keys for records cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Attestation results cannot be signed.
+    #[error(transparent)]
+    Results(#[from] ResultKeyError),
     /// The database cannot be opened.
     #[error("{place}")]
     Store {
@@ -108,6 +115,15 @@ pub enum StartError {
     /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A CA elsewhere cannot be used.
+    #[error("upstream {name}")]
+    Upstream {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        error: LoadError,
+    },
     /// The witnesses of ceremonies are not known.
     #[error(transparent)]
     Witnesses(#[from] WitnessesError),
@@ -125,9 +141,40 @@ pub struct Authority;
 pub struct Running {
     address: SocketAddr,
     trust: Arc<Trust>,
+    tls: Serving,
+    /// Where it serves what certificates name, by plain HTTP.
+    plain: Option<Serving>,
+    upkeep: JoinHandle<()>,
+}
+
+/// One listener at work.
+#[derive(Debug)]
+struct Serving {
+    address: SocketAddr,
     stop: StopHandle,
     accepting: JoinHandle<()>,
-    upkeep: JoinHandle<()>,
+}
+
+impl Serving {
+    async fn start(
+        address: SocketAddr,
+        channel: Channel,
+        router: axum::Router,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Listen { address, error };
+        let listener = Listener::bind(address, channel, router, limits).await.map_err(failed)?;
+        let address = listener.address().map_err(failed)?;
+        let (stop, accept) = listener.run();
+        Ok(Self { address, stop, accepting: tokio::spawn(accept) })
+    }
+
+    async fn stop(&mut self) {
+        self.stop.stop();
+        if let Err(error) = (&mut self.accepting).await {
+            tracing::error!(%error, "the accept loop failed");
+        }
+    }
 }
 
 impl Authority {
@@ -146,7 +193,7 @@ impl Authority {
         let secret = read_secret(&config)?;
         let store = open_store(&config)?;
         let trust = Arc::new(Trust::load(trust_source)?);
-        let hierarchy = Hierarchy::load(&ca_folder(&config), config.role, &config.issuers)?;
+        let hierarchy = Hierarchy::load(&config)?;
         let clients = Arc::new(ClientAuthorities::load(&config, &hierarchy)?);
         let parts = (
             Mint::new(&secret, config.nonce_lifetime_seconds),
@@ -161,16 +208,22 @@ impl Authority {
         let parties = Parties::load(&config, &parts.2, clock.now_unix_seconds())?;
         let service = Service::new(&config, Arc::clone(&store), parts, Arc::clone(&trust), policy, Arc::clone(&clock));
         let mut service = service.with_cmp(parties);
+        let upstreams = Upstreams::load(&config.upstreams, &clock, tokio::runtime::Handle::current());
+        service.upstreams = upstreams.map_err(|(name, error)| StartError::Upstream { name, error })?;
+        if let Some(ear) = &config.ear {
+            service.results = Some(ResultSigner::load(ear, service.hierarchy.certifying_keys())?);
+        }
         if let Some(acme) = &config.acme {
             service.acme = Some(Acme::load(acme, &config, &secret)?);
         }
-        let router = router(&config, Arc::new(service)).map_err(StartError::Threads)?;
-        let address = config.listen;
-        let failed = |error| StartError::Listen { address, error };
-        let listener = Listener::bind(address, tls, router, config.limits).await.map_err(failed)?;
-        let address = listener.address().map_err(failed)?;
-        let (stop, accept) = listener.run();
-        let accepting = tokio::spawn(accept);
+        let routers = routers(&config, Arc::new(service)).map_err(StartError::Threads)?;
+        let channel = Channel::Tls(TlsAcceptor::from(tls));
+        let tls = Serving::start(config.listen, channel, routers.tls, config.limits).await?;
+        let plain = match config.distribution.as_ref().and_then(|distribution| distribution.listen) {
+            Some(address) => Some(Serving::start(address, Channel::Plain, routers.plain, config.limits).await?),
+            None => None,
+        };
+        let address = tls.address;
         let upkeep = Upkeep {
             trust: Arc::clone(&trust),
             store,
@@ -180,7 +233,7 @@ impl Authority {
         };
         let upkeep = tokio::spawn(upkeep.run());
         tracing::info!(%address, "the authority listens");
-        Ok(Running { address, trust, stop, accepting, upkeep })
+        Ok(Running { address, trust, tls, plain, upkeep })
     }
 }
 
@@ -189,6 +242,12 @@ impl Running {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves revocation lists and issuers' certificates by plain HTTP, if it does.
+    #[must_use]
+    pub fn plain_address(&self) -> Option<SocketAddr> {
+        self.plain.as_ref().map(|plain| plain.address)
     }
 
     /// Reads the trust source now. On an error the last good store stays in force.
@@ -201,16 +260,19 @@ impl Running {
 
     /// Stops accepting, lets requests in flight finish, and ends.
     pub async fn stop(mut self) {
-        self.stop.stop();
-        if let Err(error) = (&mut self.accepting).await {
-            tracing::error!(%error, "the accept loop failed");
+        if let Some(plain) = &mut self.plain {
+            plain.stop().await;
         }
+        self.tls.stop().await;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.tls.stop.stop();
+        if let Some(plain) = &self.plain {
+            plain.stop.stop();
+        }
         self.upkeep.abort();
     }
 }

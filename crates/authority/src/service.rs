@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vouchsafe_verifier::ceremony::Witnesses;
 use vouchsafe_verifier::{Instant, Policy, Rejection, TrustStore, VerificationCache};
 
+use crate::attestation_result::ResultSigner;
 use crate::ca::Hierarchy;
 use crate::client_certificate::ClientAuthorities;
 use crate::clock::Clock;
@@ -16,11 +17,13 @@ use crate::nonce::{Mint, NONCE_OCTETS, Nonce, Purpose, Session};
 use crate::profile::Profile;
 use crate::protocol::acme::Acme;
 use crate::protocol::cmp::Parties;
+use crate::protocol::json::description;
 use crate::record::Recorder;
 use crate::request::NonceRequest;
 use crate::revocation_list::RevocationLists;
 use crate::store::{Decision, DecisionKind, Outcome, Store};
 use crate::trust::Trust;
+use crate::upstream::Upstreams;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -64,16 +67,22 @@ pub(crate) struct Service {
     pub(crate) acme: Option<Acme>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) mint: Mint,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) policy: Policy,
     pub(crate) signatures: VerificationCache,
     pub(crate) profiles: Vec<Profile>,
-    pub(crate) hierarchy: Hierarchy,
+    pub(crate) hierarchy: Arc<Hierarchy>,
+    /// CAs elsewhere that certificates come from.
+    pub(crate) upstreams: Upstreams,
     /// Who speaks CMP.
     pub(crate) cmp: Arc<Parties>,
     /// Whose client certificates are taken.
     pub(crate) client_authorities: Arc<ClientAuthorities>,
+    /// What attestation results are signed with, where they are.
+    pub(crate) results: Option<ResultSigner>,
+    /// The description of what is served over JSON.
+    pub(crate) description: Vec<u8>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) challenge_lifetime_seconds: i64,
     pub(crate) ak_validity_days: i64,
@@ -124,14 +133,17 @@ impl Service {
             acme: None,
             store,
             mint,
-            recorder,
+            recorder: Arc::new(recorder),
             trust,
             policy,
             signatures: VerificationCache::new(),
             profiles: config.profiles.clone(),
-            hierarchy,
+            hierarchy: Arc::new(hierarchy),
             cmp: Arc::default(),
+            upstreams: Upstreams::default(),
             client_authorities,
+            results: None,
+            description: description::of(config.role),
             clock,
             challenge_lifetime_seconds: config.challenge_lifetime_seconds,
             ak_validity_days: i64::from(config.ak_validity_days),

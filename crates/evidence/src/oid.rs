@@ -304,6 +304,8 @@ oids! {
     INHIBIT_ANY_POLICY = Oid::constant("2.5.29.54");
     /// id-pe-authorityInfoAccess.
     AUTHORITY_INFO_ACCESS = Oid::constant("1.3.6.1.5.5.7.1.1");
+    /// id-ad-caIssuers.
+    AD_CA_ISSUERS = Oid::constant("1.3.6.1.5.5.7.48.2");
     /// id-kp-serverAuth.
     KP_SERVER_AUTH = Oid::constant("1.3.6.1.5.5.7.3.1");
     /// id-kp-clientAuth.

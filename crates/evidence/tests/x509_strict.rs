@@ -344,6 +344,30 @@ fn extension_values_have_exact_shapes() {
 }
 
 #[test]
+fn where_a_list_and_an_issuer_are_had_reads_back() {
+    let der = build::crl_distribution_points("http://pki.example/crl/a.crl");
+    let cert =
+        CertView::parse(&with_extensions(&[der, build::authority_info_access("http://pki.example/ca/a.cer")])).unwrap();
+    let extension = cert.extension(oid::CRL_DISTRIBUTION_POINTS).unwrap().unwrap();
+    assert!(!extension.is_critical());
+    let points = extensions::CrlDistributionPoints::parse(extension.value()).unwrap();
+    assert_eq!(points.points().len(), 1);
+    let point = extensions::DistributionPoint::parse(&points.points()[0]).unwrap();
+    assert_eq!(point.full_names, [GeneralName::Uri(b"http://pki.example/crl/a.crl".to_vec())]);
+    assert!(!point.is_relative && !point.has_reasons && point.crl_issuer.is_empty());
+    // SEQUENCE { SEQUENCE { id-ad-caIssuers, [6] the URI } }
+    let access = cert.extension(oid::AUTHORITY_INFO_ACCESS).unwrap().unwrap();
+    assert!(!access.is_critical());
+    let mut outer = Element::parse(access.value(), "AuthorityInfoAccess").unwrap().reader();
+    let mut description = outer.sequence("AccessDescription").unwrap();
+    assert!(outer.is_empty());
+    assert_eq!(description.oid("accessMethod").unwrap(), oid::AD_CA_ISSUERS);
+    let location = description.expect(Tag::context(6), "accessLocation").unwrap();
+    assert_eq!(location.contents(), b"http://pki.example/ca/a.cer");
+    assert!(description.is_empty());
+}
+
+#[test]
 fn name_constraints_and_alternative_names_read_back() {
     let below = GeneralName::Directory(name("O=Example"));
     let der = build::name_constraints(

@@ -2,6 +2,7 @@
 
 mod attesting_keys;
 mod inventory;
+mod issuers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +55,10 @@ enum Operation {
     AttestingKeys(attesting_keys::Arguments),
     /// The list of modules: import, list, remove.
     Inventory(inventory::Arguments),
+    /// List the CAs that certificates come from, and how long each is valid.
+    Issuers(issuers::ListArguments),
+    /// A new CA that certificates come from: new, link.
+    Issuer(issuers::Arguments),
     /// Make a token for an account: the account goes to standard output, the token to standard error.
     Token(Account),
 }
@@ -104,6 +109,8 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.operation {
         Operation::AttestingKeys(arguments) => return attesting_keys::run(arguments),
         Operation::Inventory(arguments) => return inventory::run(arguments),
+        Operation::Issuers(arguments) => return issuers::list(arguments),
+        Operation::Issuer(arguments) => return issuers::run(arguments),
         Operation::Init(installation) => initialize(installation)?,
         Operation::Serve(installation) => serve(installation)?,
         Operation::Token(account) => token(account)?,

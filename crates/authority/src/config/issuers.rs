@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::is_name;
 use crate::issuing_key::TokenKeyConfig;
-use crate::profile::Profile;
+use crate::profile::{CertificateSource, Profile};
 
 /// Name of the issuing CA that `init` makes.
 pub const DEFAULT_ISSUER: &str = "issuing";
@@ -25,6 +25,16 @@ pub enum IssuersError {
         "issuer {0:?}: the name must be 1 to 64 letters, digits, '-', '_', '.' or '@', once, and not one that is taken"
     )]
     Name(String),
+    /// An issuer follows one that there is not, itself, or one that another follows, or issuers follow one another in a ring.
+    #[error(
+        "issuer {issuer} follows {follows}: that must be another issuer, followed by one, and none may follow itself"
+    )]
+    Follows {
+        /// The issuer.
+        issuer: String,
+        /// The one it follows.
+        follows: String,
+    },
     /// The key is neither in a file nor in a token, or in both.
     #[error("issuer {0}: it needs either key or pkcs11")]
     Key(String),
@@ -48,6 +58,8 @@ pub(super) struct IssuerFile {
     certificate: PathBuf,
     key: Option<PathBuf>,
     pkcs11: Option<TokenKeyConfig>,
+    follows: Option<String>,
+    links: Option<PathBuf>,
 }
 
 /// A CA that certificates may come from.
@@ -55,10 +67,14 @@ pub(super) struct IssuerFile {
 pub struct IssuerConfig {
     /// Its name, by which profiles and revocation lists name it.
     pub(crate) name: String,
-    /// Its certificate and those between it and the root, PEM.
+    /// Its certificate, those between it and the root, and the root where that is another than this installation's; PEM.
     pub(crate) certificate: PathBuf,
     /// Where its key is.
     pub(crate) key: IssuerKey,
+    /// The issuer in whose place it is, or will be.
+    pub(crate) follows: Option<String>,
+    /// Certificates that link its root to the one before, PEM (RFC 4210, section 4.4).
+    pub(crate) links: Option<PathBuf>,
 }
 
 /// Where an issuer's key is.
@@ -75,7 +91,7 @@ pub(super) fn check(files: Vec<IssuerFile>, profiles: &[Profile]) -> Result<Vec<
         return Err(IssuersError::TooMany);
     }
     let mut issuers: Vec<IssuerConfig> = Vec::with_capacity(files.len());
-    for IssuerFile { name, certificate, key, pkcs11 } in files {
+    for IssuerFile { name, certificate, key, pkcs11, follows, links } in files {
         let is_taken = TAKEN.contains(&name.as_str()) || issuers.iter().any(|issuer| issuer.name == name);
         if is_taken || !is_name(&name) {
             return Err(IssuersError::Name(name));
@@ -85,14 +101,36 @@ pub(super) fn check(files: Vec<IssuerFile>, profiles: &[Profile]) -> Result<Vec<
             (None, Some(token)) => IssuerKey::Token(token),
             (None, None) | (Some(_), Some(_)) => return Err(IssuersError::Key(name)),
         };
-        issuers.push(IssuerConfig { name, certificate, key });
+        issuers.push(IssuerConfig { name, certificate, key, follows, links });
     }
+    check_succession(&issuers)?;
     for profile in profiles {
-        let issuer = profile.issuer();
-        if issuer != DEFAULT_ISSUER && !issuers.iter().any(|known| known.name == issuer) {
-            let (profile, issuer) = (profile.name().to_owned(), issuer.to_owned());
+        let issuer = match profile.source() {
+            CertificateSource::Issuer(issuer) => issuer,
+            CertificateSource::Upstream(_) => continue,
+        };
+        if issuer != DEFAULT_ISSUER && !issuers.iter().any(|known| known.name == *issuer) {
+            let (profile, issuer) = (profile.name().to_owned(), issuer.clone());
             return Err(IssuersError::Unknown { profile, issuer });
         }
     }
     Ok(issuers)
+}
+
+/// Each issuer follows at most one and is followed by at most one, so that those of one succession stand in a row. Every row
+/// ends: with more steps than issuers it would be a ring.
+fn check_succession(issuers: &[IssuerConfig]) -> Result<(), IssuersError> {
+    let before =
+        |name: &str| issuers.iter().find(|issuer| issuer.name == name).and_then(|issuer| issuer.follows.as_deref());
+    for issuer in issuers {
+        let Some(follows) = issuer.follows.as_deref() else { continue };
+        let wrong = || IssuersError::Follows { issuer: issuer.name.clone(), follows: follows.to_owned() };
+        let is_there = follows == DEFAULT_ISSUER || issuers.iter().any(|known| known.name == follows);
+        let followers = issuers.iter().filter(|other| other.follows.as_deref() == Some(follows)).count();
+        let mut steps = std::iter::successors(Some(follows), |name| before(name)).take(issuers.len());
+        if !is_there || followers > 1 || steps.any(|name| name == issuer.name) {
+            return Err(wrong());
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Account, Capability, ConfigError, in_range, sha256_from_hex};
-use crate::profile::{DeviceRule, Profile};
+use crate::profile::{DeviceRule, EvidenceRule, Profile};
 use crate::protocol::Verb;
 use crate::protocol::json::Operation;
 use crate::store::Digest;
@@ -36,17 +36,17 @@ impl Role {
         match verb {
             Verb::Json(operation) => self.answers(operation),
             // Each is about certificates.
-            Verb::Acme(_) | Verb::Est(_) | Verb::Cmp(_) => self.issues(),
+            Verb::Acme(_) | Verb::Est(_) | Verb::Cmp(_) | Verb::Distribution(_) => self.issues(),
         }
     }
 
     const fn answers(self, operation: Operation) -> bool {
         match operation {
-            Operation::MintNonce | Operation::Trust => true,
+            Operation::Description | Operation::MintNonce | Operation::Trust => true,
             Operation::OpenChallenge | Operation::Activate => self.enrolls(),
             // A pseudonym is neither renewed nor revoked, and is in no inventory.
             Operation::Renew | Operation::ImportInventory => matches!(self, Self::Both),
-            Operation::RevocationList | Operation::Issue | Operation::Appraise => self.issues(),
+            Operation::RevocationList | Operation::Issue | Operation::Appraise | Operation::ResultKeys => self.issues(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Role {
         match capability {
             Capability::Administer => matches!(self, Self::Both),
             Capability::Enroll => self.enrolls(),
-            Capability::Appraise | Capability::Issue => self.issues(),
+            Capability::Appraise | Capability::Issue | Capability::Register => self.issues(),
         }
     }
 
@@ -185,6 +185,14 @@ pub(super) struct Others<'a> {
     pub(super) accounts: &'a [Account],
 }
 
+/// Whether a profile is for devices that are enrolled here.
+fn rests_on_enrolled(profile: &Profile) -> bool {
+    match (profile.evidence(), profile.devices()) {
+        (EvidenceRule::Appraised, DeviceRule::Enrolled) => true,
+        (EvidenceRule::Appraised, DeviceRule::Any) | (EvidenceRule::RegistrationAuthority, _) => false,
+    }
+}
+
 /// Checks that everything in the configuration is of the role. A setting without effect may be one that somebody relies
 /// on.
 pub(super) fn check(
@@ -202,7 +210,7 @@ pub(super) fn check(
     match (role, pseudonyms) {
         (Role::Both, None) => Ok(None),
         (Role::Issuing, None) if others.has_enrolment => unused("[enrolment] or [ceremony]"),
-        (Role::Issuing, None) => match others.profiles.iter().find(|profile| profile.devices() != DeviceRule::Any) {
+        (Role::Issuing, None) => match others.profiles.iter().find(|profile| rests_on_enrolled(profile)) {
             Some(profile) => Err(RoleError::Devices { profile: profile.name().to_owned() }.into()),
             None => Ok(None),
         },
@@ -210,6 +218,14 @@ pub(super) fn check(
         (Role::Enrolment, Some(_)) if others.has_profiles => unused("[[profiles]]"),
         (Role::Enrolment, Some(file)) => file.check().map(Some),
         (Role::Enrolment, None) | (Role::Both | Role::Issuing, Some(_)) => Err(RoleError::Pseudonyms.into()),
+    }
+}
+
+/// A section that is about appraisals, which one role does not do.
+pub(super) fn appraising<T>(role: Role, section: Option<T>) -> Result<Option<T>, ConfigError> {
+    match section {
+        Some(_) if !role.issues() => Err(RoleError::Unused { section: "[appraisals.ear]", role }.into()),
+        section => Ok(section),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The accept loop: TLS, connection bound, deadlines, orderly end.
+//! The accept loop: TLS where there is any, connection bound, deadlines, orderly end.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::peer::Peer;
@@ -33,10 +33,19 @@ const EVICTION_DEADLINE: Duration = Duration::from_millis(50);
 /// Pause after an accept that failed, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound socket with its TLS configuration and its routes.
+/// What connections are made of.
+#[derive(Clone)]
+pub(crate) enum Channel {
+    /// TLS over TCP.
+    Tls(TlsAcceptor),
+    /// TCP alone, for what certificates name.
+    Plain,
+}
+
+/// A bound socket with its routes.
 pub(crate) struct Listener {
     socket: TcpListener,
-    tls: TlsAcceptor,
+    channel: Channel,
     router: Router,
     limits: Limits,
 }
@@ -55,12 +64,12 @@ impl StopHandle {
 impl Listener {
     pub(crate) async fn bind(
         address: SocketAddr,
-        tls: Arc<rustls::ServerConfig>,
+        channel: Channel,
         router: Router,
         limits: Limits,
     ) -> std::io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket, tls: TlsAcceptor::from(tls), router, limits })
+        Ok(Self { socket, channel, router, limits })
     }
 
     pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
@@ -88,7 +97,7 @@ impl Listener {
                 continue;
             };
             let connection = Connection { place, limits: self.limits, stopped: stopped.clone() };
-            connections.spawn(connection.serve(stream, self.tls.clone(), self.router.clone()));
+            connections.spawn(connection.serve(stream, self.channel.clone(), self.router.clone()));
         }
         drop(self.socket);
         let all = async { while connections.join_next().await.is_some() {} };
@@ -117,25 +126,33 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, tls: TlsAcceptor, router: Router) {
+    async fn serve(self, stream: TcpStream, channel: Channel, router: Router) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
+        let tls = match channel {
+            Channel::Tls(tls) => tls,
+            // Nobody is known by a connection in which anybody may write.
+            Channel::Plain => return self.answer(stream, Peer::default(), router).await,
+        };
         let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
         let handshaken = tokio::select! {
             handshaken = handshake => handshaken,
             () = self.place.evicted() => return tracing::debug!("handshake gave way to another client"),
         };
         match handshaken {
-            Ok(Ok(stream)) => self.answer(stream, router).await,
+            Ok(Ok(stream)) => {
+                let peer = Peer::of(stream.get_ref().1);
+                self.answer(stream, peer, router).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
-    async fn answer(mut self, stream: TlsStream<TcpStream>, router: Router) {
+    async fn answer(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, router: Router) {
         let place = Arc::clone(&self.place);
-        let peer = Arc::new(Peer::of(stream.get_ref().1));
+        let peer = Arc::new(peer);
         let service = router.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(Arc::clone(&place));

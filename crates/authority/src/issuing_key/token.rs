@@ -4,6 +4,8 @@
 //! request, so that the authority goes on by itself when it is back. A PIN that was refused is not tried again until its
 //! file has changed: tokens count, and lock themselves.
 
+mod objects;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -31,6 +33,9 @@ use zeroize::Zeroizing;
 use crate::certificate::CertificateError;
 use crate::secret::is_open_to_others;
 
+pub use objects::KeyCurve;
+pub(crate) use objects::{generate, public_key};
+
 /// Octets of a PIN, above what tokens take.
 const PIN_OCTETS: usize = 256;
 /// What is signed at the start to see that the key is the certificate's.
@@ -50,6 +55,12 @@ pub struct TokenKeyConfig {
     pin_file: PathBuf,
 }
 
+impl fmt::Display for TokenKeyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {:?} in token {:?} ({})", self.key, self.token, self.module.display())
+    }
+}
+
 /// Why a token does not sign.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,6 +72,12 @@ pub enum TokenKeyError {
         label: String,
         /// How many there are.
         found: usize,
+    },
+    /// A key has the label already.
+    #[error("the token has a key labeled {label:?} already")]
+    Exists {
+        /// The label.
+        label: String,
     },
     /// The library refuses.
     #[error("PKCS#11: {0}")]
@@ -82,6 +99,9 @@ pub enum TokenKeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The public key beside the private one cannot be read, or is of another kind.
+    #[error("the public key beside the private one cannot be read: {0}")]
+    PublicKey(&'static str),
     /// No token has the label.
     #[error("no token is labeled {label:?}")]
     TokenAbsent {
@@ -105,6 +125,16 @@ struct Suite {
     verification: &'static EcdsaVerificationAlgorithm,
 }
 
+/// Size, time of change and inode of a file.
+type Stamp = (u64, i64, i64, u64);
+
+/// What a session is for.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
 /// A key in a token.
 pub(crate) struct TokenKey {
     config: TokenKeyConfig,
@@ -119,7 +149,7 @@ pub(crate) struct TokenKey {
 struct State {
     open: Option<(Session, ObjectHandle)>,
     /// Size, time of change and inode of the file whose PIN was refused.
-    refused: Option<(u64, i64, i64, u64)>,
+    refused: Option<Stamp>,
 }
 
 impl fmt::Debug for TokenKey {
@@ -186,27 +216,8 @@ impl TokenKey {
         Ok(session.sign(&Mechanism::Ecdsa, *key, hashed)?)
     }
 
-    fn log_in(&self, refused: &mut Option<(u64, i64, i64, u64)>) -> Result<(Session, ObjectHandle), TokenKeyError> {
-        let absent = || TokenKeyError::TokenAbsent { label: self.config.token.clone() };
-        let mut found = None;
-        for slot in self.pkcs11.get_slots_with_token()? {
-            if self.pkcs11.get_token_info(slot)?.label() == self.config.token {
-                found = Some(slot);
-            }
-        }
-        let session = self.pkcs11.open_ro_session(found.ok_or_else(absent)?)?;
-        let stamp = self.stamp()?;
-        if *refused == Some(stamp) {
-            return Err(TokenKeyError::PinRefused { path: self.config.pin_file.clone() });
-        }
-        match session.login(UserType::User, Some(&self.pin()?)) {
-            Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(CryptokiError::Pkcs11(RvError::PinIncorrect | RvError::PinLocked, _)) => {
-                *refused = Some(stamp);
-                return Err(TokenKeyError::PinRefused { path: self.config.pin_file.clone() });
-            }
-            Err(error) => return Err(error.into()),
-        }
+    fn log_in(&self, refused: &mut Option<Stamp>) -> Result<(Session, ObjectHandle), TokenKeyError> {
+        let session = self.config.session(&self.pkcs11, Access::Read, refused)?;
         let label = Attribute::Label(self.config.key.clone().into_bytes());
         let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), label])?;
         match keys.as_slice() {
@@ -214,18 +225,54 @@ impl TokenKey {
             keys => Err(TokenKeyError::Key { label: self.config.key.clone(), found: keys.len() }),
         }
     }
+}
 
-    fn pin_file(&self, why: impl fmt::Display) -> TokenKeyError {
-        TokenKeyError::PinFile { path: self.config.pin_file.clone(), why: why.to_string() }
+impl TokenKeyConfig {
+    /// The key of this label in the token of that.
+    #[must_use]
+    pub const fn new(module: PathBuf, token: String, key: String, pin_file: PathBuf) -> Self {
+        Self { module, token, key, pin_file }
     }
 
-    fn stamp(&self) -> Result<(u64, i64, i64, u64), TokenKeyError> {
-        let metadata = std::fs::metadata(&self.config.pin_file).map_err(|error| self.pin_file(error))?;
+    /// Logs in to the token.
+    fn session(&self, pkcs11: &Pkcs11, access: Access, refused: &mut Option<Stamp>) -> Result<Session, TokenKeyError> {
+        let absent = || TokenKeyError::TokenAbsent { label: self.token.clone() };
+        let mut found = None;
+        for slot in pkcs11.get_slots_with_token()? {
+            if pkcs11.get_token_info(slot)?.label() == self.token {
+                found = Some(slot);
+            }
+        }
+        let slot = found.ok_or_else(absent)?;
+        let session = match access {
+            Access::Read => pkcs11.open_ro_session(slot)?,
+            Access::Write => pkcs11.open_rw_session(slot)?,
+        };
+        let stamp = self.stamp()?;
+        if *refused == Some(stamp) {
+            return Err(TokenKeyError::PinRefused { path: self.pin_file.clone() });
+        }
+        match session.login(UserType::User, Some(&self.pin()?)) {
+            Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+            Err(CryptokiError::Pkcs11(RvError::PinIncorrect | RvError::PinLocked, _)) => {
+                *refused = Some(stamp);
+                Err(TokenKeyError::PinRefused { path: self.pin_file.clone() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn unusable_pin_file(&self, why: impl fmt::Display) -> TokenKeyError {
+        TokenKeyError::PinFile { path: self.pin_file.clone(), why: why.to_string() }
+    }
+
+    fn stamp(&self) -> Result<Stamp, TokenKeyError> {
+        let metadata = std::fs::metadata(&self.pin_file).map_err(|error| self.unusable_pin_file(error))?;
         if !metadata.is_file() {
-            return Err(self.pin_file("is no file"));
+            return Err(self.unusable_pin_file("is no file"));
         }
         if is_open_to_others(&metadata) {
-            return Err(self.pin_file("others may read or write it; chmod 600"));
+            return Err(self.unusable_pin_file("others may read or write it; chmod 600"));
         }
         Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
     }
@@ -233,13 +280,13 @@ impl TokenKey {
     fn pin(&self) -> Result<AuthPin, TokenKeyError> {
         let mut octets = Zeroizing::new(Vec::with_capacity(PIN_OCTETS.saturating_add(2)));
         let limit = u64::try_from(PIN_OCTETS).unwrap_or(u64::MAX).saturating_add(2);
-        let read = File::open(&self.config.pin_file).and_then(|file| file.take(limit).read_to_end(&mut octets));
-        read.map_err(|error| self.pin_file(error))?;
-        let text = std::str::from_utf8(&octets).map_err(|_| self.pin_file("is not UTF-8"))?;
+        let read = File::open(&self.pin_file).and_then(|file| file.take(limit).read_to_end(&mut octets));
+        read.map_err(|error| self.unusable_pin_file(error))?;
+        let text = std::str::from_utf8(&octets).map_err(|_| self.unusable_pin_file("is not UTF-8"))?;
         let pin = text.strip_suffix('\n').unwrap_or(text);
         let pin = pin.strip_suffix('\r').unwrap_or(pin);
         if pin.is_empty() || pin.len() > PIN_OCTETS || pin.contains(char::is_control) {
-            return Err(self.pin_file("does not hold one line with a PIN"));
+            return Err(self.unusable_pin_file("does not hold one line with a PIN"));
         }
         Ok(AuthPin::from(pin.to_owned()))
     }

@@ -14,6 +14,8 @@ struct Case {
     issuer_key: SigningKey,
     issuer_identifier: Vec<u8>,
     name: NameView,
+    /// What the issuer says of where its list and its certificate are had.
+    published: Vec<Vec<u8>>,
     template: CertificateTemplate,
 }
 
@@ -51,7 +53,7 @@ impl Case {
                 build::authority_key_identifier(&key_identifier(issuer_key.spki())),
             ],
         };
-        Self { issuer_identifier: key_identifier(issuer_key.spki()), issuer_key, name, template }
+        Self { issuer_identifier: key_identifier(issuer_key.spki()), issuer_key, name, published: Vec::new(), template }
     }
 
     fn issuer(&self) -> IssuerView<'_> {
@@ -60,6 +62,7 @@ impl Case {
             key: &self.issuer_key,
             not_after: NOW + 2 * DAY_SECONDS,
             key_identifier: &self.issuer_identifier,
+            published: &self.published,
         }
     }
 
@@ -96,6 +99,60 @@ fn what_breaks_no_rule_is_signed() {
         Ok(())
     );
 }
+
+#[test]
+fn where_a_list_is_had_is_what_the_issuer_says_of_itself() {
+    let point = |uri: &str| build::crl_distribution_points(uri);
+    let access = |uri: &str| build::authority_info_access(uri);
+    let checked = |published: &[Vec<u8>], held: &[Vec<u8>]| {
+        let mut case = Case::new();
+        case.published = published.to_vec();
+        case.template.extensions.extend_from_slice(held);
+        case.check()
+    };
+    let own = [access("http://pki.example/ca/a.cer"), point("http://pki.example/crl/a.crl")];
+    assert_eq!(checked(&own, &own), Ok(()));
+    let none = Vec::new();
+    let (own, access_alone, point_alone) = (own.to_vec(), own[..1].to_vec(), own[1..].to_vec());
+    // Of another issuer.
+    let others_point = vec![own[0].clone(), point("http://pki.example/crl/b.crl")];
+    let others_access = vec![access("http://pki.example/ca/b.cer"), own[1].clone()];
+    for (published, held) in [
+        (&own, &none),
+        (&own, &access_alone),
+        (&own, &point_alone),
+        (&none, &own),
+        (&point_alone, &own),
+        (&own, &others_point),
+        (&own, &others_access),
+    ] {
+        assert_eq!(checked(published, held), Err(LintError::Distribution), "{held:02x?}");
+    }
+    // What nobody can fetch, and what is not the whole list, is not signed though the issuer says it.
+    let value = |of: &[u8]| {
+        let certificate = CertView::parse(&build::assemble(
+            &CertificateTemplate { extensions: vec![of.to_vec()], ..Case::new().template }.tbs_der(),
+            &build::algorithm_identifier(oid::ECDSA_WITH_SHA256),
+            &[0],
+        ));
+        certificate.unwrap().extension(oid::CRL_DISTRIBUTION_POINTS).unwrap().unwrap().value().to_vec()
+    };
+    let own_value = value(&own[1]);
+    let mut twice = DerWriter::new();
+    // Both points of a list of two.
+    twice.sequence(|points| drop_ref(points.raw(&own_value[2..]).raw(&own_value[2..])));
+    for wrong in [
+        point("https://pki.example/crl/a.crl"),
+        point("ldap://pki.example/crl/a.crl"),
+        build::extension(oid::CRL_DISTRIBUTION_POINTS, true, &own_value),
+        build::extension(oid::CRL_DISTRIBUTION_POINTS, false, &twice.into_der()),
+    ] {
+        assert_eq!(checked(&[wrong.clone()], &[wrong]), Err(LintError::Distribution));
+    }
+}
+
+/// The writer's methods return the writer, which closures must not.
+const fn drop_ref(_: &mut DerWriter) {}
 
 #[test]
 fn serial_numbers_are_positive_and_long_enough_to_be_random() {

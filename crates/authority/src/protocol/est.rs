@@ -83,7 +83,7 @@ pub(super) const fn weight(operation: Operation) -> Weight {
 pub(super) fn decide(service: &Service, call: &Call, operation: Operation) -> Result<Decided, Error> {
     let profile = service.profile(if call.id.is_empty() { DEFAULT_PROFILE } else { &call.id })?.name();
     match operation {
-        Operation::CaCertificates => ca_certificates(service, call),
+        Operation::CaCertificates => ca_certificates(service, call, profile),
         Operation::RequestAttributes => {
             expect_no_body(call)?;
             Ok(Decided::Answer(encoded(CSR_ATTRIBUTES, &request_attributes::to_der())))
@@ -100,15 +100,17 @@ fn expect_no_body(call: &Call) -> Result<(), Error> {
     if call.body.is_empty() { Ok(()) } else { Err(Error::BodyTooLarge { limit: 0 }) }
 }
 
-fn ca_certificates(service: &Service, call: &Call) -> Result<Decided, Error> {
+/// Of every issuer of the succession that the profile's certificates come from (RFC 7030, section 4.1.3): who trusts a root
+/// of it comes to the next by them, and to the last.
+fn ca_certificates(service: &Service, call: &Call, profile: &str) -> Result<Decided, Error> {
     expect_no_body(call)?;
-    let mut certificates = service.hierarchy.issuing()?.chain_below_root();
-    certificates.push(service.hierarchy.issuing_root()?.as_der().to_vec());
+    let certificates = service.profile_authorities(service.profile(profile)?)?;
     Ok(Decided::Answer(encoded(CERTS_ONLY, &certs_only::to_der(&certificates))))
 }
 
 fn mint_nonce(service: &Service, call: &Call, profile: &str) -> Result<Decided, Error> {
-    NonceRequest::parse(call.parts.method.as_str(), call.header(&header::CONTENT_TYPE), &call.body)?;
+    let wanted = NonceRequest::parse(call.parts.method.as_str(), call.header(&header::CONTENT_TYPE), &call.body)?;
+    wanted.check_length()?;
     let exporter = call.peer.exporter().ok_or(Error::NoExporter)?;
     let applicant = call.caller.applicant()?;
     let reply = service.mint_session_nonce(&applicant.account, profile, Session::Tls(exporter))?;

@@ -39,6 +39,12 @@ pub(super) fn class(error: &Error) -> Class {
         Error::Certificate(_) | Error::Credential(_) | Error::Record(_) | Error::Store(_) | Error::Worker => {
             of(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
         }
+        Error::ClientCertificateRevoked => {
+            of(StatusCode::UNAUTHORIZED, "client-certificate-revoked", "Client certificate revoked")
+        }
+        Error::ClientListUnusable => {
+            of(StatusCode::SERVICE_UNAVAILABLE, "client-crl-unusable", "Revocation of client certificates unknown")
+        }
         Error::DeviceHasKey => of(StatusCode::CONFLICT, "device-has-key", "Device has an attesting key"),
         Error::DeviceConflict => of(StatusCode::CONFLICT, "device-conflict", "Device bound to another key"),
         Error::DeviceNotPermitted => of(StatusCode::FORBIDDEN, "device-not-permitted", "Device name not permitted"),
@@ -60,7 +66,9 @@ pub(super) fn class(error: &Error) -> Class {
             of(StatusCode::UNPROCESSABLE_ENTITY, "nonce-unknown", "Unknown nonce")
         }
         Error::Nonce(NonceError::Random) => of(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        Error::NonceLength => of(StatusCode::BAD_REQUEST, "nonce-length", "Length of nonces"),
         Error::NonceSpent => of(StatusCode::CONFLICT, "nonce-spent", "Nonce spent"),
+        Error::NotAcceptable(_) => of(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
         Error::NotAuthenticated => of(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
         Error::NoExporter => of(StatusCode::SERVICE_UNAVAILABLE, "tls-1.3-needed", "TLS 1.3 needed"),
         Error::NotImplemented(_) => of(StatusCode::NOT_IMPLEMENTED, "not-implemented", "Not implemented"),
@@ -71,6 +79,10 @@ pub(super) fn class(error: &Error) -> Class {
             of(StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable", "Decisions cannot be recorded")
         }
         Error::Timeout => of(StatusCode::REQUEST_TIMEOUT, "timeout", "Request timeout"),
+        Error::UpstreamUnavailable => {
+            of(StatusCode::SERVICE_UNAVAILABLE, "upstream-unavailable", "Upstream CA does not answer")
+        }
+        Error::UpstreamUncertain => of(StatusCode::CONFLICT, "upstream-uncertain", "Upstream CA's answer lost"),
         Error::UnknownProfile => of(StatusCode::BAD_REQUEST, "unknown-profile", "Unknown profile"),
         Error::UnsupportedMediaType { .. } => {
             of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")

@@ -6,15 +6,14 @@ use vouchsafe_evidence::input::Submission;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{FormatId, TpmCertifyX509};
 use vouchsafe_evidence::x509::CertView;
-use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 use vouchsafe_verifier::{CertifiableKey, Instant, Outcome, Request, verify};
 
 use super::key_statements;
 use crate::ca::CertificationAuthority;
-use crate::certificate::{BACKDATED_SECONDS, CertificateError, SignedContent, sign_content};
+use crate::certificate::{BACKDATED_SECONDS, CertificateError, SignedContent, sign_content, signed_by};
 use crate::error::{Error, own_codes};
 use crate::service::Service;
-use crate::store::{CertificateRecord, KeyUse};
+use crate::store::CertificateRecord;
 
 /// The format of PKIX Evidence.
 pub(super) const PKIX_EVIDENCE: &str = ROW.id;
@@ -186,12 +185,6 @@ fn names_module(certificate: &CertView) -> bool {
     tells_more || OF_MODULES.iter().any(|told| certificate.subject().attributes(*told).next().is_some())
 }
 
-fn signed_by(certificate: &CertView, issuer: &CertView) -> bool {
-    let Ok(algorithm) = SignatureAlgorithm::from_der(certificate.outer_algorithm().as_der()) else { return false };
-    let mut budget = SignatureBudget::with_limit(1);
-    verify_signature(&mut budget, issuer.spki(), algorithm, certificate.tbs(), certificate.signature()).is_ok()
-}
-
 /// The same certificate without the names of the module, under a serial number of its own.
 ///
 /// It is valid up to the time of issue and no longer: whoever checks what was published names a time at which it was, and
@@ -212,6 +205,6 @@ fn without_module(
     };
     let issued = sign_content(&root.issuer(), content)?;
     // On record as one of the key's.
-    let record = issued.record().with_key_use(KeyUse::Of(certificate.spki().sha256()));
+    let record = issued.record_of(certificate.spki());
     Ok((CertView::parse(&issued.der)?, record))
 }

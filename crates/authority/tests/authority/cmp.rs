@@ -1,9 +1,11 @@
 //! CMP: transactions in their order, who may send what, and evidence in either syntax of requests.
 
 #[path = "cmp/client.rs"]
-mod client;
+pub mod client;
 #[path = "cmp/openssl.rs"]
 mod openssl;
+#[path = "cmp/possession.rs"]
+mod possession;
 #[path = "cmp/wrong.rs"]
 mod wrong;
 
@@ -22,7 +24,8 @@ use self::client::{
 use crate::module::{Module, SoftwareKey, request};
 use crate::site::{ALICE, BOB, Site, b64, chain, digest_hex, hex};
 
-const PROFILES: &str = "[[profiles]]\nname='device'\n[[profiles]]\nname='stock'\nfreshness='when-given'\n";
+const PROFILES: &str = "[[profiles]]\nname='device'\n[[profiles]]\nname='stock'\nfreshness='when-given'\n\
+    [[profiles]]\nname='modules'\ndevices='any'\n[[profiles]]\nname='old-modules'\ndevices='any'\nfreshness='when-given'\n";
 pub const SECRET: &str = "a secret of alice, long enough";
 pub const BOBS_SECRET: &str = "a secret of bob, as long as that";
 
@@ -61,7 +64,7 @@ fn bob() -> Client {
 }
 
 /// CertReqMessages for a key that the module attests over this nonce.
-fn crmf(key: &SoftwareKey, name: &str, module: &Module, nonce: &[u8], ak_chain: &[Vec<u8>]) -> Vec<u8> {
+pub fn crmf(key: &SoftwareKey, name: &str, module: &Module, nonce: &[u8], ak_chain: &[Vec<u8>]) -> Vec<u8> {
     let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
     requests(name, key, vec![module.key_statement(&public, nonce)], ak_chain, |request| popo(key, request))
 }

@@ -3,7 +3,7 @@
 #[path = "est/client_certificates.rs"]
 mod client_certificates;
 #[path = "est/connection.rs"]
-mod connection;
+pub mod connection;
 #[path = "est/sessions.rs"]
 mod sessions;
 #[path = "est/strongswan.rs"]
@@ -22,20 +22,20 @@ use crate::site::{ALICE, NOW, Site, b64, chain};
 /// A site with a profile that does without a nonce where the client knows of none.
 const PROFILES: &str = "[[profiles]]\nname='device'\n[[profiles]]\nname='stock'\nfreshness='when-given'\n";
 
-async fn enrolled(site: &Site, token: &str, device: &str) -> (Module, Vec<Vec<u8>>) {
+pub async fn enrolled(site: &Site, token: &str, device: &str) -> (Module, Vec<Vec<u8>>) {
     let module = Module::new(&site.vendor, site.clock.now());
     let answer = site.enroll(token, &module, device).await;
     (module, chain(&answer["certificates"]["attest"]))
 }
 
 /// A request for a key by this name, whose key statement answers the nonce.
-fn request_for(key: &SoftwareKey, name: &str, module: &Module, nonce: &[u8], ak_chain: &[Vec<u8>]) -> Vec<u8> {
+pub fn request_for(key: &SoftwareKey, name: &str, module: &Module, nonce: &[u8], ak_chain: &[Vec<u8>]) -> Vec<u8> {
     let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
     request(key, name, vec![module.key_statement(&public, nonce)], ak_chain)
 }
 
 /// The certificates of a message, as openssl reads them.
-fn certificates(site: &Site, message: &[u8]) -> Vec<CertView> {
+pub fn certificates(site: &Site, message: &[u8]) -> Vec<CertView> {
     let (input, output) = (site.dir.path().join("message.p7"), site.dir.path().join("message.pem"));
     std::fs::write(&input, message).unwrap();
     let run = Command::new("openssl")

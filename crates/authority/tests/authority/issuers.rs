@@ -1,5 +1,10 @@
 //! Several issuers, keys in a token, and the change from one to the next.
 
+#[path = "issuers/distribution.rs"]
+mod distribution;
+#[path = "issuers/succession.rs"]
+mod succession;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +32,7 @@ const LIBRARIES: [&str; 3] = [
 /// A root and a CA beneath it, the root's key gone, the CA's in PKCS#8.
 struct Authority {
     root: Vec<u8>,
+    root_key: SoftwareKey,
     ca: CertView,
     key: SoftwareKey,
 }
@@ -51,7 +57,20 @@ impl Authority {
             sign_certificate((&root_name, &root_key), root_name.clone(), root_key.spki(), NOW, extensions(&[1; 20]));
         // Made by others, with an identifier that is no digest of this authority's kind.
         let ca = sign_certificate((&root_name, &root_key), named(name), key.spki(), NOW, extensions(&[2; 20]));
-        Self { root, ca: CertView::parse(&ca).unwrap(), key }
+        Self { root, root_key, ca: CertView::parse(&ca).unwrap(), key }
+    }
+
+    /// The certificate of this root by that of another.
+    fn linked(&self, by: &Self) -> Vec<u8> {
+        let (own, by_root) = (CertView::parse(&self.root).unwrap(), CertView::parse(&by.root).unwrap());
+        let extensions = vec![
+            build::basic_constraints(true, BasicConstraints { ca: true, path_length: None }),
+            build::key_usage(true, KeyUsage::from_bits(KeyUsage::KEY_CERT_SIGN | KeyUsage::CRL_SIGN)),
+            build::subject_key_identifier(&[1; 20]),
+            build::authority_key_identifier(&[1; 20]),
+        ];
+        let issuer = (by_root.subject(), &by.root_key);
+        sign_certificate(issuer, own.subject().clone(), self.root_key.spki(), NOW, extensions)
     }
 
     fn write(&self, folder: &Path, name: &str) -> PathBuf {
@@ -65,13 +84,13 @@ impl Authority {
     }
 }
 
-struct Token {
+pub struct Token {
     folder: PathBuf,
 }
 
 impl Token {
     /// A token with this key in it.
-    fn with(folder: &Path, key_pem: &str) -> Self {
+    pub fn with(folder: &Path, key_pem: &str) -> Self {
         let token = Self { folder: folder.to_owned() };
         fs::create_dir_all(folder.join("tokens")).unwrap();
         let tokens = folder.join("tokens").display().to_string();
@@ -101,13 +120,13 @@ impl Token {
         fs::set_permissions(self.folder.join("pin"), Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn serve(&self) -> Command {
+    pub fn serve(&self) -> Command {
         let mut command = serve_again(&SERVE);
         command.env("SOFTHSM2_CONF", self.conf());
         command
     }
 
-    fn settings(&self) -> String {
+    pub fn settings(&self) -> String {
         let library = LIBRARIES.iter().find(|path| Path::new(path).exists()).expect("softhsm2");
         let pin = self.folder.join("pin");
         format!("pkcs11 = {{ module = '{library}', token = 'ca', key = 'issuing', pin_file = '{}' }}", pin.display())

@@ -30,6 +30,10 @@ impl SoftwareKey {
         Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap())
     }
 
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Self {
+        Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).unwrap())
+    }
+
     pub fn pkcs8(&self) -> Vec<u8> {
         self.0.to_pkcs8v1().unwrap().as_ref().to_vec()
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::AsyncWriteExt;
-use vouchsafe_authority::protocol::est;
+use vouchsafe_authority::protocol::{distribution, est};
 use vouchsafe_authority::{Access, Config, InitError, Operation, ROUTES, Route, Verb, init};
 
 use crate::site::{ALICE, CAROL, Reply, Site, b64, read_reply};
@@ -19,7 +19,7 @@ const PROXY_HEADERS: [&str; 4] = [
 /// The code of a refusal, from the form of its protocol.
 fn refusal(verb: Verb, reply: &Reply) -> String {
     match verb {
-        Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) => reply.problem(),
+        Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) | Verb::Distribution(_) => reply.problem(),
         Verb::Est(_) => {
             assert!(reply.head.to_lowercase().contains("content-type: text/plain"), "{}", reply.head);
             let text = std::str::from_utf8(&reply.body).unwrap();
@@ -30,12 +30,17 @@ fn refusal(verb: Verb, reply: &Reply) -> String {
 
 /// What a stranger is told who sends this header and body: status, and the code of a refusal.
 fn told(access: Access, verb: Verb, authorization: &str, body: &str) -> (u16, Option<&'static str>) {
-    let is_accepted_scheme = authorization.is_empty();
+    // Whoever fetches what certificates name shows nothing, whatever is sent along.
+    let is_accepted_scheme = authorization.is_empty() || matches!(verb, Verb::Distribution(_));
     match (access, is_accepted_scheme) {
         (Access::Public, true) => match verb {
             Verb::Est(est::Operation::ServerKeyGeneration | est::Operation::FullCmc) => (501, Some("not-implemented")),
-            Verb::Json(_) | Verb::Est(_) | Verb::Acme(_) | Verb::Cmp(_) if body.is_empty() => (200, None),
-            Verb::Json(_) | Verb::Est(_) | Verb::Acme(_) | Verb::Cmp(_) => (413, Some("body-too-large")),
+            Verb::Json(_) | Verb::Est(_) | Verb::Acme(_) | Verb::Cmp(_) | Verb::Distribution(_) if body.is_empty() => {
+                (200, None)
+            }
+            Verb::Json(_) | Verb::Est(_) | Verb::Acme(_) | Verb::Cmp(_) | Verb::Distribution(_) => {
+                (413, Some("body-too-large"))
+            }
         },
         // Whose a message is, the message says; this is none.
         (Access::Message, _) => (415, Some("unsupported-media-type")),
@@ -55,11 +60,13 @@ async fn strangers_reach_the_public_routes_alone() {
             Verb::Json(Operation::RevocationList) => "attestation",
             Verb::Json(_) => "00112233445566778899aabbccddeeff",
             Verb::Est(_) | Verb::Acme(_) | Verb::Cmp(_) => "device",
+            Verb::Distribution(distribution::Resource::RevocationList) => "issuing.crl",
+            Verb::Distribution(distribution::Resource::IssuerCertificate) => "issuing.cer",
         };
         let path = route.path.replace("{id}", id);
         // The last but one is a token of this authority as the other protocol has it, the last one with another's name.
         let theirs = match route.verb {
-            Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) => {
+            Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) | Verb::Distribution(_) => {
                 [format!("Basic {}", b64(format!("alice:{ALICE}").as_bytes())), format!("Bearer {ALICE}x")]
             }
             Verb::Est(_) => [format!("Bearer {ALICE}"), format!("Basic {}", b64(format!("bob:{ALICE}").as_bytes()))],
@@ -81,7 +88,7 @@ async fn strangers_reach_the_public_routes_alone() {
                     assert_eq!(refusal(route.verb, &reply), code);
                 }
                 let challenge = match route.verb {
-                    Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) => "www-authenticate: bearer",
+                    Verb::Json(_) | Verb::Acme(_) | Verb::Cmp(_) | Verb::Distribution(_) => "www-authenticate: bearer",
                     Verb::Est(_) => "www-authenticate: basic",
                 };
                 assert_eq!(reply.head.to_lowercase().contains(challenge), status == 401);
@@ -89,7 +96,7 @@ async fn strangers_reach_the_public_routes_alone() {
         }
     }
     let public = |route: &&Route| route.access == Access::Public && matches!(route.verb, Verb::Json(_));
-    assert_eq!(ROUTES.iter().filter(public).count(), 2);
+    assert_eq!(ROUTES.iter().filter(public).count(), 4);
     let twice = [ALICE, ALICE].map(|token| format!("Authorization: Bearer {token}"));
     assert_eq!(site.exchange("POST", "/v1/nonces", &twice, b"").await.status, 401);
 }

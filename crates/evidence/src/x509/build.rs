@@ -8,8 +8,9 @@ mod writer;
 
 pub use crl::{CrlTemplate, RevokedEntry};
 pub use extensions::{
-    ak_name, authority_key_identifier, basic_constraints, certificate_policies, device_link, extended_key_usage,
-    extension, key_usage, name_constraints, nonce, subject_alt_name, subject_key_identifier, tpma_object,
+    ak_name, authority_info_access, authority_key_identifier, basic_constraints, certificate_policies,
+    crl_distribution_points, device_link, extended_key_usage, extension, key_usage, name_constraints, nonce,
+    subject_alt_name, subject_key_identifier, tpma_object,
 };
 pub use name::{NameTextError, distinguished_name, name_from_attributes, name_from_text};
 pub use writer::DerWriter;

@@ -16,6 +16,7 @@ use super::refusal::{FailInfo, Refusal, codes};
 use super::reply::{self, Content, ReplyTo};
 use super::transactions::{Place, Unconfirmed};
 use super::{Operation, limits, oids, response};
+use crate::ca::Hierarchy;
 use crate::config::Capability;
 use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent, Names};
 use crate::error::Error;
@@ -23,6 +24,7 @@ use crate::issue::IssuedChain;
 use crate::nonce::{NONCE_OCTETS, Session};
 use crate::profile::DEFAULT_PROFILE;
 use crate::protocol::Decided;
+use crate::registration::{self, RaVerifiedRequest};
 use crate::protocol::refusal::{class, detail, violations};
 use crate::service::Service;
 use crate::store::RevocationReason;
@@ -37,9 +39,12 @@ pub(super) struct Conversation {
     reply: ReplyTo,
     place: Place,
     now: i64,
-    /// Below the root, for whoever checks a signature.
+    /// Whose certificates and roots answers hold.
+    hierarchy: Arc<Hierarchy>,
+    /// Below the root, for whoever checks a signature of this server's.
     chain: Vec<Vec<u8>>,
-    root: Vec<u8>,
+    /// What the clients of the profile trust and build chains with.
+    authorities: Vec<Vec<u8>>,
 }
 
 /// What the sender is to do next.
@@ -58,12 +63,15 @@ impl Conversation {
         label: &str,
     ) -> Result<Decided, Error> {
         let (parties, now) = (Arc::clone(&service.cmp), service.now());
-        let strangers = ReplyTo::header(&message.header, Protection::Signature, now);
+        let profile = profile(service, &message.header, label);
+        // Its clients know the issuer of the profile, and of no other.
+        let issuer = profile.as_ref().ok().and_then(|name| service.issuer_of_profile(name)).unwrap_or_default();
+        let strangers = ReplyTo::header(&message.header, Protection::Signature, now).certified_by(issuer);
+        let chain = parties.signer_chain(service, issuer);
         let sender = admissible(message, operation).and_then(|()| parties.authenticate(service, message));
         let sender = match sender {
             Ok(sender) => sender,
             Err(refusal) => {
-                let chain = service.hierarchy.issuing()?.chain_below_root();
                 let content = Content { body: reply::error(&refusal), extra_certs: chain, ..Content::default() };
                 return Ok(Decided::Answer(response(strangers.message(&parties, &content)?.der)));
             }
@@ -79,11 +87,14 @@ impl Conversation {
             reply: strangers.protected_by(sender.protection.clone()),
             place,
             now,
-            chain: service.hierarchy.issuing()?.chain_below_root(),
-            root: service.hierarchy.issuing_root()?.as_der().to_vec(),
+            hierarchy: Arc::clone(&service.hierarchy),
+            chain,
+            authorities: match &profile {
+                Ok(name) => service.profile_authorities(service.profile(name)?)?,
+                Err(_) => Vec::new(),
+            },
         };
-        let profile = permitted(message, &sender).and_then(|()| profile(service, &message.header, label));
-        match profile {
+        match permitted(message, &sender).and(profile) {
             Ok(profile) => conversation.perform(service, message, &sender, profile),
             Err(refusal) => conversation.refused(&refusal),
         }
@@ -126,7 +137,8 @@ impl Conversation {
             Err(refusal) => return self.refused(&refusal),
         };
         let (id, kind, implicit) = (wanted.id, wanted.answer, wanted.implicit);
-        let request = match wanted.request(sender) {
+        let is_registrar = registration::may_say_verified(&sender.applicant, service.profile(profile)?);
+        let request = match wanted.request(sender, is_registrar) {
             Ok(request) => request,
             Err(refusal) => {
                 return self.told(Content { body: reply::rejected(kind, id, &refusal), ..Content::default() });
@@ -159,9 +171,12 @@ impl Conversation {
         implicit: bool,
         chain: Result<IssuedChain, Error>,
     ) -> Result<axum::response::Response, Error> {
-        let issued = chain.and_then(|chain| chain.certificates.into_iter().next().ok_or(Error::Worker));
-        let certificate = match issued {
-            Ok(certificate) => certificate,
+        let issued = chain.and_then(|chain| {
+            let mut certificates = chain.certificates.into_iter();
+            Ok((certificates.next().ok_or(Error::Worker)?, certificates.collect::<Vec<_>>()))
+        });
+        let (certificate, above) = match issued {
+            Ok(issued) => issued,
             Err(error) => {
                 let body = reply::rejected(kind, id, &refusal_of(error));
                 return self.send(Content { body, ..Content::default() }, Next::Nothing);
@@ -169,12 +184,14 @@ impl Conversation {
         };
         // A secret makes a root trustworthy; a signature that chains to it does not (RFC 9483, section 4.1.1).
         let roots = match (&self.reply.protection, kind) {
-            (Protection::Mac { .. }, MessageType::Ip) => vec![self.root.clone()],
+            (Protection::Mac { .. }, MessageType::Ip) => self.root_of(&certificate).into_iter().collect(),
             _ => Vec::new(),
         };
         let body = reply::granted(kind, id, &certificate, &roots);
         let next = if implicit { Next::Nothing } else { Next::Confirm(Unconfirmed { certificate, id }) };
-        let extra_certs = self.chain.clone();
+        // The chain of the issuer that it came from, which need not be the one that the server's own certificate came from.
+        let mut extra_certs = above;
+        extra_certs.extend(self.chain.iter().filter(|own| !extra_certs.contains(own)).cloned().collect::<Vec<_>>());
         self.send(Content { body, implicit_confirm: implicit, extra_certs }, next)
     }
 
@@ -227,8 +244,7 @@ impl Conversation {
                 told.push((oids::NONCE_RESPONSE, nonce_response(&minted.octets, seconds)));
                 next = Next::Request(minted.octets);
             } else if value.info_type == oids::CA_CERTS {
-                let certificates: Vec<Vec<u8>> = self.chain.iter().cloned().chain([self.root.clone()]).collect();
-                told.push((oids::CA_CERTS, reply::certificate_list(&certificates)));
+                told.push((oids::CA_CERTS, reply::certificate_list(&self.authorities)));
             }
         }
         if told.is_empty() {
@@ -247,6 +263,13 @@ impl Conversation {
         let content =
             Content { body: reply::revoked(refusal.as_ref()), extra_certs: self.helpful(), ..Content::default() };
         self.told(content)
+    }
+
+    /// The root of the issuer of a certificate, DER, where it is known here.
+    fn root_of(&self, certificate: &[u8]) -> Option<Vec<u8>> {
+        let certificate = CertView::parse(certificate).ok()?;
+        let root = self.hierarchy.issuer_of(&certificate).ok()?.root()?;
+        Some(root.as_der().to_vec())
     }
 
     /// What a client needs to check a signature; a MAC needs nothing.
@@ -312,6 +335,7 @@ enum Form<'a> {
 /// A request that the core can judge.
 enum Judgeable<'a> {
     Crmf(SignedCrmf),
+    RaVerified(RaVerifiedRequest),
     Pkcs10(&'a [u8]),
 }
 
@@ -319,6 +343,7 @@ impl Judgeable<'_> {
     const fn as_request(&self) -> CertificationRequest<'_> {
         match self {
             Self::Crmf(request) => CertificationRequest::Crmf(request),
+            Self::RaVerified(request) => CertificationRequest::RaVerified(request),
             Self::Pkcs10(csr) => CertificationRequest::Pkcs10(csr),
         }
     }
@@ -333,9 +358,9 @@ impl<'a> Wanted<'a> {
         Self { answer: MessageType::Cp, id: PKCS10_ID, implicit, form: Form::Pkcs10(csr) }
     }
 
-    /// The request, if it is one that may be judged: a signature proves possession, no control asks for what is not
-    /// given, and a key update is signed by what it replaces.
-    fn request(self, sender: &Sender) -> Result<Judgeable<'a>, Refusal> {
+    /// The request, if it is one that may be judged: a signature proves possession or a registration authority says that it
+    /// is proven, no control asks for what is not given, and a key update is signed by what it replaces.
+    fn request(self, sender: &Sender, is_registrar: bool) -> Result<Judgeable<'a>, Refusal> {
         let request = match self.form {
             Form::Pkcs10(csr) => return Ok(Judgeable::Pkcs10(csr)),
             Form::Crmf(request) => request,
@@ -360,7 +385,10 @@ impl<'a> Wanted<'a> {
                 return Err(Refusal::found(codes::NOT_THE_OWNER, "oldCertID names another certificate."));
             }
         }
-        Ok(Judgeable::Crmf(SignedCrmf::new(request.clone())?))
+        match RaVerifiedRequest::new(request).filter(|_| is_registrar) {
+            Some(request) => Ok(Judgeable::RaVerified(request)),
+            None => Ok(Judgeable::Crmf(SignedCrmf::new(request.clone())?)),
+        }
     }
 }
 

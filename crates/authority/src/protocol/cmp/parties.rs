@@ -10,16 +10,18 @@ use vouchsafe_evidence::x509::{CertView, NameView, build};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 use zeroize::Zeroizing;
 
+use super::conversation::refusal_of;
 use super::mac::PasswordMac;
 use super::message::Message;
 use super::oids;
 use super::refusal::{Refusal, codes};
 use super::transactions::Transactions;
-use crate::ca::Hierarchy;
+use crate::ca::{Hierarchy, Issuer};
 use crate::certificate::{CertificateError, Content, SigningKey, key_identifier, sign};
 use crate::config::{Account, CmpSecretError, Config};
 use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
+use crate::lint::LintError;
 use crate::service::Service;
 
 /// Days of validity of the certificate by which answers are signed, which is made at each start.
@@ -53,7 +55,9 @@ impl std::fmt::Debug for SharedSecret {
 #[derive(Debug)]
 pub(super) struct Signer {
     key: SigningKey,
-    certificate: CertView,
+    name: NameView,
+    /// Of this key, by each issuer that can sign.
+    certificates: Vec<(String, CertView)>,
 }
 
 /// How an answer is protected: as its request was.
@@ -94,6 +98,14 @@ impl Parties {
         }
         let signer = if config.role.issues() { Some(Signer::create(hierarchy, now)?) } else { None };
         Ok(Self { accounts, secrets, signer, transactions: Transactions::default() })
+    }
+
+    /// The certificates between the server's own, as this issuer signed it, and the root. Of an issuer that there is not,
+    /// those of the certificate that stands in for it.
+    pub(super) fn signer_chain(&self, service: &Service, issuer: &str) -> Vec<Vec<u8>> {
+        let chosen = self.signer.as_ref().and_then(|signer| signer.chosen(issuer));
+        let issuer = chosen.and_then(|(name, _)| service.hierarchy.issuer(name).ok());
+        issuer.map(Issuer::chain_below_root).unwrap_or_default()
     }
 
     pub(super) fn signer(&self) -> Result<&Signer, Error> {
@@ -150,9 +162,13 @@ impl Parties {
         }
         let chain: Vec<CertificateDer<'_>> =
             message.extra_certs.iter().map(|certificate| CertificateDer::from(certificate.as_der())).collect();
-        let holder = service.certificate_holder(&chain).map_err(|_| not_trusted())?;
+        let holder = service.certificate_holder(&chain).map_err(|error| match error {
+            Error::ClientCertificateRevoked | Error::ClientListUnusable => refusal_of(error),
+            _ => not_trusted(),
+        })?;
         let account = self.accounts.get(&holder.account).ok_or_else(not_trusted)?;
-        let applicant = Applicant { account: Arc::clone(account), by: Credential::CmpSignature, names: holder.names };
+        let by = if holder.is_registrar { Credential::RegistrarSignature } else { Credential::CmpSignature };
+        let applicant = Applicant { account: Arc::clone(account), by, names: holder.names };
         let identity = [b"certificate ", certificate.as_der()].concat();
         let (protection, certificate) = (Protection::Signature, Some(certificate.clone()));
         Ok(Sender { applicant, protection, identity, certificate })
@@ -187,6 +203,21 @@ fn is_named_in(message: &Message<'_>, certificate: &CertView) -> bool {
 impl Signer {
     fn create(hierarchy: &Hierarchy, now: i64) -> Result<Self, CertificateError> {
         let (key, _) = SigningKey::generate()?;
+        let mut certificates = Vec::new();
+        for issuer in hierarchy.issuers() {
+            match Self::certify(&key, issuer, now) {
+                Ok(certificate) => certificates.push((issuer.name().to_owned(), certificate)),
+                // It has expired, and nothing new comes from it.
+                Err(CertificateError::Lint(LintError::Validity)) => {
+                    tracing::warn!(issuer = issuer.name(), "the issuer has expired; it certifies no key for CMP");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { key, name: build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?, certificates })
+    }
+
+    fn certify(key: &SigningKey, issuer: &Issuer, now: i64) -> Result<CertView, CertificateError> {
         let content = Content {
             subject: build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?,
             spki: key.spki(),
@@ -198,16 +229,22 @@ impl Signer {
                 build::extended_key_usage(false, &[oids::KP_CMC_CA]),
             ],
         };
-        let issued = sign(&hierarchy.issuing()?.issuer(), content)?;
-        Ok(Self { key, certificate: CertView::parse(&issued.der)? })
+        let issued = sign(&issuer.ca().issuer(), content)?;
+        Ok(CertView::parse(&issued.der)?)
     }
 
-    pub(super) fn name(&self) -> &NameView {
-        self.certificate.subject()
+    pub(super) const fn name(&self) -> &NameView {
+        &self.name
     }
 
-    pub(super) fn certificate(&self) -> &CertView {
-        &self.certificate
+    /// The certificate by the issuer of this name, or another where there is none by it.
+    fn chosen(&self, issuer: &str) -> Option<&(String, CertView)> {
+        self.certificates.iter().find(|(name, _)| name == issuer).or_else(|| self.certificates.first())
+    }
+
+    /// The certificate of its key by this issuer, or another where there is none by it.
+    pub(super) fn certificate(&self, issuer: &str) -> Result<&CertView, Error> {
+        self.chosen(issuer).map(|(_, certificate)| certificate).ok_or(Error::Worker)
     }
 
     /// The identifier of its key.

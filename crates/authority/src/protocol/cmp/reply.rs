@@ -26,6 +26,8 @@ pub(super) struct ReplyTo {
     nonce: Option<Vec<u8>>,
     pub(super) protection: Protection,
     now: i64,
+    /// By which issuer the server's own certificate is, in answers that are signed.
+    issuer: String,
 }
 
 /// What goes into an answer.
@@ -55,6 +57,7 @@ impl ReplyTo {
             nonce: header.sender_nonce.map(<[u8]>::to_vec),
             protection,
             now,
+            issuer: String::new(),
         }
     }
 
@@ -65,7 +68,13 @@ impl ReplyTo {
             name.sequence(|_| {});
         });
         let protection = Protection::Signature;
-        Self { version: 2, recipient: name.into_der(), transaction_id: None, nonce: None, protection, now }
+        let recipient = name.into_der();
+        Self { version: 2, recipient, transaction_id: None, nonce: None, protection, now, issuer: String::new() }
+    }
+
+    /// The same, with the server's certificate by this issuer where it is signed.
+    pub(super) fn certified_by(self, issuer: &str) -> Self {
+        Self { issuer: issuer.to_owned(), ..self }
     }
 
     /// The same, protected otherwise.
@@ -112,7 +121,7 @@ impl ReplyTo {
         part.sequence(|part| drop_ref(part.raw(&header).raw(&content.body)));
         let part = part.into_der();
         let (protection, own) = match &self.protection {
-            Protection::Signature => (signer.sign(&part)?, Some(signer.certificate().as_der())),
+            Protection::Signature => (signer.sign(&part)?, Some(signer.certificate(&self.issuer)?.as_der())),
             Protection::Mac { mac, secret, .. } => (mac.make(secret, &part), None),
         };
         let mut message = DerWriter::new();

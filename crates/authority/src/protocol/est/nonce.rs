@@ -17,8 +17,8 @@ pub(super) const MEDIA_TYPE: &str = "application/est-attestation-freshness+json"
 const LEAST_OCTETS: u64 = 8;
 const MOST_OCTETS: u64 = 64;
 
-/// What is asked for beside a nonce. Every nonce here has 32 octets, and there is nothing to tell an attester besides, so
-/// that none of it changes the answer; what is malformed is refused all the same.
+/// What is asked for beside a nonce. Every nonce here has 32 octets: who asks for another length is refused rather than
+/// given what it may have no room for. There is nothing to tell an attester besides.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct NonceRequest {
@@ -89,6 +89,17 @@ impl NonceRequest {
             }
             _ => Err(NonceRequestError::Method.into()),
         }
+    }
+}
+
+impl NonceRequest {
+    /// Whether the nonce that there is has the length that is asked for, where one is.
+    ///
+    /// # Errors
+    /// [`Error::NonceLength`].
+    pub(super) fn check_length(&self) -> Result<(), Error> {
+        let is_own = |len: u64| usize::try_from(len).is_ok_and(|len| len == NONCE_OCTETS);
+        if self.len.is_none_or(is_own) { Ok(()) } else { Err(Error::NonceLength) }
     }
 }
 

@@ -7,7 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::{Operation, json, with_type};
+use super::accept::Form;
 use crate::ak_certificate::Families;
+use crate::appraisal::AppraisalAnswer;
+use crate::attestation_result::key_set;
+use crate::ca::Issuer;
+use crate::config::DEFAULT_ISSUER;
 use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent};
 use crate::enrolment::{ActivationReply, Question};
 use crate::error::Error;
@@ -20,6 +25,10 @@ use crate::service::{Caller, Service};
 use crate::text::to_hex;
 
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
+/// An EAT as a JWT, in this profile (RFC 9782, section 3).
+const EAR: &str = "application/eat+jwt; eat_profile=\"tag:ietf.org,2026:rats/ear#04\"";
+/// RFC 7517, section 8.5.
+const KEY_SET: &str = "application/jwk-set+json";
 
 /// Answers a call, as far as that goes before anything is recorded.
 pub(in crate::protocol) fn decide(service: &Service, call: &Call, operation: Operation) -> Result<Decided, Error> {
@@ -48,7 +57,19 @@ pub(in crate::protocol) fn decide(service: &Service, call: &Call, operation: Ope
             let issuing = service.enroll(call.caller.applicant()?, request)?;
             return Decided::from_issuing(issuing, Box::new(move |chain| chain_response(&chain?, wants_pem)));
         }
-        Request::Appraise(request) => json(StatusCode::OK, &service.appraise(&call.caller, &request)?),
+        Request::Appraise(request) => {
+            let accept: Vec<&str> =
+                call.parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+            match service.appraise(&call.caller, &request, Form::preferred(&accept.join(","))?)? {
+                AppraisalAnswer::Report(report) => json(StatusCode::OK, &report),
+                AppraisalAnswer::Ear(token) => with_type(StatusCode::OK, EAR, token.into_bytes()),
+            }
+        }
+        Request::ResultKeys => {
+            let keys = serde_json::to_vec(&key_set(service.results.as_ref()))?;
+            with_type(StatusCode::OK, KEY_SET, keys)
+        }
+        Request::Description => with_type(StatusCode::OK, "application/json", service.description.clone()),
         Request::Trust => trust(service),
     };
     answer.map(Decided::Answer)
@@ -146,19 +167,37 @@ fn chain_response(chain: &IssuedChain, wants_pem: bool) -> Result<Response, Erro
 #[derive(Serialize)]
 struct TrustAnswer {
     issuing: Vec<String>,
+    issuers: Vec<IssuerAnswer>,
     attestation: Vec<String>,
 }
 
-/// The certificates of the authority: what is issued chains to the last of `issuing`.
+/// One of the CAs that certificates come from or came from.
+#[derive(Serialize)]
+struct IssuerAnswer {
+    name: String,
+    /// Its own first, the root last where that is known.
+    certificates: Vec<String>,
+    links: Vec<String>,
+    revocation_list: String,
+}
+
+/// The certificates of the authority. `issuing` are those of the issuer that `init` made, which is among the others too.
 fn trust(service: &Service) -> Result<Response, Error> {
     let hierarchy = &service.hierarchy;
-    let mut issuing = Vec::new();
-    if let (Ok(ca), Ok(root)) = (hierarchy.issuing(), hierarchy.issuing_root()) {
-        issuing = texts(&ca.chain_below_root());
-        issuing.push(STANDARD.encode(root.as_der()));
-    }
+    let chain = |issuer: &Issuer| {
+        let mut chain = texts(&issuer.chain_below_root());
+        chain.extend(issuer.root().map(|root| STANDARD.encode(root.as_der())));
+        chain
+    };
+    let issuing = hierarchy.issuer(DEFAULT_ISSUER).map(chain).unwrap_or_default();
+    let issuers = hierarchy.issuers().map(|issuer| IssuerAnswer {
+        name: issuer.name().to_owned(),
+        certificates: chain(issuer),
+        links: issuer.links().map(|link| STANDARD.encode(link.as_der())).collect(),
+        revocation_list: format!("/v1/revocation-lists/{}", issuer.name()),
+    });
     let attestation = hierarchy.attestation_roots().map(|root| STANDARD.encode(root.certificate().as_der())).collect();
-    json(StatusCode::OK, &TrustAnswer { issuing, attestation })
+    json(StatusCode::OK, &TrustAnswer { issuing, issuers: issuers.collect(), attestation })
 }
 
 fn texts(certificates: &[Vec<u8>]) -> Vec<String> {

@@ -205,15 +205,7 @@ impl Client {
 
     /// The nonce of a genm.
     pub async fn nonce(&mut self, site: &Site) -> Vec<u8> {
-        let answer = self.send(site, GENM, &nonce_request()).await;
-        assert_eq!(answer.number, GENP, "{:?}", answer.reasons());
-        let list = Element::parse(&answer.body, "genp").unwrap();
-        let mut fields = list.reader().sequence("info").unwrap();
-        assert_eq!(fields.oid("type").unwrap(), vouchsafe_authority::protocol::cmp::oids::NONCE_RESPONSE);
-        let mut response = fields.sequence("NonceResponse").unwrap();
-        let nonce = response.octet_string("nonce").unwrap().to_vec();
-        assert_eq!(response.uint("expiry").unwrap(), 300);
-        nonce
+        self.send(site, GENM, &nonce_request()).await.nonce()
     }
 
     /// Confirms a certificate by its SHA-256.
@@ -282,10 +274,15 @@ pub fn popo(key: &SoftwareKey, request: &[u8]) -> Vec<u8> {
 
 /// RevReqContent about a certificate.
 pub fn revocation(certificate: &CertView, reason: u8) -> Vec<u8> {
+    revocation_by(certificate.issuer(), certificate.serial(), reason)
+}
+
+/// RevReqContent about the certificate of this number that this issuer signed.
+pub fn revocation_by(issuer: &NameView, serial: &[u8], reason: u8) -> Vec<u8> {
     let template = write(|writer| {
         writer.sequence(|template| {
-            template.primitive(Tag::context(1), certificate.serial());
-            explicit(template, 3, certificate.issuer().as_der());
+            template.primitive(Tag::context(1), serial);
+            explicit(template, 3, issuer.as_der());
         });
     });
     let reason = build::extension(oid::CRL_REASON, false, &[0x0A, 1, reason]);
@@ -293,7 +290,7 @@ pub fn revocation(certificate: &CertView, reason: u8) -> Vec<u8> {
 }
 
 impl Answer {
-    fn read(der: &[u8]) -> Self {
+    pub fn read(der: &[u8]) -> Self {
         let mut message = Element::parse(der, "PKIMessage").unwrap().reader();
         let header = message.sequence("header").unwrap();
         let body = message.element().unwrap();
@@ -311,6 +308,18 @@ impl Answer {
         }
         let number = body.tag().leading_octet() & 0x1F;
         Self { number, body: body.contents().to_vec(), sender_nonce, der: der.to_vec() }
+    }
+
+    /// The nonce of a genp.
+    pub fn nonce(&self) -> Vec<u8> {
+        assert_eq!(self.number, GENP, "{:?}", self.reasons());
+        let list = Element::parse(&self.body, "genp").unwrap();
+        let mut fields = list.reader().sequence("info").unwrap();
+        assert_eq!(fields.oid("type").unwrap(), vouchsafe_authority::protocol::cmp::oids::NONCE_RESPONSE);
+        let mut response = fields.sequence("NonceResponse").unwrap();
+        let nonce = response.octet_string("nonce").unwrap().to_vec();
+        assert_eq!(response.uint("expiry").unwrap(), 300);
+        nonce
     }
 
     /// The sentences of statusString.

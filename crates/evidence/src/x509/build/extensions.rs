@@ -141,6 +141,36 @@ pub fn certificate_policies(critical: bool, policies: &[Oid]) -> Vec<u8> {
     })
 }
 
+/// cRLDistributionPoints with one point, whose list is had at this URI and covers every reason; never critical (RFC 5280,
+/// section 4.2.1.13).
+#[must_use]
+pub fn crl_distribution_points(uri: &str) -> Vec<u8> {
+    extension_of(oid::CRL_DISTRIBUTION_POINTS, false, |value| {
+        value.sequence(|points| {
+            points.sequence(|point| {
+                point.constructed(Tag::context_constructed(0), |name| {
+                    name.constructed(Tag::context_constructed(0), |full| {
+                        write_general_name(full, &GeneralName::Uri(uri.as_bytes().to_vec()));
+                    });
+                });
+            });
+        });
+    })
+}
+
+/// authorityInfoAccess that says where the issuer's certificate is had; never critical (RFC 5280, section 4.2.2.1).
+#[must_use]
+pub fn authority_info_access(ca_issuers: &str) -> Vec<u8> {
+    extension_of(oid::AUTHORITY_INFO_ACCESS, false, |value| {
+        value.sequence(|list| {
+            list.sequence(|description| {
+                description.oid(oid::AD_CA_ISSUERS);
+                write_general_name(description, &GeneralName::Uri(ca_issuers.as_bytes().to_vec()));
+            });
+        });
+    })
+}
+
 /// tcg-tpmaObject of this TPMA_OBJECT.
 #[must_use]
 pub fn tpma_object(critical: bool, attributes: u32) -> Vec<u8> {
