@@ -11,6 +11,8 @@
     missing_docs
 )]
 
+#[path = "e2e_enroll/acme.rs"]
+mod acme;
 #[path = "../src/advice.rs"]
 mod advice;
 #[path = "../src/authority_client.rs"]

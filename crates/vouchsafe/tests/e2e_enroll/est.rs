@@ -60,16 +60,29 @@ pub fn false_request(
     other: &str,
     nonce: Option<&str>,
 ) -> Vec<u8> {
-    let mut attest = vec!["key", "attest", other, "--out", "other.pem"];
+    signed_request(device, authority, key, "node-1", vec![statement_about(device, authority, other, nonce)])
+}
+
+/// The attribute with what the TPM says of a key.
+pub fn statement_about(device: &DeviceSide, authority: &AuthoritySide, key: &str, nonce: Option<&str>) -> Vec<u8> {
+    let mut attest = vec!["key", "attest", key, "--out", "statement.pem"];
     attest.extend(nonce.iter().flat_map(|nonce| ["--nonce", nonce]));
     assert_eq!(device.run(authority, &attest).code, 0);
-    let blocks = pem::read(&fs::read(device.path("other.pem")).unwrap()).unwrap();
-    let template = CsrTemplate {
-        subject: build::distinguished_name(&[(oid::COMMON_NAME, "node-1")]).unwrap(),
-        spki: spki(device, authority, key),
-        attributes: vec![build::attestation_attribute(&AttestationBundle::parse(blocks[0].contents()).unwrap())],
-    };
-    let info = template.info_der();
+    let blocks = pem::read(&fs::read(device.path("statement.pem")).unwrap()).unwrap();
+    build::attestation_attribute(&AttestationBundle::parse(blocks[0].contents()).unwrap())
+}
+
+/// A request with these attributes that the key itself signs; without a subject where `name` is empty.
+pub fn signed_request(
+    device: &DeviceSide,
+    authority: &AuthoritySide,
+    key: &str,
+    name: &str,
+    attributes: Vec<Vec<u8>>,
+) -> Vec<u8> {
+    let names = if name.is_empty() { &[][..] } else { &[(oid::COMMON_NAME, name)] };
+    let subject = build::distinguished_name(names).unwrap();
+    let info = CsrTemplate { subject, spki: spki(device, authority, key), attributes }.info_der();
     fs::write(device.path("info"), &info).unwrap();
     assert_eq!(device.run(authority, &["key", "sign", key, "info", "--out", "signature"]).code, 0);
     let signature = fs::read(device.path("signature")).unwrap();
