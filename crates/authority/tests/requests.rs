@@ -8,10 +8,14 @@
     missing_docs
 )]
 
+#[path = "../../../fuzz/src/acme.rs"]
+mod acme;
 #[path = "../../../fuzz/src/authority.rs"]
 mod authority;
 #[path = "../../../fuzz/src/cmp.rs"]
 mod cmp;
+#[path = "../../../fuzz/src/cmp_mac.rs"]
+mod cmp_mac;
 #[path = "../../../fuzz/src/est.rs"]
 mod est;
 
@@ -116,6 +120,16 @@ proptest! {
     }
 
     #[test]
+    fn any_octets_by_acme_of_a_resolver_and_of_a_mac_are_refused_or_mean_one_thing(
+        data in prop::collection::vec(any::<u8>(), 0..200)
+    ) {
+        acme::jws(&data);
+        acme::attestation_object(&data);
+        acme::dns_answer(&data);
+        cmp_mac::parameters(&data);
+    }
+
+    #[test]
     fn a_changed_body_is_refused_or_means_one_thing(
         (operation, request) in requests(), at in any::<prop::sample::Index>(), octet in any::<u8>(), cut in any::<bool>()
     ) {
@@ -216,4 +230,49 @@ fn seeds_of_cmp_are_read_and_altered_ones_mean_one_thing() {
         use vouchsafe_authority::protocol::cmp::MessageAccess;
         assert_eq!(types.contains(&served), served.access() != MessageAccess::Nobody, "{served:?}");
     }
+}
+
+/// The seeds of a target, by name.
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// A seed, cut everywhere and with every octet changed in three ways.
+fn altered(seed: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let cut = (0..seed.len()).map(|length| seed[..length].to_vec());
+    let changed = (0..seed.len()).flat_map(|place| [1, 0x80, 0xFF].map(|change| (place, change)));
+    cut.chain(changed.map(|(place, change)| {
+        let mut altered = seed.to_vec();
+        altered[place] ^= change;
+        altered
+    }))
+}
+
+fn check_seeds(target: &str, reads: fn(&[u8]) -> bool, check: fn(&[u8])) {
+    let seeds = seeds(target);
+    assert!(seeds.len() > 1, "{target}");
+    for (name, seed) in seeds {
+        assert!(reads(&seed), "{name} is not read");
+        check(&seed);
+        altered(&seed).for_each(|altered| check(&altered));
+    }
+}
+
+#[test]
+fn seeds_of_acme_of_resolvers_and_of_macs_are_read_and_altered_ones_mean_one_thing() {
+    use vouchsafe_authority::protocol::acme::{Jws, read_attestation_object, read_dns_answer};
+    use vouchsafe_authority::protocol::cmp::PasswordMac;
+    use vouchsafe_evidence::x509::AlgorithmIdentifier;
+    check_seeds("acme", |seed| Jws::parse(seed).is_ok(), acme::jws);
+    let object = |seed: &[u8]| read_attestation_object(seed, acme::KEY_AUTHORIZATION).is_ok();
+    check_seeds("acme_attestation", object, acme::attestation_object);
+    let answer = |seed: &[u8]| {
+        let (question, query, message) = acme::dns_parts(seed).unwrap();
+        read_dns_answer(message, query, acme::ASKED, question).is_ok_and(|found| !found.is_empty())
+    };
+    check_seeds("dns_answer", answer, acme::dns_answer);
+    let mac = |seed: &[u8]| PasswordMac::from_algorithm(&AlgorithmIdentifier::parse(seed).unwrap()).is_ok();
+    check_seeds("cmp_mac", mac, cmp_mac::parameters);
 }

@@ -16,7 +16,25 @@ fn body(kind: MessageType, csr: &[u8], crmf: &[u8], certificate: &CertView) -> V
         MessageType::CertConf => confirmation(certificate.as_der(), 0),
         MessageType::Genm => nonce_request(),
         MessageType::Error => sequence(&sequence(&[2, 1, 2])),
-        _ => sequence(&[]),
+        MessageType::Ip
+        | MessageType::Cp
+        | MessageType::Popdecc
+        | MessageType::Popdecr
+        | MessageType::Kup
+        | MessageType::Krr
+        | MessageType::Krp
+        | MessageType::Rp
+        | MessageType::Ccr
+        | MessageType::Ccp
+        | MessageType::Ckuann
+        | MessageType::Cann
+        | MessageType::Rann
+        | MessageType::Crlann
+        | MessageType::Pkiconf
+        | MessageType::Nested
+        | MessageType::Genp
+        | MessageType::PollReq
+        | MessageType::PollRep => sequence(&[]),
     }
 }
 
