@@ -31,7 +31,7 @@ use crate::record::sha256;
 use crate::request::{ActivationRequest, ChallengeRequest, Offer, QuoteParts};
 use crate::service::{Caller, Service, rejected};
 use crate::store::{
-    AkMaterial, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, DecisionKind, Digest, EnrolledKey, Expected, KeyUse,
+    AkMaterial, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, DecisionKind, Digest, EnrolledKey, Expected,
     Outcome, Spending,
 };
 use crate::text::{from_hex, to_hex};
@@ -275,7 +275,7 @@ impl Service {
         let subject = AkSubject { key: key.as_key(), module: module.as_ref(), method: enrolled.proof.method };
         let issued = ak_certificate::issue(root, &subject, self.now(), self.ak_validity_days)?;
         let digest = key.as_key().spki().sha256();
-        let records = issued.iter().map(|issued| issued.record().with_key_use(KeyUse::Of(digest))).collect();
+        let records = issued.iter().map(|issued| issued.record_of(key.as_key().spki())).collect();
         let chains = issued.map(|issued: Issued| vec![issued.der, root.certificate().as_der().to_vec()]);
         Ok((ActivationReply { chains, device_id: device_id(&digest) }, records))
     }

@@ -2,24 +2,27 @@
 
 use vouchsafe_evidence::input::{InputFile, Submission};
 use vouchsafe_evidence::oid::{self, Oid};
-use vouchsafe_evidence::x509::extensions::{BasicConstraints, KeyUsage};
-use vouchsafe_evidence::x509::{CertView, NameView, build};
+use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName, KeyUsage};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView, build};
 use vouchsafe_verifier::CertifiableKey;
 
 use crate::appraisal::{Appraised, Freshness, key_digest};
 use crate::ca::CertificationAuthority;
 use crate::certificate::{BACKDATED_SECONDS, CertificateError, DAY_SECONDS, Issued, SignedContent, sign_content};
+use crate::certified_key::rests_on;
 use crate::config::{Account, NAME_OCTETS_MAX};
 use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest};
 use crate::enrolment::refusal_report;
 use crate::error::{Error, Violation, own_codes};
 use crate::lint::check_requested;
 use crate::nonce::{NONCE_OCTETS, Nonce};
-use crate::profile::{DeviceRule, Profile, Purpose, SubjectRule};
+use crate::profile::{CertificateSource, DeviceRule, EvidenceRule, Profile, Purpose, SubjectRule};
 use crate::publish::Published;
+use crate::registration::{Registered, RegisteredKey};
 use crate::service::{Service, violations};
+use crate::upstream::{Awaiting, Order, Wanted};
 use crate::store::{
-    CertificateRecord, Decision, DecisionKind, Digest, KeyUse, Outcome, Spending, Spent, Store, StoreError,
+    CertificateRecord, Certified, Decision, DecisionKind, Digest, KeyUse, Outcome, Spending, Spent, StoreError,
 };
 
 /// Room that a report gets at first; most need less.
@@ -39,10 +42,49 @@ enum SubjectSource {
     Request(NameView),
 }
 
+/// Why a key may have a certificate. There is no third way: a verdict concludes in the Verifier alone, and a registered key
+/// comes from `registration.rs` alone, for profiles that say that they rest on it.
+#[derive(Debug)]
+pub(crate) enum Grounds {
+    /// Its evidence was accepted here.
+    Verdict(Box<CertifiableKey>),
+    /// A registration authority vouches for it. Nothing is proven here.
+    Registration(RegisteredKey),
+}
+
+impl Grounds {
+    /// The key.
+    pub(crate) fn spki(&self) -> &SpkiView {
+        match self {
+            Self::Verdict(key) => key.spki(),
+            Self::Registration(key) => key.spki(),
+        }
+    }
+
+    /// What is kept of the reasons.
+    fn report(&self) -> Result<Vec<u8>, Error> {
+        let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
+        match self {
+            Self::Verdict(key) => serde_json::to_writer(&mut report, key.verdict())?,
+            Self::Registration(key) => serde_json::to_writer(&mut report, &key.report())?,
+        }
+        Ok(report)
+    }
+
+    fn key_use(&self) -> KeyUse {
+        match self {
+            Self::Verdict(key) => key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn),
+            Self::Registration(_) => KeyUse::None,
+        }
+    }
+}
+
 /// A key that may be certified, and what its certificate says besides.
 struct Certifiable {
-    key: CertifiableKey,
+    grounds: Grounds,
     subject: NameView,
+    names: Vec<GeneralName>,
+    certified: Certified,
     published: Published,
 }
 
@@ -51,8 +93,18 @@ struct Certifiable {
 pub(crate) struct Deciding {
     spending: Spending,
     decision: Decision,
-    certificates: Vec<CertificateRecord>,
-    answer: HeldAnswer,
+    conclusion: Conclusion,
+    nonce: [u8; NONCE_OCTETS],
+    digest: Digest,
+}
+
+/// What follows from a decision.
+#[derive(Debug)]
+enum Conclusion {
+    /// It is told once it is recorded, with these certificates.
+    Told { certificates: Vec<CertificateRecord>, answer: Result<IssuedChain, Error> },
+    /// The certificate comes from elsewhere; decision and certificate are recorded when it is there.
+    Ordered(Box<Order>),
 }
 
 /// An answer that nobody has heard yet.
@@ -66,33 +118,55 @@ pub(crate) struct HeldAnswer {
 /// What is to be recorded about a request, and what to be told.
 pub(crate) struct Judged {
     decision: Decision,
-    certificates: Vec<CertificateRecord>,
-    answer: Result<IssuedChain, Error>,
+    conclusion: Conclusion,
 }
 
 impl Judged {
     /// Whether a certificate was granted.
     pub(crate) const fn is_granted(&self) -> bool {
-        self.answer.is_ok()
+        match &self.conclusion {
+            Conclusion::Told { answer, .. } => answer.is_ok(),
+            Conclusion::Ordered(_) => true,
+        }
     }
 
     /// The decision on its way into the store, which spends the nonce for it.
     pub(crate) fn spending(self, nonce: Nonce, digest: Digest) -> Deciding {
-        let Self { decision, certificates, answer } = self;
-        let answer = HeldAnswer { answer, nonce: *nonce.octets(), digest };
-        Deciding { spending: Spending::new(nonce, digest), decision, certificates, answer }
+        let Self { decision, conclusion } = self;
+        let octets = *nonce.octets();
+        Deciding { spending: Spending::new(nonce, digest), decision, conclusion, nonce: octets, digest }
+    }
+}
+
+impl HeldAnswer {
+    /// The answer to the request with this digest, which spends this nonce.
+    pub(crate) const fn new(answer: Result<IssuedChain, Error>, nonce: [u8; NONCE_OCTETS], digest: Digest) -> Self {
+        Self { answer, nonce, digest }
     }
 }
 
 impl Deciding {
-    /// Hands the decision to the store; `done` gets how the recording ended, on a thread that it must not hold up.
+    /// Hands the decision to the store, or what was decided to the CA that the certificate comes from; `done` gets how the
+    /// recording ended, on a thread that it must not hold up.
     pub(crate) fn record(
         self,
-        store: &dyn Store,
-        done: impl FnOnce(Result<i64, StoreError>, HeldAnswer) + Send + 'static,
+        service: &Service,
+        done: impl FnOnce(Result<(), StoreError>, HeldAnswer) + Send + 'static,
     ) {
-        let Self { spending, decision, certificates, answer } = self;
-        store.decide_later(spending, decision, certificates, Box::new(move |result| done(result, answer)));
+        let Self { spending, decision, conclusion, nonce, digest } = self;
+        match conclusion {
+            Conclusion::Told { certificates, answer } => {
+                let held = HeldAnswer::new(answer, nonce, digest);
+                let done = Box::new(move |result: Result<i64, StoreError>| done(result.map(drop), held));
+                service.store.decide_later(spending, decision, certificates, done);
+            }
+            Conclusion::Ordered(order) => {
+                let (sent, transaction) = service.mint.forwarding(&nonce);
+                let sent = Spending::new(sent, digest);
+                let awaiting = Awaiting { order, decision, spending, sent, transaction, nonce, digest };
+                service.upstreams.forward(service, awaiting, done);
+            }
+        }
     }
 }
 
@@ -106,13 +180,19 @@ impl Service {
         freshness: Freshness<'_>,
     ) -> Result<Judged, Error> {
         let account = &applicant.account;
-        match self.certifiable(applicant, profile, request, freshness) {
-            Ok(certifiable) => self.certify_key(account.name(), profile, request.request, certifiable),
+        let certifiable = match profile.evidence() {
+            EvidenceRule::Appraised => self.certifiable(applicant, profile, request, freshness),
+            EvidenceRule::RegistrationAuthority => self.certifiable_on_word(applicant, profile, request),
+        };
+        let judged =
+            certifiable.and_then(|certifiable| self.certify_key(account.name(), profile, request.request, certifiable));
+        match judged {
+            Ok(judged) => Ok(judged),
             Err(error @ Error::Rejected(_)) => {
                 let report = refusal_report(&error);
                 let (kind, octets) = (DecisionKind::Certificate, request.request.octets());
                 let decision = self.decision(kind, account.name(), Outcome::Refused, &report, octets)?;
-                Ok(Judged { decision, certificates: Vec::new(), answer: Err(error) })
+                Ok(Judged { decision, conclusion: Conclusion::Told { certificates: Vec::new(), answer: Err(error) } })
             }
             // Nothing was decided about the request: the nonce stays unspent for another attempt.
             Err(error) => Err(error),
@@ -121,9 +201,9 @@ impl Service {
 
     /// What is told now that the store has said how the recording ended. Reads the store if another request
     /// with the same nonce was faster; it may have been this very one.
-    pub(crate) fn decided(&self, held: HeldAnswer, recorded: Result<i64, StoreError>) -> Result<IssuedChain, Error> {
+    pub(crate) fn decided(&self, held: HeldAnswer, recorded: Result<(), StoreError>) -> Result<IssuedChain, Error> {
         match recorded {
-            Ok(_) => held.answer,
+            Ok(()) => held.answer,
             Err(StoreError::NonceSpent) => {
                 let spent = self.store.spent(&held.nonce)?.ok_or(Error::NonceSpent)?;
                 self.replay(&spent, &held.digest)
@@ -148,10 +228,13 @@ impl Service {
             let refusal: Refusal = serde_json::from_slice(&self.recorded_report(spent.decision)?)?;
             return Err(Error::Rejected(refusal.reasons));
         }
-        let issuer =
-            certificates.first().map(|der| CertView::parse(der)).transpose().map_err(CertificateError::from)?;
-        let issuer = issuer.as_ref().map(|leaf| self.hierarchy.issuer_of(leaf)).transpose()?;
-        certificates.extend(issuer.into_iter().flat_map(CertificationAuthority::chain_below_root));
+        let leaf = certificates.first().map(|der| CertView::parse(der)).transpose().map_err(CertificateError::from)?;
+        let Some(leaf) = leaf else { return Err(Error::Worker) };
+        // It may have come from elsewhere.
+        certificates.extend(match self.upstreams.issuer_of(&leaf) {
+            Some(upstream) => upstream.chain_of(&leaf),
+            None => self.hierarchy.issuer_of(&leaf)?.chain_below_root(),
+        });
         Ok(IssuedChain { certificates })
     }
 
@@ -169,6 +252,8 @@ impl Service {
             CertificationRequest::Presented { csr, evidence } => {
                 Submission::from_csr_and_bundle(csr.clone(), evidence.clone())
             }
+            // Another's word is no evidence.
+            CertificationRequest::RaVerified(_) => return Err(own_codes::NOT_REGISTRAR.refusal()),
         };
         let appraised = self.judge(recognized, freshness, None)?;
         let mut found = violations(appraised.verdict.reasons());
@@ -176,7 +261,6 @@ impl Service {
         let device = device_name(&appraised);
         match appraised.verdict.certify() {
             Ok(key) => {
-                found.extend(self.attests_others(&key)?);
                 found.extend(self.signed_beside(Some(applicant.account.name()), key.verdict())?);
                 let subject = subject_source(profile, device, &key);
                 let subject = match subject.map(|source| subject_name(profile, &source)) {
@@ -198,6 +282,10 @@ impl Service {
                         }
                     }
                 }
+                let certified = subject.as_ref().ok();
+                let certified = certified.map(|subject| self.certified(profile, applicant, subject, key.spki()));
+                let certified = certified.transpose()?;
+                found.extend(self.against_key(applicant.account.name(), key.spki(), certified.as_ref())?);
                 let published = match self.publication(profile, &key) {
                     Err(Error::Rejected(more)) => {
                         found.extend(more);
@@ -205,10 +293,12 @@ impl Service {
                     }
                     published => Some(published?),
                 };
-                match (subject, published) {
-                    (Ok(subject), Some(mut published)) if found.is_empty() => {
+                match (subject, certified, published) {
+                    (Ok(subject), Some(certified), Some(mut published)) if found.is_empty() => {
                         published.extensions.extend(applicant.names.extension(&subject));
-                        Ok(Certifiable { key, subject, published })
+                        let certified = certified.resting_on(rests_on(key.verdict()));
+                        let (grounds, names) = (Grounds::Verdict(Box::new(key)), applicant.names.alternative_names());
+                        Ok(Certifiable { grounds, subject, names, certified, published })
                     }
                     _ => Err(Error::Rejected(found)),
                 }
@@ -222,6 +312,19 @@ impl Service {
         }
     }
 
+    /// A key on the word of a registration authority.
+    fn certifiable_on_word(
+        &self,
+        applicant: &Applicant,
+        profile: &Profile,
+        request: EnrollmentRequest<'_>,
+    ) -> Result<Certifiable, Error> {
+        let registered = self.registered(applicant, profile, request.intent, request.request)?;
+        let Registered { key, subject, names, extension, certified } = registered;
+        let published = Published::timeless(extension.into_iter().collect());
+        Ok(Certifiable { grounds: Grounds::Registration(key), subject, names, certified, published })
+    }
+
     /// The decision, the certificate and the chain for a key that may have one.
     fn certify_key(
         &self,
@@ -230,20 +333,28 @@ impl Service {
         request: CertificationRequest<'_>,
         certifiable: Certifiable,
     ) -> Result<Judged, Error> {
-        let Certifiable { key, subject, published } = certifiable;
-        let mut report = Vec::with_capacity(REPORT_ROOM_OCTETS);
-        serde_json::to_writer(&mut report, key.verdict())?;
+        let Certifiable { grounds, subject, names, certified, published } = certifiable;
+        let (report, key_use) = (grounds.report()?, grounds.key_use());
+        let ca = match profile.source() {
+            CertificateSource::Issuer(issuer) => self.hierarchy.issuer(issuer)?,
+            CertificateSource::Upstream(upstream) => {
+                let not_after = self.now().saturating_add(profile.validity_days().saturating_mul(DAY_SECONDS));
+                let wanted = Wanted { subject, names, purposes: purposes(profile), not_after, key_use, certified };
+                let order = Order::new(self.upstreams.named(upstream)?, grounds, wanted, request)?;
+                let decision =
+                    self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
+                return Ok(Judged { decision, conclusion: Conclusion::Ordered(Box::new(order)) });
+            }
+        };
         let decision =
             self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
-        let key_use = key_digest(key.verdict()).map_or(KeyUse::None, KeyUse::RestsOn);
-        let ca = self.hierarchy.issuer(profile.issuer())?;
-        let issuer = Issuer { ca, now: self.now() };
-        let issued = issuer.issue(key, profile, subject, &published)?;
+        let issuer = Issuer { ca: ca.ca(), now: self.now() };
+        let issued = issuer.issue(grounds, profile, subject, &published)?;
         let certificates =
-            std::iter::once(issued.record().with_key_use(key_use)).chain(published.attesting_key).collect();
+            std::iter::once(issued.record(key_use, certified)).chain(published.attesting_key).collect();
         let chain = ca.chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
-        Ok(Judged { decision, certificates, answer: Ok(chain) })
+        Ok(Judged { decision, conclusion: Conclusion::Told { certificates, answer: Ok(chain) } })
     }
 }
 
@@ -254,34 +365,39 @@ struct Issuer<'a> {
 }
 
 impl Issuer<'_> {
-    /// Issues the certificate of a key that was proven to live in hardware. The proof is used up.
+    /// Issues the certificate of a key that was proven to live in hardware, or is vouched for where that is enough. What it
+    /// rests on is used up.
     ///
     /// Of what was attested the certificate holds what `published` does and nothing else: subject by the profile's
     /// rule, key, purposes.
     fn issue(
         &self,
-        key: CertifiableKey,
+        grounds: Grounds,
         profile: &Profile,
         subject: NameView,
         published: &Published,
     ) -> Result<Issued, CertificateError> {
-        let purposes: Vec<Oid> = profile.purposes().iter().copied().map(purpose_oid).collect();
         let mut extensions = vec![
             build::basic_constraints(true, BasicConstraints { ca: false, path_length: None }),
             build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
-            build::extended_key_usage(false, &purposes),
+            build::extended_key_usage(false, &purposes(profile)),
         ];
         extensions.extend(published.extensions.iter().cloned());
         let lifetime = profile.validity_days().saturating_mul(DAY_SECONDS);
         let content = SignedContent {
             subject,
-            spki: key.spki(),
+            spki: grounds.spki(),
             not_before: published.holds_from.max(self.now.saturating_sub(BACKDATED_SECONDS)),
             not_after: self.now.saturating_add(lifetime),
             extensions,
         };
         sign_content(&self.ca.issuer(), content)
     }
+}
+
+/// What certificates of a profile are for.
+pub(crate) fn purposes(profile: &Profile) -> Vec<Oid> {
+    profile.purposes().iter().copied().map(purpose_oid).collect()
 }
 
 const fn purpose_oid(purpose: Purpose) -> Oid {

@@ -35,6 +35,9 @@ pub enum ProfileError {
     /// Code signing beside server authentication (CA/Browser Forum, Code Signing, 7.1.2.3).
     #[error("extended_key_usage names code-signing beside server-auth, which nobody may have in one certificate")]
     MixedPurposes,
+    /// Both an issuer and an upstream.
+    #[error("issuer and upstream exclude each other: a certificate comes from one CA")]
+    IssuerAndUpstream,
     /// The settings about names.
     #[error(transparent)]
     Names(#[from] NamesError),
@@ -50,6 +53,18 @@ pub enum ProfileError {
     /// The settings about what is published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A profile on the word of registration authorities has settings about evidence, or takes no names.
+    #[error(
+        "evidence = \"registration-authority\" needs subject = \"request\", and {setting} has no effect with it: nothing \
+         is appraised"
+    )]
+    Registration {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// An upstream CA would be told what is published, and decides what its certificates hold.
+    #[error("publish_key_attestation has no effect with upstream: what is published, this authority signs")]
+    UpstreamPublishes,
     /// The validity is outside its range (RFC 5280, section 4.1.2.5).
     #[error("validity_days is {found}, allowed are 1 to {VALIDITY_DAYS_MAX}")]
     Validity {
@@ -81,16 +96,16 @@ pub struct ProfileConfig {
     names: Option<NamesConfig>,
     #[serde(default)]
     alternative_names: Vec<AlternativeName>,
-    #[serde(default = "default_issuer")]
-    issuer: String,
+    issuer: Option<String>,
+    upstream: Option<String>,
+    #[serde(default)]
+    evidence: EvidenceRule,
+    #[serde(default)]
+    subjects_per_key: SubjectsPerKey,
 }
 
 const fn default_validity_days() -> i64 {
     90
-}
-
-fn default_issuer() -> String {
-    DEFAULT_ISSUER.to_owned()
 }
 
 fn default_purposes() -> Vec<Purpose> {
@@ -111,8 +126,11 @@ impl Default for ProfileConfig {
             formats: None,
             freshness: FreshnessRule::default(),
             names: None,
+            subjects_per_key: SubjectsPerKey::default(),
             alternative_names: Vec::new(),
-            issuer: default_issuer(),
+            issuer: None,
+            upstream: None,
+            evidence: EvidenceRule::default(),
         }
     }
 }
@@ -172,6 +190,38 @@ pub enum FreshnessRule {
     WhenGiven,
 }
 
+/// What a certificate rests on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvidenceRule {
+    /// Evidence that the Verifier has accepted.
+    #[default]
+    Appraised,
+    /// The word of an account that is a registration authority, such as another installation of this program that has
+    /// appraised evidence. Nothing is proven here. For accounts with the right to register that list the profile.
+    RegistrationAuthority,
+}
+
+/// Where the certificates of a profile come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// A CA of this installation, by its name.
+    Issuer(String),
+    /// A CA elsewhere, by its name here.
+    Upstream(String),
+}
+
+/// For how many subjects one key may be certified.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectsPerKey {
+    /// For one: a name with its alternative names, of one account. It may be certified for that one again and again.
+    #[default]
+    One,
+    /// For whoever may have it.
+    Many,
+}
+
 /// A purpose that a certificate may have. The attestation purposes are none: those certificates come from
 /// another root.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -197,9 +247,11 @@ pub struct Profile {
     publication: Publication,
     formats: FormatRule,
     freshness: FreshnessRule,
+    subjects_per_key: SubjectsPerKey,
     names: NameRule,
     alternative_names: Vec<AlternativeName>,
-    issuer: String,
+    source: CertificateSource,
+    evidence: EvidenceRule,
 }
 
 impl Profile {
@@ -227,20 +279,43 @@ impl Profile {
         if let Some(organization) = &config.organization {
             check_organization(organization, config.subject)?;
         }
+        if config.evidence == EvidenceRule::RegistrationAuthority {
+            check_registration(&config)?;
+        }
+        let source = match (config.issuer, config.upstream) {
+            (Some(_), Some(_)) => return Err(ProfileError::IssuerAndUpstream),
+            (issuer, None) => CertificateSource::Issuer(issuer.unwrap_or_else(|| DEFAULT_ISSUER.to_owned())),
+            (None, Some(upstream)) => CertificateSource::Upstream(upstream),
+        };
         let (publication, formats) = publish::check(&config.publish_key_attestation, config.assurance, config.formats)?;
+        match (&source, &publication) {
+            (CertificateSource::Issuer(_), _) | (CertificateSource::Upstream(_), Publication::None) => {}
+            (CertificateSource::Upstream(_), Publication::Assurance(_) | Publication::Statement) => {
+                return Err(ProfileError::UpstreamPublishes);
+            }
+        }
         Ok(Self {
             name: config.name,
             subject: config.subject,
+            subjects_per_key: config.subjects_per_key,
             organization: config.organization,
             validity_days: config.validity_days,
             purposes: config.extended_key_usage,
             devices: config.devices,
             publication,
             formats,
-            freshness: config.freshness,
-            names: NameRule::new(config.names, config.subject == SubjectRule::Request)?,
+            freshness: match config.evidence {
+                EvidenceRule::Appraised => config.freshness,
+                // There is no evidence that could answer a nonce.
+                EvidenceRule::RegistrationAuthority => FreshnessRule::WhenGiven,
+            },
+            names: match config.evidence {
+                EvidenceRule::Appraised => NameRule::new(config.names, config.subject == SubjectRule::Request)?,
+                EvidenceRule::RegistrationAuthority => NameRule::of_registration(config.names)?,
+            },
             alternative_names: config.alternative_names,
-            issuer: config.issuer,
+            source,
+            evidence: config.evidence,
         })
     }
 
@@ -286,10 +361,16 @@ impl Profile {
         &self.formats
     }
 
-    /// The name of the CA that its certificates come from.
+    /// Where its certificates come from.
     #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.issuer
+    pub const fn source(&self) -> &CertificateSource {
+        &self.source
+    }
+
+    /// What its certificates rest on.
+    #[must_use]
+    pub const fn evidence(&self) -> EvidenceRule {
+        self.evidence
     }
 
     /// Whose names it takes from requests.
@@ -302,6 +383,12 @@ impl Profile {
     #[must_use]
     pub fn has_alternative_names(&self, kind: AlternativeName) -> bool {
         self.alternative_names.contains(&kind)
+    }
+
+    /// For how many subjects it certifies one key.
+    #[must_use]
+    pub const fn subjects_per_key(&self) -> SubjectsPerKey {
+        self.subjects_per_key
     }
 
     /// Whether it is for accounts that list it alone: it takes names from requests, or its certificates speak for code.
@@ -319,6 +406,23 @@ impl Profile {
     /// What certificates publish of the key attestation.
     pub(crate) const fn publication(&self) -> &Publication {
         &self.publication
+    }
+}
+
+/// What is said of evidence, devices and formats would have no effect where nothing is appraised.
+fn check_registration(config: &ProfileConfig) -> Result<(), ProfileError> {
+    let unused = [
+        (config.subject != SubjectRule::Request, "subject = \"device\""),
+        (config.devices != DeviceRule::default(), "devices"),
+        (config.freshness != FreshnessRule::default(), "freshness"),
+        (config.formats.is_some(), "formats"),
+        (config.assurance.is_some(), "assurance"),
+        (config.publish_key_attestation != PublishConfig::default(), "publish_key_attestation"),
+        (config.upstream.is_some(), "upstream"),
+    ];
+    match unused.into_iter().find(|(is_set, _)| *is_set) {
+        Some((_, setting)) => Err(ProfileError::Registration { setting }),
+        None => Ok(()),
     }
 }
 
@@ -349,6 +453,7 @@ mod tests {
         assert_eq!(profile.purposes(), [Purpose::ClientAuth]);
         assert_eq!((profile.subject(), profile.devices()), (SubjectRule::Device, DeviceRule::Enrolled));
         assert_eq!((profile.validity_days(), profile.freshness()), (90, FreshnessRule::Required));
+        assert_eq!(profile.subjects_per_key(), SubjectsPerKey::One);
     }
 
     #[test]

@@ -218,6 +218,18 @@ fn bare_ek(spki: &[u8]) -> Result<(ChallengedEk, Digest), Error> {
     Ok((ChallengedEk { key, parameters }, identity))
 }
 
+/// Whether the method vouches for one key of the account on a device at a time, as [`Established::is_exclusive`] says at the
+/// enrolment: nothing tells the module of a key that host software drives from others but a name, or the key.
+pub(super) const fn stands_alone(proof: &Proof) -> bool {
+    match proof.environment {
+        Environment::Module => false,
+        Environment::Host => match proof.method {
+            Method::Inventory | Method::FirstUse => true,
+            Method::Manufacturer | Method::Ceremony => false,
+        },
+    }
+}
+
 const fn proof(method: Method, environment: Environment, digest: Digest, approvers: Vec<String>) -> Proof {
     Proof { method, environment, digest, approvers }
 }

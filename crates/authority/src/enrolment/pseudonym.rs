@@ -180,7 +180,7 @@ impl Service {
             let linked = Linked {
                 endorsement_key: to_hex(&held.endorsement_key),
                 device: &held.device,
-                certificate: to_hex(&issued.record().serial),
+                certificate: to_hex(issued.serial()),
             };
             // In place of what other decisions keep: readable with the escrow key alone.
             record.sealed = escrow.seal(&linked)?;

@@ -7,6 +7,7 @@ use vouchsafe_evidence::ak_possession::{AkPossession, PossessionProof, Possessio
 use vouchsafe_verifier::Rejection;
 use vouchsafe_verifier::enrolment::{HostAk, verify_renewal};
 
+use super::proof::stands_alone;
 use super::{ActivationReply, CheckedKey, delimited, proof_report, refusal_report};
 use crate::certificate::DAY_SECONDS;
 use crate::error::{Error, own_codes};
@@ -92,7 +93,7 @@ impl Service {
             material: next.material(),
             spki_digest: next.as_key().spki().sha256(),
             proof: row.proof.clone(),
-            is_exclusive: false,
+            is_exclusive: stands_alone(&row.proof),
             baseline: None,
         };
         let (reply, records) = self.certify(next, &key)?;

@@ -226,6 +226,14 @@ impl RevocationReason {
         Self::ALL.into_iter().find(|reason| reason.label() == label)
     }
 
+    /// Whether a key is never certified again of which a certificate was revoked for it: others may know it.
+    pub(super) const fn burns_keys(self) -> bool {
+        match self {
+            Self::KeyCompromise => true,
+            Self::Unspecified | Self::AffiliationChanged | Self::Superseded | Self::CessationOfOperation => false,
+        }
+    }
+
     /// Whether the successors of a key go with it: whoever else knows the key may have had it vouch for one of theirs.
     pub(super) const fn takes_successors(self) -> bool {
         match self {

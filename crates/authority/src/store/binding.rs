@@ -1,7 +1,7 @@
 //! Which module, device and attesting key may be bound to one another: judged from what a database has read, so that
 //! every database judges alike.
 
-use super::{Digest, EnrolledKey, StoreError};
+use super::{Digest, EnrolledKey, Revocation, RevocationReason, StoreError};
 
 /// A device as far as it matters for what may be bound to it.
 pub(super) struct Bound {
@@ -56,6 +56,11 @@ impl KeyBinding {
 /// What can be told of a key before its holder has answered: a revoked one is not asked.
 pub(super) fn check_revoked(known: &[KnownKey]) -> Result<(), StoreError> {
     if known.iter().any(|known| known.is_revoked) { Err(StoreError::KeyRevoked) } else { Ok(()) }
+}
+
+/// What becomes of a key that stands alone when its successor takes its place.
+pub(super) fn superseded(account: &str, at: i64) -> Revocation {
+    Revocation { at, reason: RevocationReason::Superseded, approver: account.to_owned() }
 }
 
 /// Whether the baseline is to be recorded. The first one stands: a device that was changed must not bless itself by

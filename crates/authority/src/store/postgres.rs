@@ -6,6 +6,7 @@
 
 mod acme;
 mod attesting_keys;
+mod certified_keys;
 mod decisions;
 mod failure;
 mod groups;
@@ -26,7 +27,8 @@ use self::decisions::{digest, prepared, proof};
 use self::groups::Member;
 use self::link::{Job, Link};
 use super::{
-    CertificateRecord, Decision, Done, IssuedCertificate, RecordedDecision, Spending, Spent, Store, StoreError, columns,
+    CertificateRecord, Decision, Done, IssuedCertificate, RecordedDecision, Spending, Spent, Store, StoreError,
+    ValidCertificate, columns,
 };
 use crate::config::PostgresConfig;
 use crate::nonce::NONCE_OCTETS;
@@ -119,6 +121,15 @@ impl Postgres {
         F: AsyncFn(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         self.run(async move |link: Rc<Link>| link.transaction(run).await)
+    }
+
+    /// A transaction that locks rows first and then looks for whatever was written under locks on them before.
+    fn locking<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.run(async move |link: Rc<Link>| link.locking(run).await)
     }
 }
 
@@ -235,6 +246,22 @@ impl Store for Postgres {
             let Some(row) = client.query_opt(&statement, &[&serial]).await? else { return Ok(None) };
             let (account, der, is_revoked) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             Ok(Some(IssuedCertificate { account, der, is_revoked }))
+        })
+    }
+
+    fn valid_certificates(&self, serial: &[u8], now: i64, limit: u32) -> Result<Vec<ValidCertificate>, StoreError> {
+        let serial = serial.to_vec();
+        self.statement(async move |client| {
+            let statement = prepared(
+                client,
+                "SELECT serial, der, not_after FROM certificates WHERE serial > $1 AND not_after > $2 ORDER BY serial LIMIT $3",
+            )
+            .await?;
+            let rows = client.query(&statement, &[&serial, &now, &i64::from(limit)]).await?;
+            let read = |row: &tokio_postgres::Row| -> Result<ValidCertificate, StoreError> {
+                Ok(ValidCertificate { serial: row.try_get(0)?, der: row.try_get(1)?, not_after: row.try_get(2)? })
+            };
+            rows.iter().map(read).collect()
         })
     }
 

@@ -17,7 +17,7 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Version of the schema, in `user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE decisions (
@@ -151,6 +151,22 @@ CREATE INDEX acme_documents_of_owner ON acme_documents (owner, kind, expires);
 CREATE INDEX acme_documents_by_expiry ON acme_documents (expires);
 ";
 
+/// Whose each key is, as of version 4.
+const CERTIFIED_KEY_TABLES: &str = "
+ALTER TABLE certificates ADD COLUMN key BLOB NOT NULL DEFAULT X'';
+CREATE TABLE certified_keys (
+    key BLOB PRIMARY KEY,
+    is_attesting INTEGER NOT NULL,
+    subject BLOB NOT NULL,
+    account TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    serial BLOB NOT NULL,
+    has_others INTEGER NOT NULL,
+    compromised_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX certificates_of_certified_key ON certificates (key);
+";
+
 /// From version 1: every attesting key there was enrolled by its maker's word. Open challenges are asked for again.
 const FROM_VERSION_1: &str = "
 DROP TABLE challenges;
@@ -193,31 +209,23 @@ pub(super) fn plan_once(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Creates the tables in a new database, brings one of version 1 up to date and refuses one of another version.
+/// Creates the tables in a new database, brings one of an older version up to date and refuses one of another version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match found {
-        VERSION => {}
-        1 => {
-            transaction.execute_batch(FROM_VERSION_1)?;
-            transaction.execute_batch(ATTESTING_KEY_TABLES)?;
-            transaction.execute_batch(KEYS_FROM_VERSION_1)?;
-            transaction.execute_batch(ACME_TABLES)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
-        2 => {
-            transaction.execute_batch(ACME_TABLES)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
-        0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.execute_batch(ATTESTING_KEY_TABLES)?;
-            transaction.execute_batch(ACME_TABLES)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
+    let steps: &[&str] = match found {
+        VERSION => return Ok(()),
+        3 => &[CERTIFIED_KEY_TABLES],
+        2 => &[ACME_TABLES, CERTIFIED_KEY_TABLES],
+        1 => &[FROM_VERSION_1, ATTESTING_KEY_TABLES, KEYS_FROM_VERSION_1, ACME_TABLES, CERTIFIED_KEY_TABLES],
+        0 => &[TABLES, ATTESTING_KEY_TABLES, ACME_TABLES, CERTIFIED_KEY_TABLES],
         found => return Err(StoreError::Schema { found, expected: VERSION }),
+    };
+    for step in steps {
+        transaction.execute_batch(step)?;
     }
+    super::sqlite::certified_keys::backfill(&transaction)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod acme;
 mod attesting_keys;
+pub(super) mod certified_keys;
 mod inventory;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params}
 use super::writer::Writer;
 use super::{
     CertificateRecord, Decision, Digest, Done, IssuedCertificate, Proof, RecordedDecision, Spending, Spent, Store,
-    StoreError, columns, schema,
+    StoreError, ValidCertificate, columns, schema,
 };
 use crate::nonce::NONCE_OCTETS;
 
@@ -96,7 +97,7 @@ impl Store for Sqlite {
             let at = decision.at;
             let id = insert_decision(connection, &decision)?;
             spend(connection, spending, id, at)?;
-            insert_certificates(connection, id, &certificates)?;
+            insert_certificates(connection, (id, &decision.account), &certificates)?;
             Ok(id)
         };
         self.writer.write_later(write, done);
@@ -149,6 +150,17 @@ impl Store for Sqlite {
                 Ok(IssuedCertificate { account: row.get(0)?, der: row.get(1)?, is_revoked: row.get(2)? })
             };
             Ok(statement.query_row([serial], read).optional()?)
+        })
+    }
+
+    fn valid_certificates(&self, serial: &[u8], now: i64, limit: u32) -> Result<Vec<ValidCertificate>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT serial, der, not_after FROM certificates WHERE serial > ?1 AND not_after > ?2 ORDER BY serial LIMIT ?3",
+            )?;
+            let read =
+                |row: &Row<'_>| Ok(ValidCertificate { serial: row.get(0)?, der: row.get(1)?, not_after: row.get(2)? });
+            Ok(statement.query_map(params![serial, now, limit], read)?.collect::<Result<_, _>>()?)
         })
     }
 
@@ -218,18 +230,22 @@ fn spend(connection: &Connection, spending: Spending, decision: i64, at: i64) ->
     unless_taken(statement.execute(params![nonce.octets(), at, request, decision]), StoreError::NonceSpent)
 }
 
+/// The certificates of a decision, unless a key is another's or what they rest on has fallen since it was judged.
 fn insert_certificates(
     connection: &Connection,
-    decision: i64,
+    (decision, account): (i64, &str),
     certificates: &[CertificateRecord],
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO certificates (serial, decision, not_after, der, attesting_key, is_of_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO certificates (serial, decision, not_after, der, attesting_key, is_of_key, key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     for certificate in certificates {
-        let (key, is_of_key) = columns::key_use_columns(&certificate.key_use);
-        let row = params![certificate.serial, decision, certificate.not_after, certificate.der, key, is_of_key];
+        let CertificateRecord { serial, der, not_after, key_use, certified } = certificate;
+        certified_keys::check_rests(connection, certified, account)?;
+        certified_keys::claim(connection, certified, account, serial)?;
+        let (key, is_of_key) = columns::key_use_columns(key_use);
+        let row = params![serial, decision, not_after, der, key, is_of_key, certified.key];
         unless_taken(statement.execute(row), StoreError::SerialTaken)?;
     }
     Ok(())

@@ -3,9 +3,11 @@
 
 mod acme;
 mod binding;
+mod certified_keys;
 mod decisions;
 mod faults;
 mod lists;
+mod migration;
 #[path = "../../tests/authority/postgres.rs"]
 mod postgres;
 
@@ -90,7 +92,18 @@ fn decision(kind: DecisionKind) -> Decision {
 }
 
 fn certificate(serial: u8) -> CertificateRecord {
-    CertificateRecord { serial: vec![serial; 20], der: vec![serial; 500], not_after: 2_000, key_use: KeyUse::None }
+    CertificateRecord {
+        serial: vec![serial; 20],
+        der: vec![serial; 500],
+        not_after: 2_000,
+        key_use: KeyUse::None,
+        certified: certified(serial, 1),
+    }
+}
+
+/// A key that is certified for a subject.
+fn certified(key: u8, subject: u8) -> Certified {
+    Certified::of_subject([key; 32], [subject; 32], "device".to_owned(), false)
 }
 
 fn proof() -> Proof {

@@ -165,6 +165,11 @@ impl Failure {
             | StoreError::DeviceHasKey
             | StoreError::EkBoundElsewhere
             | StoreError::InventoryConflict
+            | StoreError::KeyAttests
+            | StoreError::KeyCertified
+            | StoreError::KeyCompromised
+            | StoreError::KeyHasOtherSubject
+            | StoreError::KeyOfOtherAccount
             | StoreError::KeyRevoked
             | StoreError::NoSuchDevice
             | StoreError::NoSuchKey

@@ -1,7 +1,7 @@
 //! What is of the file of SQLite alone. What every store promises is tried beside its source, on each.
 
 use vouchsafe_authority::store::{
-    AkMaterial, AttestingKeyStore, CertificateRecord, Decision, DecisionKind, EnrolledKey, KeyUse, Outcome, Proof,
+    AkMaterial, AttestingKeyStore, CertificateRecord, Certified, Decision, DecisionKind, EnrolledKey, KeyUse, Outcome, Proof,
     Sqlite, Store, StoreError,
 };
 use vouchsafe_verifier::enrolment::{Environment, Method};
@@ -18,7 +18,9 @@ fn decision(kind: DecisionKind) -> Decision {
 }
 
 fn certificate(serial: u8) -> CertificateRecord {
-    CertificateRecord { serial: vec![serial; 20], der: vec![serial; 500], not_after: 2_000, key_use: KeyUse::None }
+    let certified = Certified::of_subject([serial; 32], [1; 32], "device".to_owned(), false);
+    let (serial, der) = (vec![serial; 20], vec![serial; 500]);
+    CertificateRecord { serial, der, not_after: 2_000, key_use: KeyUse::None, certified }
 }
 
 fn proof() -> Proof {

@@ -2,12 +2,15 @@
 
 mod binding;
 
+use std::collections::HashSet;
+
 use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
 
 use self::binding::{bind_device, bind_key, check_device_binding, check_key};
 use super::Postgres;
 use super::decisions::{digest, insert_certificates, insert_decision, prepared, proof, spend};
+use crate::store::binding::superseded;
 use crate::store::columns::{self, approvers, expected, expected_columns, material, material_columns, reason_of};
 use crate::store::{
     AttestingKeyRow, AttestingKeyStore, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Dependent, Device,
@@ -75,7 +78,7 @@ impl AttestingKeyStore for Postgres {
             insert_enrolment(transaction, id, &key.proof).await?;
             let device = bind_device(transaction, &key, decision.at).await?;
             bind_key(transaction, device, &key, None, decision.at).await?;
-            insert_certificates(transaction, id, &certificates).await?;
+            insert_certificates(transaction, (id, &decision.account), &certificates).await?;
             Ok(id)
         })
     }
@@ -94,7 +97,8 @@ impl AttestingKeyStore for Postgres {
             insert_enrolment(transaction, id, &key.proof).await?;
             let statement = prepared(
                 transaction,
-                "SELECT id, device, revoked_at FROM attesting_keys WHERE spki_digest = $1 AND account = $2",
+                // Not revoked until this is committed.
+                "SELECT id, device, revoked_at FROM attesting_keys WHERE spki_digest = $1 AND account = $2 FOR SHARE",
             )
             .await?;
             let old = transaction.query_opt(&statement, &[&predecessor.as_slice(), &key.account]).await?;
@@ -105,8 +109,11 @@ impl AttestingKeyStore for Postgres {
             }
             if key.spki_digest != predecessor {
                 bind_key(transaction, old.try_get(1)?, &key, Some(old.try_get(0)?), decision.at).await?;
+                if key.is_exclusive {
+                    revoke_key(transaction, &predecessor, &superseded(&key.account, decision.at), false).await?;
+                }
             }
-            insert_certificates(transaction, id, &certificates).await?;
+            insert_certificates(transaction, (id, &decision.account), &certificates).await?;
             Ok(id)
         })
     }
@@ -212,16 +219,19 @@ impl AttestingKeyStore for Postgres {
         decision: Decision,
     ) -> Result<usize, StoreError> {
         let key = *spki_digest;
-        self.transaction(async move |transaction| {
+        self.locking(async move |transaction| {
             insert_decision(transaction, &decision).await?;
             let known = "SELECT 1 FROM attesting_keys WHERE spki_digest = $1";
             if transaction.query_opt(known, &[&key.as_slice()]).await?.is_none() {
                 return Err(StoreError::NoSuchKey);
             }
-            let mut revoked = revoke_key(transaction, &key, &revocation, dependents).await?;
-            if revocation.reason.takes_successors() {
-                for successor in successors(transaction, &key).await? {
-                    revoked += revoke_key(transaction, &successor, &revocation, dependents).await?;
+            let (mut revoked, mut waiting, mut seen) = (0, vec![key], HashSet::from([key]));
+            while let Some(key) = waiting.pop() {
+                // From here on it gets no successor and nothing rests on it anew; what does already can be seen.
+                revoked += revoke_key(transaction, &key, &revocation, dependents).await?;
+                if revocation.reason.takes_successors() {
+                    let found = successors(transaction, &key).await?;
+                    waiting.extend(found.into_iter().filter(|successor| seen.insert(*successor)));
                 }
             }
             Ok(revoked)
@@ -241,7 +251,14 @@ impl AttestingKeyStore for Postgres {
                 INSERT INTO revocations (serial, at, reason) SELECT serial, $2, $3 FROM certificates WHERE serial = $1
                 ON CONFLICT (serial) DO NOTHING";
             let reason = revocation.reason.label();
-            Ok(transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await? > 0)
+            let revoked = transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await? > 0;
+            if revocation.reason.burns_keys() {
+                let burn = "
+                    UPDATE certified_keys SET compromised_at = $2 WHERE compromised_at IS NULL
+                        AND key IN (SELECT certificates.key FROM certificates WHERE serial = $1)";
+                transaction.execute(burn, &[&serial, &revocation.at]).await?;
+            }
+            Ok(revoked)
         })
     }
 
@@ -311,6 +328,12 @@ async fn revoke_key(
         UPDATE attesting_keys SET revoked_at = $2, revocation_reason = $3, revocation_approver = $4
         WHERE spki_digest = $1 AND revoked_at IS NULL";
     transaction.execute(revoke, &[&key, at, &reason, approver]).await?;
+    if revocation.reason.burns_keys() {
+        let burn = "
+            UPDATE certified_keys SET compromised_at = $2 WHERE compromised_at IS NULL AND key IN (
+                SELECT certificates.key FROM certificates WHERE attesting_key = $1 AND (is_of_key OR $3))";
+        transaction.execute(burn, &[&key, at, &dependents]).await?;
+    }
     let certificates = "
         INSERT INTO revocations (serial, at, reason)
         SELECT serial, $2, $3 FROM certificates WHERE attesting_key = $1 AND (is_of_key OR $4) AND not_after > $2
@@ -333,15 +356,11 @@ async fn revoke_keys_of(
     Ok(keys.len())
 }
 
-/// The keys that are certified on this key's word, directly or by way of others.
+/// The keys that are certified on this key's own word.
 async fn successors(transaction: &Transaction<'_>, key: &Digest) -> Result<Vec<Digest>, StoreError> {
     let found = "
-        WITH RECURSIVE successors (id, spki_digest) AS (
-            SELECT later.id, later.spki_digest FROM attesting_keys AS later
-                JOIN attesting_keys AS first ON later.predecessor = first.id WHERE first.spki_digest = $1
-            UNION SELECT later.id, later.spki_digest FROM attesting_keys AS later
-                JOIN successors ON later.predecessor = successors.id)
-        SELECT spki_digest FROM successors";
+        SELECT later.spki_digest FROM attesting_keys AS later
+        JOIN attesting_keys AS first ON later.predecessor = first.id WHERE first.spki_digest = $1";
     let rows = transaction.query(found, &[&key.as_slice()]).await?;
     rows.iter().map(|row| digest(row, 0, "spki_digest")).collect()
 }

@@ -4,6 +4,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::{Row, Statement};
 
 use super::ServerError;
+use super::certified_keys::{check_rests, claim};
 use crate::store::{CertificateRecord, Decision, Digest, Proof, Spending, StoreError, columns};
 
 /// The name of the constraint on serial numbers.
@@ -80,6 +81,9 @@ pub(super) struct CertificateColumns<'a> {
     pub(super) certificates: Vec<&'a [u8]>,
     pub(super) keys: Vec<Option<&'a [u8]>>,
     pub(super) of_keys: Vec<bool>,
+    pub(super) certified: Vec<&'a [u8]>,
+    pub(super) subjects: Vec<&'a [u8]>,
+    pub(super) profiles: Vec<&'a str>,
 }
 
 impl<'a> CertificateColumns<'a> {
@@ -93,28 +97,37 @@ impl<'a> CertificateColumns<'a> {
             certificates: all().map(|certificate| certificate.der.as_slice()).collect(),
             keys: keys().map(|(key, _)| key.map(Digest::as_slice)).collect(),
             of_keys: keys().map(|(_, is_of_key)| is_of_key).collect(),
+            certified: all().map(|certificate| certificate.certified.key.as_slice()).collect(),
+            subjects: all().map(|certificate| certificate.certified.subject.as_slice()).collect(),
+            profiles: all().map(|certificate| certificate.certified.profile.as_str()).collect(),
         }
     }
 }
 
+/// The certificates of a decision, unless a key is another's or what they rest on has fallen since it was judged.
 pub(super) async fn insert_certificates(
     transaction: &Transaction<'_>,
-    decision: i64,
+    (decision, account): (i64, &str),
     certificates: &[CertificateRecord],
 ) -> Result<(), StoreError> {
     if certificates.is_empty() {
         return Ok(());
     }
+    for CertificateRecord { certified, serial, .. } in certificates {
+        check_rests(transaction, certified, account).await?;
+        claim(transaction, certified, account, serial).await?;
+    }
     let statement = prepared(
         transaction,
-        "INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key)
-         SELECT $1, * FROM UNNEST($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bytea[], $7::boolean[])",
+        "INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key, key)
+         SELECT $1, * FROM UNNEST($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bytea[], $7::boolean[],
+             $8::bytea[])",
     )
     .await?;
     let rows = CertificateColumns::new(std::iter::once(certificates));
-    let CertificateColumns { places, serials, ends, certificates, keys, of_keys } = &rows;
+    let CertificateColumns { places, serials, ends, certificates, keys, of_keys, certified, .. } = &rows;
     transaction
-        .execute(&statement, &[&decision, places, serials, ends, certificates, keys, of_keys])
+        .execute(&statement, &[&decision, places, serials, ends, certificates, keys, of_keys, certified])
         .await
         .map_err(unless_taken)?;
     Ok(())

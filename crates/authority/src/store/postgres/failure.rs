@@ -23,6 +23,9 @@ pub enum ServerError {
     /// Another transaction was in the way each time that this one was tried.
     #[error("other transactions on the same rows were in the way; send the request again")]
     Contended(#[source] Arc<tokio_postgres::Error>),
+    /// A table is there already.
+    #[error("a table of this name is there already")]
+    Duplicate(#[source] Arc<tokio_postgres::Error>),
     /// No room for another row.
     #[error("the disk of the database server is full; free some space there and requests are served again")]
     DiskFull(#[source] Arc<tokio_postgres::Error>),
@@ -116,7 +119,8 @@ impl ServerError {
             | Self::Short(_)
             | Self::Silent
             | Self::Unreachable(_) => true,
-            Self::NotDurable
+            Self::Duplicate(_)
+            | Self::NotDurable
             | Self::Other(_)
             | Self::PasswordFile { .. }
             | Self::Taken { .. }
@@ -138,6 +142,7 @@ impl ServerError {
             Self::Busy
             | Self::ConnectionLimit(_)
             | Self::DiskFull(_)
+            | Self::Duplicate(_)
             | Self::Locked(_)
             | Self::Login(_)
             | Self::NoDatabase(_)
@@ -171,6 +176,9 @@ impl From<tokio_postgres::Error> for ServerError {
             }
             code if code == SqlState::T_R_SERIALIZATION_FAILURE.code() => Self::Contended(error),
             code if code == SqlState::T_R_DEADLOCK_DETECTED.code() => Self::Contended(error),
+            code if code == SqlState::DUPLICATE_TABLE.code() || code == SqlState::DUPLICATE_OBJECT.code() => {
+                Self::Duplicate(error)
+            }
             code if code == SqlState::DISK_FULL.code() => Self::DiskFull(error),
             code if code == SqlState::TOO_MANY_CONNECTIONS.code() => Self::ConnectionLimit(error),
             code if code == SqlState::LOCK_NOT_AVAILABLE.code() => Self::Locked(error),

@@ -4,6 +4,7 @@
 //! trip and one durable commit for up to [`GROUP`] decisions. The key of the table of spent nonces says which of them
 //! count, whoever else spends the same nonces at the same time.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,17 +13,21 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 
 use super::ServerError;
-use super::decisions::{CertificateColumns, prepared, unless_taken};
+use super::decisions::{CertificateColumns, insert_certificates, insert_decision, prepared, spend, unless_taken};
 use super::link::Link;
 use crate::nonce::NONCE_OCTETS;
-use crate::store::{CertificateRecord, Decision, Done, Spending, StoreError};
+use crate::store::{CertificateRecord, Decision, Digest, Done, Spending, StoreError};
 
 /// Decisions that share one statement.
 const GROUP: usize = 64;
 /// Statements under way at once: the next is written while one waits for the disk.
 const FLIGHTS: u32 = 2;
 
-/// Rows are written in the order of their nonces, so that no two groups wait for each other.
+/// Rows are written in the order of their nonces and keys, so that no two groups wait for each other.
+///
+/// A certificate needs its key for its subject, and the attesting keys that it rests on standing. Where that is not so, its
+/// column `key` would be empty, which the table refuses with the whole statement: each of the group is then looked at alone,
+/// and told why. The attesting keys are locked against being revoked until this is committed.
 const WRITE: &str = "
 WITH numbered AS (
     SELECT nextval('decision_numbers') AS id, member.*
@@ -39,14 +44,35 @@ WITH numbered AS (
 ), kept AS (
     INSERT INTO evidence (decision, sealed)
     SELECT id, sealed FROM numbered JOIN won ON won.decision = numbered.id
-), issued AS (
-    INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key)
-    SELECT numbered.id, certificate.place, certificate.serial, certificate.not_after, certificate.der,
-        certificate.attesting_key, certificate.is_of_key
-    FROM UNNEST($10::bigint[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bytea[], $15::bytea[], $16::boolean[])
-        AS certificate (member, place, serial, not_after, der, attesting_key, is_of_key)
+), asked AS (
+    SELECT numbered.id, numbered.account, certificate.*
+    FROM UNNEST($10::bigint[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bytea[], $15::bytea[], $16::boolean[],
+            $17::bytea[], $18::bytea[], $19::text[])
+        AS certificate (member, place, serial, not_after, der, attesting_key, is_of_key, key, subject, profile)
     JOIN numbered ON numbered.place = certificate.member
     JOIN won ON won.decision = numbered.id
+), claimed AS (
+    INSERT INTO certified_keys (key, is_attesting, subject, account, profile, serial, has_others)
+    SELECT DISTINCT ON (key) key, is_of_key, subject, account, profile, serial, false FROM asked ORDER BY key, place
+    ON CONFLICT (key) DO UPDATE SET profile = excluded.profile, serial = excluded.serial
+        WHERE certified_keys.is_attesting = excluded.is_attesting AND certified_keys.subject = excluded.subject
+            AND certified_keys.account = excluded.account AND NOT certified_keys.has_others
+            AND certified_keys.compromised_at IS NULL
+    RETURNING key
+), held AS (
+    SELECT spki_digest, account, revoked_at IS NULL AS stands FROM attesting_keys WHERE spki_digest = ANY($21::bytea[])
+    ORDER BY spki_digest FOR SHARE
+), fallen AS (
+    SELECT DISTINCT rest.member
+    FROM UNNEST($20::bigint[], $21::bytea[]) AS rest (member, spki_digest)
+    JOIN held ON held.spki_digest = rest.spki_digest
+    JOIN numbered ON numbered.place = rest.member
+    WHERE NOT (held.stands AND held.account = numbered.account)
+), issued AS (
+    INSERT INTO certificates (decision, place, serial, not_after, der, attesting_key, is_of_key, key)
+    SELECT asked.id, asked.place, asked.serial, asked.not_after, asked.der, asked.attesting_key, asked.is_of_key,
+        CASE WHEN fallen.member IS NULL THEN claimed.key END
+    FROM asked LEFT JOIN claimed ON claimed.key = asked.key LEFT JOIN fallen ON fallen.member = asked.member
 )
 SELECT numbered.place, numbered.id FROM numbered JOIN won ON won.decision = numbered.id";
 
@@ -73,6 +99,10 @@ impl Member {
         (self.done)(Err(error));
     }
 
+    fn rests_on(&self) -> impl Iterator<Item = &Digest> {
+        self.certificates.iter().flat_map(|certificate| &certificate.certified.rests_on)
+    }
+
     fn nonce(&self) -> &[u8; NONCE_OCTETS] {
         self.spending.nonce.octets()
     }
@@ -97,13 +127,35 @@ pub(super) async fn run(link: Rc<Link>, mut members: Receiver<Member>) {
     let _all_landed = flights.acquire_many(FLIGHTS).await;
 }
 
+/// Writes a group, of which no two may certify one key in one statement.
 async fn write(link: &Link, group: Vec<Member>) {
-    let mut ended = commit(link, &group).await;
-    if group.len() > 1 && ended.as_ref().is_err_and(is_of_one) {
+    let mut rounds: Vec<(HashSet<Digest>, Vec<Member>)> = Vec::new();
+    for member in group {
+        let keys: HashSet<Digest> = member.certificates.iter().map(|certificate| certificate.certified.key).collect();
+        match rounds.iter_mut().find(|(taken, _)| taken.is_disjoint(&keys)) {
+            Some((taken, members)) => {
+                taken.extend(keys);
+                members.push(member);
+            }
+            None => rounds.push((keys, vec![member])),
+        }
+    }
+    for (_, members) in rounds {
+        write_round(link, members).await;
+    }
+}
+
+async fn write_round(link: &Link, group: Vec<Member>) {
+    let ended = commit(link, &group).await;
+    if ended.as_ref().is_err_and(is_of_one) {
         // Whichever it was, the others have nothing to do with it.
         for member in group {
-            ended = commit(link, std::slice::from_ref(&member)).await;
-            tell(member, shared(&ended), 0);
+            let result = alone(link, &member).await;
+            if let Err(error @ (StoreError::Server(_) | StoreError::Stopped | StoreError::Unexpected { .. })) = &result
+            {
+                tracing::error!(error = crate::text::chain(error), "nothing could be recorded");
+            }
+            (member.done)(result);
         }
         return;
     }
@@ -113,6 +165,18 @@ async fn write(link: &Link, group: Vec<Member>) {
     for (place, member) in (0_i64..).zip(group) {
         tell(member, shared(&ended), place);
     }
+}
+
+/// One decision by itself, which is told why it is not recorded.
+async fn alone(link: &Link, member: &Member) -> Result<i64, StoreError> {
+    let Member { spending, decision, certificates, .. } = member;
+    link.transaction(async |transaction| {
+        let id = insert_decision(transaction, decision).await?;
+        spend(transaction, spending, id, decision.at).await?;
+        insert_certificates(transaction, (id, &decision.account), certificates).await?;
+        Ok(id)
+    })
+    .await
 }
 
 /// Whether one member alone may be the cause.
@@ -158,6 +222,8 @@ async fn insert(client: &Client, group: &[Member]) -> Result<Vec<(i64, i64)>, St
     let members: Vec<i64> =
         (0..).zip(group).flat_map(|(place, member)| member.certificates.iter().map(move |_| place)).collect();
     let issued = CertificateColumns::new(group.iter().map(|member| member.certificates.as_slice()));
+    let (resting, rests): (Vec<i64>, Vec<&[u8]>) =
+        (0..).zip(group).flat_map(|(place, member)| member.rests_on().map(move |key| (place, key.as_slice()))).unzip();
     let rows = client
         .query(
             &statement,
@@ -178,6 +244,11 @@ async fn insert(client: &Client, group: &[Member]) -> Result<Vec<(i64, i64)>, St
                 &issued.certificates,
                 &issued.keys,
                 &issued.of_keys,
+                &issued.certified,
+                &issued.subjects,
+                &issued.profiles,
+                &resting,
+                &rests,
             ],
         )
         .await

@@ -101,9 +101,26 @@ impl Link {
         &self,
         run: impl AsyncFn(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.isolated(IsolationLevel::Serializable, run).await
+    }
+
+    /// A transaction each statement of which sees what is committed when it begins: for what locks rows first and then looks
+    /// for whatever was written under locks on them before.
+    pub(super) async fn locking<T>(
+        &self,
+        run: impl AsyncFn(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.isolated(IsolationLevel::ReadCommitted, run).await
+    }
+
+    async fn isolated<T>(
+        &self,
+        level: IsolationLevel,
+        run: impl AsyncFn(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         again(async || {
             self.attempt(async |client| {
-                let start = client.build_transaction().isolation_level(IsolationLevel::Serializable);
+                let start = client.build_transaction().isolation_level(level);
                 let transaction = start.start().await?;
                 let value = run(&transaction).await?;
                 transaction.commit().await?;

@@ -7,6 +7,7 @@
 use deadpool_postgres::Client;
 
 use super::ServerError;
+use super::certified_keys::backfill;
 use super::link::{ATTEMPTS, pause};
 use crate::store::StoreError;
 
@@ -16,22 +17,11 @@ pub(super) const SERVER_VERSION_LEAST: i64 = 15;
 const NUMBERS_OF_MAJOR: i64 = 10_000;
 
 /// Version of the schema.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Rows that name a decision are written in one statement with it: that it is there needs no second look.
 const TABLES: &str = "
 CREATE TABLE vouchsafe_schema (one boolean PRIMARY KEY CHECK (one), version bigint NOT NULL);
-CREATE TABLE acme_documents (
-    kind text NOT NULL,
-    id bytea NOT NULL,
-    owner bytea NOT NULL,
-    version bigint NOT NULL,
-    expires bigint NOT NULL,
-    body bytea NOT NULL,
-    PRIMARY KEY (kind, id)
-);
-CREATE INDEX acme_documents_of_owner ON acme_documents (owner, kind, expires);
-CREATE INDEX acme_documents_by_expiry ON acme_documents (expires);
 CREATE SEQUENCE decision_numbers;
 CREATE TABLE decisions (
     id bigint PRIMARY KEY DEFAULT nextval('decision_numbers'),
@@ -143,6 +133,37 @@ CREATE TABLE inventory (
 );
 ";
 
+/// What version 2 has besides. The documents of the ACME server came to version 1 later: some databases of it have them.
+const CERTIFIED_KEY_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS acme_documents (
+    kind text NOT NULL,
+    id bytea NOT NULL,
+    owner bytea NOT NULL,
+    version bigint NOT NULL,
+    expires bigint NOT NULL,
+    body bytea NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX IF NOT EXISTS acme_documents_of_owner ON acme_documents (owner, kind, expires);
+CREATE INDEX IF NOT EXISTS acme_documents_by_expiry ON acme_documents (expires);
+ALTER TABLE certificates ADD COLUMN key bytea NOT NULL DEFAULT '';
+ALTER TABLE certificates ALTER COLUMN key DROP DEFAULT;
+CREATE TABLE certified_keys (
+    key bytea PRIMARY KEY,
+    is_attesting boolean NOT NULL,
+    subject bytea NOT NULL,
+    account text NOT NULL,
+    profile text NOT NULL,
+    serial bytea NOT NULL,
+    has_others boolean NOT NULL,
+    compromised_at bigint
+);
+CREATE INDEX certificates_of_certified_key ON certificates (key);
+";
+
+/// A database that has much takes longer to be brought up to date than any request may.
+const PATIENTLY: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+
 /// Refuses a server that is too old or that loses what it reports as written.
 pub(super) async fn check_server(client: &Client) -> Result<(), StoreError> {
     let row = client
@@ -156,47 +177,50 @@ pub(super) async fn check_server(client: &Client) -> Result<(), StoreError> {
     if fsync == "off" { Err(ServerError::NotDurable.into()) } else { Ok(()) }
 }
 
-/// Creates the tables in a new database and refuses one of another version. Of several that start at once one creates
-/// them: the others' transactions fail, and they look again.
+/// Creates the tables in a new database, brings one of an older version up to date and refuses one of another version. Of
+/// several that start at once one does so: the others' transactions fail or wait, and they look again.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
     for attempt in 0..ATTEMPTS {
-        match version(client).await? {
+        let migrated = match version(client).await? {
             Some(VERSION) => return Ok(()),
+            Some(1) => from_version_1(client).await,
             Some(found) => return Err(StoreError::Schema { found, expected: VERSION }),
-            None => {}
-        }
-        let transaction = client.transaction().await?;
-        let created = transaction.batch_execute(TABLES).await;
-        let created = match created {
-            Ok(()) => {
-                transaction.execute("INSERT INTO vouchsafe_schema (one, version) VALUES (true, $1)", &[&VERSION]).await
-            }
-            Err(error) => Err(error),
+            None => create(client).await,
         };
-        match created {
-            Ok(_) => match transaction.commit().await {
-                Ok(()) => return Ok(()),
-                Err(error) => raced(error)?,
-            },
-            Err(error) => {
-                drop(transaction);
-                raced(error)?;
-            }
+        match migrated {
+            Ok(()) => {}
+            Err(StoreError::Server(error)) if is_raced(&error) => pause(attempt).await,
+            Err(error) => return Err(error),
         }
-        pause(attempt).await;
     }
     Err(StoreError::Unexpected { column: "version" })
 }
 
-/// Nothing, if another instance that does the same explains the failure.
-fn raced(error: tokio_postgres::Error) -> Result<(), StoreError> {
-    use tokio_postgres::error::SqlState;
-    let twice = [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
-    let error = match error.code() {
-        Some(code) if twice.contains(code) => return Ok(()),
-        _ => ServerError::from(error),
-    };
-    if error.is_worth_another_try() { Ok(()) } else { Err(error.into()) }
+async fn create(client: &mut Client) -> Result<(), StoreError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(TABLES).await?;
+    transaction.batch_execute(CERTIFIED_KEY_TABLES).await?;
+    transaction.execute("INSERT INTO vouchsafe_schema (one, version) VALUES (true, $1)", &[&VERSION]).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn from_version_1(client: &mut Client) -> Result<(), StoreError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(PATIENTLY).await?;
+    // Others that start wait here, and find it done.
+    let found = transaction.query_one("SELECT version FROM vouchsafe_schema WHERE one FOR UPDATE", &[]).await?;
+    if found.try_get::<_, i64>(0)? != 1 {
+        return Ok(());
+    }
+    transaction.batch_execute(CERTIFIED_KEY_TABLES).await?;
+    backfill(&transaction).await?;
+    transaction.execute("UPDATE vouchsafe_schema SET version = $1", &[&VERSION]).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Whether another instance that does the same explains the failure.
+fn is_raced(error: &ServerError) -> bool {
+    error.is_worth_another_try() || matches!(error, ServerError::Duplicate(_))
 }
 
 /// The version of the schema that is there.

@@ -5,7 +5,9 @@ mod binding;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use self::binding::{bind_device, bind_key, check_device_binding, check_key};
+use super::certified_keys::burn;
 use super::{Sqlite, insert_certificates, insert_decision, proof, spend};
+use crate::store::binding::superseded;
 use crate::store::columns::{self, approvers, expected, expected_columns, material, material_columns, reason_of};
 use crate::store::{
     AttestingKeyRow, AttestingKeyStore, CHALLENGE_ID_OCTETS, CertificateRecord, Challenge, Decision, Dependent, Device,
@@ -71,7 +73,7 @@ impl AttestingKeyStore for Sqlite {
             insert_enrolment(connection, id, &key.proof)?;
             let device = bind_device(connection, &key, decision.at)?;
             bind_key(connection, device, &key, None, decision.at)?;
-            insert_certificates(connection, id, &certificates)?;
+            insert_certificates(connection, (id, &decision.account), &certificates)?;
             Ok(id)
         })
     }
@@ -100,8 +102,11 @@ impl AttestingKeyStore for Sqlite {
             }
             if key.spki_digest != predecessor {
                 bind_key(connection, device, &key, Some(old), decision.at)?;
+                if key.is_exclusive {
+                    revoke_key(connection, &predecessor, &superseded(&key.account, decision.at), false)?;
+                }
             }
-            insert_certificates(connection, id, &certificates)?;
+            insert_certificates(connection, (id, &decision.account), &certificates)?;
             Ok(id)
         })
     }
@@ -226,6 +231,12 @@ impl AttestingKeyStore for Sqlite {
                  SELECT id, ?2, ?3 FROM certificates WHERE serial = ?1",
                 params![serial, revocation.at, revocation.reason.label()],
             )?;
+            if revocation.reason.burns_keys() {
+                let mut key = connection.prepare("SELECT key FROM certificates WHERE serial = ?1")?;
+                if let Some(key) = key.query_row([&serial], |row| row.get(0)).optional()? {
+                    burn(connection, &key, revocation.at)?;
+                }
+            }
             Ok(revoked > 0)
         })
     }
@@ -303,6 +314,13 @@ fn revoke_key(
          WHERE spki_digest = ?1 AND revoked_at IS NULL",
         params![key, at, reason.label(), approver],
     )?;
+    if reason.burns_keys() {
+        connection.execute(
+            "UPDATE certified_keys SET compromised_at = ?2 WHERE compromised_at IS NULL AND key IN (
+                 SELECT certificates.key FROM certificates WHERE attesting_key = ?1 AND (is_of_key OR ?3))",
+            params![key, at, dependents],
+        )?;
+    }
     Ok(connection.execute(
         "INSERT OR IGNORE INTO revocations (certificate, at, reason)
          SELECT id, ?2, ?3 FROM certificates WHERE attesting_key = ?1 AND (is_of_key OR ?4) AND not_after > ?2",

@@ -10,6 +10,7 @@ on_both!(
     one_key_stands_where_one_alone_may,
     a_key_is_revoked_with_what_rests_on_it_once,
     a_compromised_key_takes_its_successors_along,
+    the_successor_of_a_key_that_stands_alone_takes_its_place,
     another_module_needs_leave_and_gets_it_once,
     another_account_needs_leave,
 );
@@ -151,8 +152,13 @@ fn one_key_stands_where_one_alone_may(place: &dyn Place) {
     assert!(matches!(again, StoreError::KeyRevoked), "{again:?}");
 }
 
-fn with_use(serial: u8, not_after: i64, key_use: KeyUse) -> CertificateRecord {
-    CertificateRecord { not_after, key_use, ..certificate(serial) }
+pub(super) fn with_use(serial: u8, not_after: i64, key_use: KeyUse) -> CertificateRecord {
+    let certified = match key_use {
+        KeyUse::Of(key) => Certified::attesting(key, key),
+        KeyUse::RestsOn(key) => certified(serial, 1).resting_on(vec![key]),
+        KeyUse::None => certified(serial, 1),
+    };
+    CertificateRecord { not_after, key_use, certified, ..certificate(serial) }
 }
 
 fn a_key_is_revoked_with_what_rests_on_it_once(place: &dyn Place) {
@@ -216,6 +222,28 @@ fn a_compromised_key_takes_its_successors_along(place: &dyn Place) {
     let revoked = |ak: u8| store.attesting_key(&[ak; 32]).unwrap().unwrap().revocation.is_some();
     assert_eq!([1, 2, 3, 9].map(revoked), [true, true, true, false]);
     assert!(matches!(renew(1, 1), Err(StoreError::KeyRevoked)));
+}
+
+fn the_successor_of_a_key_that_stands_alone_takes_its_place(place: &dyn Place) {
+    let (store, nonces) = (place.open(), Nonces::new());
+    let exclusive = |ak| EnrolledKey { is_exclusive: true, ..key("device", 1, ak) };
+    let of_key = |ak: u8| vec![with_use(ak, 3_000, KeyUse::Of([ak; 32]))];
+    store.enroll(exclusive(1), decision(DecisionKind::Activation), of_key(1)).unwrap();
+    let renew = |ak: u8, serial: u8| {
+        let nonce = nonces.mint(1_000);
+        let certificates = vec![with_use(serial, 3_000, KeyUse::Of([ak; 32]))];
+        let spending = nonces.spend(&nonce, 1_000, 1);
+        store.renew(spending, [1; 32], exclusive(ak), decision(DecisionKind::Renewal), certificates)
+    };
+    renew(1, 2).unwrap();
+    assert_eq!(store.attesting_key(&[1; 32]).unwrap().unwrap().revocation, None);
+    renew(3, 3).unwrap();
+    let superseded = Revocation { approver: "alice".to_owned(), ..revocation(1_000, RevocationReason::Superseded) };
+    assert_eq!(store.attesting_key(&[1; 32]).unwrap().unwrap().revocation, Some(superseded));
+    assert_eq!(store.attesting_key(&[3; 32]).unwrap().unwrap().revocation, None);
+    let listed: Vec<u8> = store.revocations(1_000).unwrap().1.iter().map(|revoked| revoked.der[0]).collect();
+    assert_eq!(listed, [1, 2]);
+    assert!(matches!(renew(4, 4), Err(StoreError::KeyRevoked)));
 }
 
 fn another_module_needs_leave_and_gets_it_once(place: &dyn Place) {

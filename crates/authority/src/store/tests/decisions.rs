@@ -14,6 +14,7 @@ on_both!(
     evidence_is_erased_and_the_commitment_stays,
     many_writers_share_commits_and_lose_nothing,
     one_serial_number_is_one_certificate,
+    what_is_valid_is_read_in_pages,
     what_is_pruned_is_what_is_old,
     several_instances_start_at_once_on_an_empty_database,
     what_was_handed_over_is_written_before_the_end,
@@ -42,6 +43,23 @@ fn what_was_reported_is_there_for_another_instance(place: &dyn Place) {
     assert_eq!(second.issued(&[4; 20]).unwrap(), None);
 }
 
+fn what_is_valid_is_read_in_pages(place: &dyn Place) {
+    let store = place.open();
+    assert_eq!(store.valid_certificates(&[], 0, 10).unwrap(), []);
+    let mut certificates = [5, 1, 9, 3, 7].map(certificate);
+    certificates[2].not_after = 1_000;
+    store.enroll(key("device", 1, 1), decision(DecisionKind::Activation), certificates.to_vec()).unwrap();
+    let page = |behind: &[u8], now, limit| {
+        let read = store.valid_certificates(behind, now, limit).unwrap();
+        read.into_iter().map(|valid| (valid.serial[0], valid.der[0], valid.not_after)).collect::<Vec<_>>()
+    };
+    assert_eq!(page(&[], 999, 2), [(1, 1, 2_000), (3, 3, 2_000)]);
+    assert_eq!(page(&[3; 20], 999, 10), [(5, 5, 2_000), (7, 7, 2_000), (9, 9, 1_000)]);
+    // At the end of its validity it is valid no longer.
+    assert_eq!(page(&[7; 20], 1_000, 10), []);
+    assert_eq!(page(&[], 2_000, 10), []);
+}
+
 /// 1,000 nonces, each spent by two instances at once, and twice by each of them.
 fn a_nonce_is_spent_once_by_however_many_instances(place: &dyn Place) {
     const NONCES: usize = 1_000;
@@ -62,7 +80,10 @@ fn a_nonce_is_spent_once_by_however_many_instances(place: &dyn Place) {
                         let spending = nonces.spend(&minted[index], 1_000, request);
                         let mut serial = minted[index].to_vec();
                         serial.push(request);
-                        let certificate = CertificateRecord { serial, ..certificate(request) };
+                        // A key for each, as clients have them.
+                        let key = [&u64::try_from(index).unwrap().to_be_bytes()[..], &[request; 24]].concat();
+                        let certified = Certified { key: key.try_into().unwrap(), ..certificate(request).certified };
+                        let certificate = CertificateRecord { serial, certified, ..certificate(request) };
                         let done_to = done_to.clone();
                         let done = Box::new(move |result| done_to.send((index, request, result)).unwrap());
                         store.decide_later(spending, decision(DecisionKind::Certificate), vec![certificate], done);
@@ -128,7 +149,8 @@ fn one_of_a_group_that_is_refused_takes_nothing_with_it(place: &dyn Place) {
         let done_to = done_to.clone();
         let done = Box::new(move |result| done_to.send((number, result)).unwrap());
         let spending = nonces.spend(nonce, 1_000, number);
-        store.decide_later(spending, decision(DecisionKind::Certificate), vec![certificate(serial)], done);
+        let certificate = CertificateRecord { certified: certified(number, 1), ..certificate(serial) };
+        store.decide_later(spending, decision(DecisionKind::Certificate), vec![certificate], done);
     }
     drop(done_to);
     for (number, result) in done {
