@@ -4,11 +4,15 @@
 
 #[path = "../../../fuzz/src/agent.rs"]
 mod agent;
+#[path = "../../../fuzz/src/wrapped_key.rs"]
+mod wrapped_key;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::sample::select;
 use prost::Message;
+use vouchsafe_agent::provider::Unfit;
+use vouchsafe_agent::provider::tpm::read_wrapped_attesting_key;
 use vouchsafe_agent::wire::header::{AuthType, HEADER_OCTETS, Refusal, RequestHeader};
 use vouchsafe_agent::wire::message::{
     AsymmetricDecryptOperation, AsymmetricEncryption, AsymmetricEncryptionVariant, AttestKeyOperation,
@@ -20,6 +24,11 @@ use vouchsafe_agent::wire::message::{
 use vouchsafe_agent::wire::{
     CoreOperation, Opcode, Operation, ProviderId, ProviderOperation, Request, RequestFault, Status,
 };
+use vouchsafe_evidence::oid::Oid;
+use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::tpm::template::{AK_ATTRIBUTES, SigningKey, USER_KEY_ATTRIBUTES, signing_key};
+use vouchsafe_evidence::x509::build::DerWriter;
+use vouchsafe_evidence::x509::der::Tag;
 
 /// A request as a client would make it.
 fn request(opcode: Opcode, auth_type: AuthType, body: &[u8]) -> Vec<u8> {
@@ -134,6 +143,11 @@ proptest! {
     }
 
     #[test]
+    fn any_octets_are_a_wrapped_attesting_key_or_refused(octets in vec(any::<u8>(), 0..300)) {
+        wrapped_key::wrapped_key(&octets);
+    }
+
+    #[test]
     fn changed_requests_are_parsed_or_refused(octets in mutated()) {
         agent::front_door(&octets);
         agent::front_door(octets.get(HEADER_OCTETS..).unwrap_or_default());
@@ -174,4 +188,47 @@ fn each_defect_has_its_fault() {
     assert_eq!(Request::parse(&other), Err(RequestFault::Opcode { found: 0x77, status: Status::OpcodeDoesNotExist }));
     let body = request(Opcode::PsaSignHash, AuthType::None, &[0x0A, 5, b'x']);
     assert!(matches!(Request::parse(&body), Err(RequestFault::Body(_))));
+}
+
+/// An attesting key as it is handed in, under the parent of this INTEGER: both structures, and a PEM file of them.
+fn wrapped_attesting_keys(attributes: u32, parent: &[u8]) -> [Vec<u8>; 2] {
+    let public = signing_key(SigningKey::EccP256, attributes, Some(HashAlg::Sha256), b"ak");
+    let two = |octets: &[u8]| [&u16::try_from(octets.len()).unwrap().to_be_bytes(), octets].concat();
+    let (public, private) = (two(public.as_bytes()), two(&[1; 40]));
+    let mut key = DerWriter::new();
+    key.sequence(|fields| {
+        fields.oid(Oid::constant("2.23.133.10.1.3")).primitive(Tag::INTEGER, parent);
+        fields.octet_string(&public).octet_string(&private);
+    });
+    let pem = vouchsafe_evidence::pem::encode("TSS2 PRIVATE KEY", &key.into_der()).into_bytes();
+    [[public, private].concat(), pem]
+}
+
+#[test]
+fn a_wrapped_attesting_key_is_read_and_altered_ones_are_refused_or_can_attest_alone() {
+    let owner = [0x40, 0, 0, 1];
+    for good in wrapped_attesting_keys(AK_ATTRIBUTES, &owner) {
+        assert!(read_wrapped_attesting_key(&good).is_ok());
+        wrapped_key::wrapped_key(&good);
+        for place in 0..good.len() {
+            for change in [1, 0x80, 0xFF] {
+                let mut altered = good.clone();
+                altered[place] ^= change;
+                wrapped_key::wrapped_key(&altered);
+            }
+            wrapped_key::wrapped_key(&good[..place]);
+        }
+    }
+    for plain in wrapped_attesting_keys(USER_KEY_ATTRIBUTES, &owner) {
+        assert_eq!(read_wrapped_attesting_key(&plain), Err(Unfit::NotRestricted("restricted")));
+    }
+    // A handle in more octets than handles have: what stands before its last four was passed over.
+    for parent in [&[0, 0x81, 0, 0, 1][..], &[0x81, 0, 0, 1]] {
+        let [_, pem] = wrapped_attesting_keys(AK_ATTRIBUTES, parent);
+        assert!(read_wrapped_attesting_key(&pem).is_ok());
+    }
+    for parent in [&[1, 0, 0x40, 0, 0, 1][..], &[1, 0, 0, 0, 0, 0x40, 0, 0, 1]] {
+        let [_, pem] = wrapped_attesting_keys(AK_ATTRIBUTES, parent);
+        assert_eq!(read_wrapped_attesting_key(&pem), Err(Unfit::Unreadable), "{parent:02x?}");
+    }
 }
