@@ -1,17 +1,22 @@
 //! Having evidence judged: for a certificate, or for a server that only wants to know.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use vouchsafe_evidence::bundle::CertChoice;
 use vouchsafe_evidence::input::{InputError, InputFile, Submission};
-use vouchsafe_verifier::{
-    CertifiableKey, Instant, Reason, ReferenceValues, Rejection, Request, Verdict, codes, verify,
-};
+use vouchsafe_evidence::x509::SpkiView;
+use vouchsafe_verifier::ear::{Audience, Frame};
+use vouchsafe_verifier::{Instant, Reason, ReferenceValues, Rejection, Request, Verdict, codes, verify};
 
+use crate::attestation_result::ResultSigner;
 use crate::baseline::Baseline;
+use crate::certified_key::key_identity;
 use crate::config::is_name;
 use crate::error::{Error, Violation, own_codes};
 use crate::lifecycle::proof_json;
-use crate::nonce::Purpose;
+use crate::nonce::{Purpose, Session};
+use crate::protocol::json::accept::Form;
 use crate::request::AppraisalRequest;
 use crate::service::{Caller, Service, violations};
 use crate::store::{DecisionKind, Device, Digest, Outcome, Spending, StoreError};
@@ -28,6 +33,15 @@ pub(crate) struct Appraised {
     pub(crate) verdict: Verdict,
     /// The recorded device whose attestation key made the evidence.
     pub(crate) device: Option<Device>,
+}
+
+/// What an appraisal is answered with.
+#[derive(Debug)]
+pub(crate) enum AppraisalAnswer {
+    /// The report.
+    Report(Value),
+    /// The signed attestation result.
+    Ear(String),
 }
 
 /// What evidence must answer.
@@ -115,13 +129,6 @@ impl Service {
         })
     }
 
-    /// The violation that a key which is to be certified is recorded as an attesting key, whose signature under a request
-    /// proves nothing (A7). Of its own attesting keys the authority knows even what the evidence does not show.
-    pub(crate) fn attests_others(&self, key: &CertifiableKey) -> Result<Option<Violation>, Error> {
-        let recorded = self.store.device_of_key(&key.spki().sha256())?;
-        Ok(recorded.and_then(|_| violations(&[Rejection::plain(codes::BIND_CSR_KEY_IS_AK)]).pop()))
-    }
-
     /// What the records have against a key that signed one of the statements and for which another one stands, as a key
     /// that the device's own attesting key certified: revoked is revoked, whoever vouches for it now. A certificate is for
     /// the `account` alone whose keys they are.
@@ -140,8 +147,48 @@ impl Service {
         Ok(None)
     }
 
-    /// Appraises evidence and records the verdict. Returns the report of `vouchsafe verify --json`.
-    pub(crate) fn appraise(&self, caller: &Caller, request: &AppraisalRequest) -> Result<Value, Error> {
+    /// What the records have against the keys that evidence is about, whoever would certify them: that they attest others,
+    /// so that their signatures prove nothing (A7), or that others may know them.
+    fn against_keys(&self, verdict: &Verdict) -> Result<Option<Violation>, Error> {
+        for spki in keys_spoken_of(verdict) {
+            let holder = self.store.key_holder(&key_identity(&spki))?;
+            let is_attesting = holder.as_ref().is_some_and(|holder| holder.is_attesting);
+            if is_attesting || self.store.device_of_key(&spki.sha256())?.is_some() {
+                return Ok(violations(&[Rejection::plain(codes::BIND_CSR_KEY_IS_AK)]).pop());
+            }
+            if holder.is_some_and(|holder| holder.compromised_at.is_some()) {
+                return Ok(Some(own_codes::KEY_COMPROMISED.violation()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Everything that the records have against evidence, where the Verifier alone would not know it.
+    fn against(&self, caller: &Caller, named: Option<&str>, appraised: &Appraised) -> Result<Vec<Violation>, Error> {
+        let device = appraised.device.as_ref();
+        let mut found: Vec<Violation> =
+            named.and_then(|name| other_device(caller.name(), name, device)).into_iter().collect();
+        found.extend(device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation()));
+        if appraised.verdict.is_accepted() {
+            found.extend(self.signed_beside(None, &appraised.verdict)?);
+            found.extend(self.against_keys(&appraised.verdict)?);
+        }
+        Ok(found)
+    }
+
+    /// Appraises evidence and records the verdict. Answers with the report of `vouchsafe verify --json`, or with a signed
+    /// attestation result. Both say the same, and nothing of either is told before it is recorded.
+    pub(crate) fn appraise(
+        &self,
+        caller: &Caller,
+        request: &AppraisalRequest,
+        form: Form,
+    ) -> Result<AppraisalAnswer, Error> {
+        let signer = match (form, &self.results) {
+            (Form::Report, _) => None,
+            (Form::Ear, Some(signer)) => Some(signer),
+            (Form::Ear, None) => return Err(Error::NotAcceptable("this authority signs no attestation results")),
+        };
         let nonce = self.unspent_nonce(&request.nonce, Purpose::Appraisal, caller.name())?;
         let (expected_id, expected_name) = match &request.device {
             None => (None, None),
@@ -149,27 +196,63 @@ impl Service {
             Some(id) => (Some(id.as_str()), None),
         };
         let parts = request.evidence.files();
-        let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: None };
+        let context = Session::Json.possession_context();
+        let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: Some(context) };
         let appraised = self.judge(recognize(parts), freshness, expected_id)?;
-        let device = appraised.device.as_ref();
-        let revoked = device.filter(|device| device.is_key_revoked()).map(|_| own_codes::KEY_REVOKED.violation());
-        let beside = self.signed_beside(None, &appraised.verdict)?.filter(|_| appraised.verdict.is_accepted());
-        let own = expected_name.and_then(|name| other_device(caller.name(), name, device)).or(revoked).or(beside);
+        let own = self.against(caller, expected_name, &appraised)?;
+        let own: Vec<Value> = own.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
         let outcome =
-            if appraised.verdict.is_accepted() && own.is_none() { Outcome::Accepted } else { Outcome::Refused };
-        let mut report = with_own_violation(&appraised.verdict, own)?;
-        add_enrolment(&mut report, caller.name(), device);
+            if appraised.verdict.is_accepted() && own.is_empty() { Outcome::Accepted } else { Outcome::Refused };
+        let mut report = with_own_violations(&appraised.verdict, &own)?;
+        add_enrolment(&mut report, caller.name(), appraised.device.as_ref());
+        // Signed before it is recorded: a token that is away costs no nonce.
+        let nonce_octets = *nonce.octets();
+        let ear =
+            signer.map(|signer| self.ear(signer, caller, (&appraised.verdict, &own), &nonce_octets)).transpose()?;
 
         let request_octets = parts.concat();
         let digest = self.recorder.request_digest(&[&request_octets]);
         let kept = report.to_string().into_bytes();
         let decision = self.decision(DecisionKind::Appraisal, caller.name(), outcome, &kept, &request_octets)?;
         self.store.decide(Spending::new(nonce, digest), decision, Vec::new())?;
-        match caller {
-            Caller::Account(_) => Ok(report),
-            Caller::Anonymous => Ok(for_strangers(&appraised.verdict, outcome)),
-        }
+        Ok(match (ear, caller) {
+            (Some(token), _) => AppraisalAnswer::Ear(token),
+            (None, Caller::Account(_)) => AppraisalAnswer::Report(report),
+            (None, Caller::Anonymous) => AppraisalAnswer::Report(for_strangers(&appraised.verdict, outcome)),
+        })
     }
+
+    /// The attestation result of a verdict and of what the records have against it.
+    fn ear(
+        &self,
+        signer: &ResultSigner,
+        caller: &Caller,
+        (verdict, records): (&Verdict, &[Value]),
+        nonce: &[u8],
+    ) -> Result<String, Error> {
+        let now = self.now();
+        let frame = Frame {
+            nonce: Some(nonce),
+            issued_at: Instant::from_unix_seconds(now),
+            expires_at: Some(Instant::from_unix_seconds(now.saturating_add(signer.lifetime_seconds()))),
+            audience: match caller {
+                Caller::Account(_) => Audience::Owner,
+                Caller::Anonymous => Audience::Anyone,
+            },
+            records,
+        };
+        Ok(signer.sign(&verdict.to_ear(&frame))?)
+    }
+}
+
+/// The keys that a verdict speaks of: the one that is asked about, and those that the claims hold.
+fn keys_spoken_of(verdict: &Verdict) -> Vec<SpkiView> {
+    let claims = &verdict.key().claims;
+    let of_several = claims.named("keys").and_then(|claim| claim.value.as_array()).into_iter().flatten();
+    let told = of_several.filter_map(|claims| claims.get("spki")).chain(claims.named("spki").map(|claim| &claim.value));
+    let told =
+        told.filter_map(|spki| STANDARD.decode(spki.as_str()?).ok()).filter_map(|der| SpkiView::parse(&der).ok());
+    verdict.subject().cloned().into_iter().chain(told).collect()
 }
 
 /// The reference values of a device's baseline; none where it has no baseline.
@@ -203,15 +286,17 @@ fn other_device(account: &str, name: &str, device: Option<&Device>) -> Option<Vi
     (!same).then(|| own_codes::OTHER_DEVICE.violation())
 }
 
-/// The verdict's report with the authority's own violation added, which rejects.
-fn with_own_violation(verdict: &Verdict, own: Option<Violation>) -> Result<Value, Error> {
+/// The verdict's report with the authority's own violations added, which reject.
+fn with_own_violations(verdict: &Verdict, own: &[Value]) -> Result<Value, Error> {
     let mut report = verdict.to_json();
-    let Some(own) = own else { return Ok(report) };
+    if own.is_empty() {
+        return Ok(report);
+    }
     let Value::Object(fields) = &mut report else { return Err(Error::Worker) };
     fields.insert("verdict".to_owned(), json!("rejected"));
     let reasons = fields.entry("reasons").or_insert_with(|| json!([]));
     let Value::Array(reasons) = reasons else { return Err(Error::Worker) };
-    reasons.push(serde_json::to_value(own)?);
+    reasons.extend_from_slice(own);
     Ok(report)
 }
 

@@ -61,8 +61,12 @@ pub enum Request {
     ImportInventory(InventoryRequest),
     /// A revocation list.
     RevocationList,
+    /// The public keys by which attestation results are checked.
+    ResultKeys,
     /// The certificates of the authority.
     Trust,
+    /// The description of this protocol.
+    Description,
 }
 
 /// Rows for the inventory.
@@ -218,9 +222,10 @@ impl Request {
             Operation::ImportInventory => inventory(head, body).map(Self::ImportInventory),
             Operation::Issue => certificate(head, body).map(Self::Issue),
             Operation::Appraise => Ok(Self::Appraise(json::<AppraisalBody>(head, body)?.try_into()?)),
-            Operation::Trust if body.is_empty() => Ok(Self::Trust),
-            Operation::RevocationList if body.is_empty() => Ok(Self::RevocationList),
-            Operation::Trust | Operation::RevocationList => Err(Error::BodyTooLarge { limit: 0 }),
+            Operation::Description => without(body, Self::Description),
+            Operation::ResultKeys => without(body, Self::ResultKeys),
+            Operation::RevocationList => without(body, Self::RevocationList),
+            Operation::Trust => without(body, Self::Trust),
         }
     }
 
@@ -242,7 +247,11 @@ impl Request {
             })?,
             Self::Appraise(request) => serde_json::to_value(AppraisalBody::from(request))?,
             // A list of modules is sent as it is.
-            Self::ImportInventory(_) | Self::RevocationList | Self::Trust => serde_json::Value::Null,
+            Self::ImportInventory(_)
+            | Self::Description
+            | Self::ResultKeys
+            | Self::RevocationList
+            | Self::Trust => serde_json::Value::Null,
         })
     }
 }
@@ -330,6 +339,11 @@ fn inventory(head: Head<'_>, body: &[u8]) -> Result<InventoryRequest, Error> {
         _ => return Err(Error::Malformed { field: "dry_run", expected: "true or false, and no other parameter" }),
     };
     Ok(InventoryRequest { csv: body.to_vec(), is_dry_run })
+}
+
+/// A request that has no body.
+fn without(body: &[u8], request: Request) -> Result<Request, Error> {
+    if body.is_empty() { Ok(request) } else { Err(Error::BodyTooLarge { limit: 0 }) }
 }
 
 fn json<T: DeserializeOwned>(head: Head<'_>, body: &[u8]) -> Result<T, Error> {

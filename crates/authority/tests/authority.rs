@@ -54,6 +54,8 @@ mod methods;
 mod module;
 #[path = "authority/names.rs"]
 mod names;
+#[path = "authority/openapi.rs"]
+mod openapi;
 #[path = "authority/postgres.rs"]
 mod postgres;
 #[path = "authority/process.rs"]
@@ -62,6 +64,8 @@ mod process;
 mod pseudonyms;
 #[path = "authority/published.rs"]
 mod published;
+#[path = "authority/results.rs"]
+mod results;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/shared_database.rs"]

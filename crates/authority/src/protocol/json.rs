@@ -1,6 +1,8 @@
 //! HTTPS with JSON: bodies of `crate::request`, answers in JSON, refusals as problem documents (RFC 9457).
 
+pub(crate) mod accept;
 mod answers;
+pub(crate) mod description;
 mod problem;
 
 use axum::body::Body;
@@ -32,8 +34,12 @@ pub enum Operation {
     Appraise,
     /// GET: a revocation list.
     RevocationList,
+    /// GET: the public keys by which attestation results are checked.
+    ResultKeys,
     /// GET: the certificates of the authority.
     Trust,
+    /// GET: the description of this protocol (OpenAPI).
+    Description,
 }
 
 impl Operation {
@@ -41,7 +47,7 @@ impl Operation {
     #[must_use]
     pub const fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Trust | Self::RevocationList => &["GET"],
+            Self::Description | Self::ResultKeys | Self::RevocationList | Self::Trust => &["GET"],
             Self::MintNonce
             | Self::OpenChallenge
             | Self::Activate
@@ -56,7 +62,7 @@ impl Operation {
 /// What the work of an operation waits for.
 pub(super) const fn weight(operation: Operation) -> Weight {
     match operation {
-        Operation::MintNonce | Operation::Trust => Weight::Light,
+        Operation::Description | Operation::MintNonce | Operation::ResultKeys | Operation::Trust => Weight::Light,
         Operation::Issue => Weight::Signatures,
         Operation::OpenChallenge
         | Operation::Activate
