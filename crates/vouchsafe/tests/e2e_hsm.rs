@@ -5,6 +5,8 @@
 
 #[path = "support/environment.rs"]
 mod environment;
+#[path = "e2e_hsm/issuers.rs"]
+mod issuers;
 #[path = "e2e_hsm/rules.rs"]
 mod rules;
 #[path = "support/cli.rs"]

@@ -147,7 +147,7 @@ fn where_a_list_is_had_is_what_the_issuer_says_of_itself() {
         build::extension(oid::CRL_DISTRIBUTION_POINTS, true, &own_value),
         build::extension(oid::CRL_DISTRIBUTION_POINTS, false, &twice.into_der()),
     ] {
-        assert_eq!(checked(&[wrong.clone()], &[wrong]), Err(LintError::Distribution));
+        assert_eq!(checked(std::slice::from_ref(&wrong), std::slice::from_ref(&wrong)), Err(LintError::Distribution));
     }
 }
 

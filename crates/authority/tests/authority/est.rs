@@ -2,6 +2,8 @@
 
 #[path = "est/client_certificates.rs"]
 mod client_certificates;
+#[path = "est/client_lists.rs"]
+mod client_lists;
 #[path = "est/connection.rs"]
 pub mod connection;
 #[path = "est/sessions.rs"]
@@ -152,6 +154,12 @@ async fn what_is_not_est_is_refused_with_a_code() {
     let reply = connection.post("nonce", "application/est-attestation-freshness+json", asked).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json()["expiry"], 300);
+    // Of another length there is none, and what a client has no room for it is not given.
+    for len in [8, 16, 31, 33, 64] {
+        let asked = format!(r#"{{"len":{len}}}"#);
+        let reply = connection.post("nonce", "application/est-attestation-freshness+json", asked.as_bytes()).await;
+        assert_eq!(reply.refused(400), ["nonce-length"], "{len}");
+    }
     for operation in ["serverkeygen", "fullcmc", "stock/serverkeygen"] {
         assert_eq!(connection.post(operation, "application/pkcs10", b"").await.refused(501), ["not-implemented"]);
     }

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use vouchsafe_authority::issuer_certificate::{RootFiles, link};
 use vouchsafe_authority::store::RevocationReason;
 use vouchsafe_authority::{Administration, Clock};
 use vouchsafe_evidence::oid;
+use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::x509::build::{self, CertificateTemplate};
 
+use crate::cmp::client::{Client, GENM, Protection, RR, revocation_by};
 use crate::host::{DAVE, enroll, every_method};
 use crate::made::{quote_statement, request, x509_statement};
 use crate::module::{Module, SoftwareKey};
@@ -158,6 +161,72 @@ async fn nor_in_pseudonyms() {
     collection.add_authorities(&site, "enrolment");
     let module = Module::new(&site.vendor, NOW);
     collection.add_answer("pseudonym", &site.enroll(ALICE, &module, "device-1").await["certificates"]);
+    collection.check();
+}
+
+/// Everything that several issuers sign and that is signed about them: certificates that name their lists, the lists, the
+/// certificates of the server's CMP key, and links between roots.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_in_what_several_issuers_sign() {
+    let collection = Collection::new();
+    let folder = tempfile::tempdir().unwrap();
+    // The issuer of another installation serves as one of this.
+    let other = Site::install(tempfile::tempdir().unwrap(), "");
+    let theirs = |name: &str| other.state().join("ca").join(name);
+    let chain_file = folder.path().join("named.pem");
+    let of_other = ["issuing-ca.crt", "issuing-root.crt"].map(|name| std::fs::read_to_string(theirs(name)).unwrap());
+    std::fs::write(&chain_file, of_other.concat()).unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of alice, long enough").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let settings = format!(
+        "[distribution]\nurl = 'http://pki.example/vouchsafe'\n\
+         [[issuers]]\nname = 'named'\ncertificate = '{}'\nkey = '{}'\nfollows = 'issuing'\nlinks = '{}'\n\
+         [[profiles]]\nname = 'device'\n[[profiles]]\nname = 'named'\nissuer = 'named'\n",
+        chain_file.display(),
+        theirs("issuing-ca.key").display(),
+        folder.path().join("links.pem").display(),
+    );
+    let account = format!(
+        "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'issue']\ncmp_reference = 'a'\ncmp_secret = '{}'\n",
+        digest_hex(ALICE),
+        secret.display()
+    );
+    let mut site = Site::install_for(tempfile::tempdir().unwrap(), &settings, &account);
+    let root = |folder: std::path::PathBuf| RootFiles {
+        certificate: folder.join("issuing-root.crt"),
+        key: folder.join("issuing-root.key"),
+    };
+    let links = link(&root(site.state().join("ca")), &root(other.state().join("ca")), NOW).unwrap();
+    std::fs::write(folder.path().join("links.pem"), &links).unwrap();
+    for (index, block) in vouchsafe_evidence::pem::read(links.as_bytes()).unwrap().iter().enumerate() {
+        collection.add(&format!("link-{index}.crt"), block.contents());
+    }
+    site.restart().await;
+    let names = ["issuing", "named"];
+    collection.add_lists(&site, "empty", &names).await;
+    let module = Module::new(&site.vendor, NOW);
+    let enrolled = site.enroll(ALICE, &module, "device-1").await;
+    let attest = chain(&enrolled["certificates"]["attest"]);
+    for profile in ["device", "named"] {
+        let nonce = site.nonce(ALICE, json!({"purpose": "certificate", "profile": profile})).await;
+        let csr = module.csr(&nonce, &attest, None);
+        let body = json!({"csr": b64(&csr), "nonce": hex(&nonce), "profile": profile});
+        let issued = granted(&site.post("/v1/certificates", Some(ALICE), body).await);
+        let (serial, issuer) = {
+            let leaf = CertView::parse(&chain(&issued)[0]).unwrap();
+            (leaf.serial().to_vec(), leaf.issuer().clone())
+        };
+        collection.add_answer(profile, &issued);
+        // What signs answers of CMP, by the profile's issuer: the first of the certificates that a refusal brings along.
+        let refused = Client::new(Protection::None).on(&format!("/p/{profile}")).send(&site, GENM, &[0x30, 0]).await;
+        collection.add(&format!("cmp-{profile}.crt"), &refused.extra_certificates()[0]);
+        let owner = Protection::pbm("a", "a secret of alice, long enough");
+        let revoked = Client::new(owner).send(&site, RR, &revocation_by(&issuer, &serial, 1)).await;
+        assert!(revoked.codes().is_empty(), "{:?}", revoked.codes());
+    }
+    site.clock.advance(61);
+    collection.add_lists(&site, "revoked", &names).await;
     collection.check();
 }
 

@@ -125,6 +125,28 @@ impl Vendor {
         pem(&self.root)
     }
 
+    /// A revocation list of these serial numbers.
+    pub fn revocation_list(&self, this_update: i64, next_update: i64, serials: &[Vec<u8>]) -> Vec<u8> {
+        let entry = |serial: &Vec<u8>| build::RevokedEntry {
+            serial: serial.clone(),
+            revoked_at: this_update,
+            extensions: Vec::new(),
+        };
+        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
+        let mut number = build::DerWriter::new();
+        number.uint(1);
+        let list = build::CrlTemplate {
+            algorithm: algorithm.clone(),
+            issuer: self.name.clone(),
+            this_update,
+            next_update: Some(next_update),
+            entries: serials.iter().map(entry).collect(),
+            extensions: vec![build::extension(oid::CRL_NUMBER, false, &number.into_der())],
+        };
+        let tbs = list.tbs_der();
+        build::assemble(&tbs, &algorithm, &self.key.sign_der(&tbs))
+    }
+
     pub fn endorse(&self, key: &EndorsementKey, now: i64) -> Vec<u8> {
         let usage = match key {
             EndorsementKey::Rsa(_) => KeyUsage::KEY_ENCIPHERMENT,

@@ -127,6 +127,11 @@ fn strongswan_enrolls_a_key_of_the_tpm() {
     let refused = strongswan(&device, &authority, "false.csr");
     assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("422"), "{refused:?}");
+    // strongSwan shows the status of a refusal and keeps its text to itself, in which the same request is told why.
+    let request = STANDARD.encode(fs::read(device.path("false.csr")).unwrap());
+    let (status, told) = Session::open(&authority).send("POST", "simpleenroll", &request);
+    assert_eq!(status, 422, "{told}");
+    assert!(told.starts_with("rejected: ") && told.lines().any(|line| line.starts_with("bind.")), "{told}");
 }
 
 /// One TLS connection of `openssl s_client`.

@@ -69,19 +69,27 @@ impl AuthoritySide {
             fs::write(trust.join(format!("{number}.toml")), "virtual = true\n").unwrap();
         }
         prepare(&authority);
-        let mut child = authority.command("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        authority.restart();
+        authority
+    }
+
+    /// Serves what its configuration has now, at a new address.
+    pub fn restart(&mut self) {
+        self.process = None;
+        let mut child = self.command("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        authority.process = Some(Process(child));
-        authority.url = line.trim().to_owned();
-        assert!(authority.url.starts_with("https://"), "{line:?}");
-        authority
+        self.process = Some(Process(child));
+        self.url = line.trim().to_owned();
+        assert!(self.url.starts_with("https://"), "{line:?}");
     }
 
     fn command(&self, verb: &str) -> std::process::Command {
         let mut command = command();
         command.args(["authority", verb, "--config"]).arg(self.path("authority.toml"));
         command.arg("--state").arg(self.path("state"));
+        // Where issuing keys are in a token.
+        command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
         command
     }
 

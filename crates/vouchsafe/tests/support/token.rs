@@ -37,6 +37,11 @@ impl Drop for TokenSide {
     }
 }
 
+/// The module of SoftHSM.
+pub fn library() -> &'static str {
+    LIBRARIES.into_iter().find(|path| Path::new(path).exists()).expect("package softhsm2")
+}
+
 impl TokenSide {
     pub fn start() -> Self {
         Self::start_beside(None)
@@ -52,7 +57,7 @@ impl TokenSide {
         fs::write(at("pin"), "1234\n").unwrap();
         fs::set_permissions(at("pin"), Permissions::from_mode(0o600)).unwrap();
         fs::write(at("machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
-        let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists()).expect("package softhsm2");
+        let library = library();
         let mut text = format!(
             "state = \"{}\"\n[socket]\npath = \"{}\"\n[mechanisms]\nenable = [\"pkix-evidence\"]\n\
              [providers.hsm]\nkind = \"pkcs11\"\nmodule = \"{library}\"\ntoken = \"hsm-1\"\npin_file = \"{}\"\n",

@@ -311,6 +311,16 @@ impl Answer {
     }
 
     /// The nonce of a genp.
+    /// extraCerts, DER each.
+    pub fn extra_certificates(&self) -> Vec<Vec<u8>> {
+        let mut message = Element::parse(&self.der, "PKIMessage").unwrap().reader();
+        for _ in ["header", "body", "protection"] {
+            message.element().unwrap();
+        }
+        let mut certificates = message.element().unwrap().reader().sequence("extraCerts").unwrap();
+        std::iter::from_fn(|| certificates.element().ok().map(|certificate| certificate.as_der().to_vec())).collect()
+    }
+
     pub fn nonce(&self) -> Vec<u8> {
         assert_eq!(self.number, GENP, "{:?}", self.reasons());
         let list = Element::parse(&self.body, "genp").unwrap();
