@@ -9,8 +9,9 @@ use std::sync::Arc;
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::limits::CSR_OCTETS;
 use vouchsafe_evidence::x509::build;
+use vouchsafe_evidence::x509::extensions::GeneralName;
 use vouchsafe_evidence::x509::{CsrView, NameView, SignedCrmf};
-use vouchsafe_verifier::CertifiableKey;
+use vouchsafe_verifier::{CertifiableKey, Rejection, codes};
 
 use crate::appraisal::Freshness as Answered;
 use crate::config::{Account, Capability};
@@ -19,7 +20,9 @@ use crate::issue::{Deciding, IssuedChain, Judged};
 use crate::names::ProvenName;
 use crate::nonce::{Nonce, Purpose, Session};
 use crate::profile::{FreshnessRule, Profile};
-use crate::service::Service;
+use crate::protocol::acme::attestation::KeyAuthorizationAnswer;
+use crate::registration::RaVerifiedRequest;
+use crate::service::{Service, rejected};
 use crate::store::Digest;
 
 /// By what an account was recognized.
@@ -29,12 +32,16 @@ pub(crate) enum Credential {
     BearerToken,
     /// A client certificate in the TLS handshake of this very connection.
     ClientCertificate,
+    /// The same, of a CA that the account names, for a registration authority (id-kp-cmcRA).
+    RegistrarCertificate,
     /// Name and token in HTTP Basic authentication.
     HttpBasic,
     /// A MAC on a CMP message.
     CmpMac,
     /// A signature on a CMP message.
     CmpSignature,
+    /// The same, by a certificate of a CA that the account names, for a registration authority (id-kp-cmcRA).
+    RegistrarSignature,
     /// The key of an ACME account.
     AcmeAccount,
 }
@@ -77,6 +84,8 @@ pub(crate) enum CertificationRequest<'a> {
     Pkcs10(&'a [u8]),
     /// CRMF (RFC 4211), with a signature of the key over it.
     Crmf(&'a SignedCrmf),
+    /// CRMF (RFC 4211), with the word of a registration authority in place of a signature of the key.
+    RaVerified(&'a RaVerifiedRequest),
     /// PKCS #10 without evidence, for a key whose evidence was presented before (ACME).
     Presented {
         /// The request.
@@ -91,9 +100,8 @@ pub(crate) enum CertificationRequest<'a> {
 pub(crate) enum Freshness<'a> {
     /// This nonce, which must be one of the session.
     Nonce(&'a [u8]),
-    /// The key authorization of a challenge that is met once (ACME): statements hold this digest of it. Where they have no
-    /// room for one, whoever presented them has checked that the attested key signed it.
-    KeyAuthorization(Option<&'a [u8; 32]>),
+    /// The key authorization of a challenge that is met once (ACME), in one of the ways in which evidence can.
+    KeyAuthorization(&'a KeyAuthorizationAnswer),
     /// Nothing: the client asked for no nonce. For profiles with `freshness = "when-given"` alone.
     NotProven,
 }
@@ -128,8 +136,12 @@ impl Credential {
     const fn counts_in(self, session: Session<'_>) -> bool {
         match self {
             Self::BearerToken => matches!(session, Session::Json),
-            Self::ClientCertificate | Self::HttpBasic => matches!(session, Session::Tls(_)),
-            Self::CmpMac | Self::CmpSignature => matches!(session, Session::CmpTransaction(_)),
+            Self::ClientCertificate | Self::RegistrarCertificate | Self::HttpBasic => {
+                matches!(session, Session::Tls(_))
+            }
+            Self::CmpMac | Self::CmpSignature | Self::RegistrarSignature => {
+                matches!(session, Session::CmpTransaction(_))
+            }
             Self::AcmeAccount => matches!(session, Session::AcmeOrder { .. }),
         }
     }
@@ -151,12 +163,21 @@ impl<'a> CertificationRequest<'a> {
         match self {
             Self::Pkcs10(octets) => octets,
             Self::Crmf(request) => request.view().as_der(),
+            Self::RaVerified(request) => request.as_der(),
             Self::Presented { csr, .. } => csr.as_der(),
         }
     }
 }
 
 impl Names {
+    /// The alternative names of a certificate: those that were proven.
+    pub(crate) fn alternative_names(&self) -> Vec<GeneralName> {
+        match self {
+            Self::Proven(proven) => proven.iter().map(|proven| proven.name.clone()).collect(),
+            Self::OfAccount | Self::Only(_) => Vec::new(),
+        }
+    }
+
     /// The extension that holds the names which were proven; critical where the subject is empty (RFC 5280, section
     /// 4.2.1.6).
     pub(crate) fn extension(&self, subject: &NameView) -> Option<Vec<u8>> {
@@ -221,7 +242,7 @@ impl Service {
             Freshness::Nonce(nonce) => match self.spendable(account, profile, request.session, nonce, &digest)? {
                 Spendable::Spent(chain) => return Ok(Issuing::Decided(chain)),
                 Spendable::Nonce(nonce) => {
-                    let answered = Answered { nonce: Some(nonce.octets()), possession_context: Some(context) };
+                    let answered = Answered { nonce: Some(nonce.octets()), possession_context: context };
                     let judged = self.judge_request(applicant, profile, request, answered)?;
                     let nonce = self.of_order(&judged, account, request.session)?.unwrap_or(nonce);
                     judged.spending(nonce, digest)
@@ -230,9 +251,9 @@ impl Service {
             Freshness::KeyAuthorization(answer) => {
                 // An order gets one certificate, however often it is asked for.
                 let digest = self.recorder.request_digest(&[profile.name().as_bytes(), octets, context]);
-                let nonce = answer.map(<[u8; 32]>::as_slice);
-                let judged =
-                    self.judge_request(applicant, profile, request, Answered { nonce, possession_context: None })?;
+                let nonce = key_authorization_nonce(answer, request)?;
+                let answered = Answered { nonce, possession_context: context };
+                let judged = self.judge_request(applicant, profile, request, answered)?;
                 let nonce = self.without_nonce(&judged, account, request.session, &digest)?;
                 judged.spending(nonce, digest)
             }
@@ -243,7 +264,7 @@ impl Service {
                     }
                     FreshnessRule::WhenGiven => {}
                 }
-                let answered = Answered { nonce: None, possession_context: Some(context) };
+                let answered = Answered { nonce: None, possession_context: context };
                 let judged = self.judge_request(applicant, profile, request, answered)?;
                 let nonce = self.without_nonce(&judged, account, request.session, &digest)?;
                 judged.spending(nonce, digest)
@@ -318,6 +339,24 @@ impl Service {
     }
 }
 
+/// The nonce that statements must hold for the key authorization of an order: its digest, which is the context of the order's
+/// session; none where the key that is to be certified has signed this very key authorization.
+fn key_authorization_nonce<'a>(
+    answer: &KeyAuthorizationAnswer,
+    request: EnrollmentRequest<'a>,
+) -> Result<Option<&'a [u8]>, Error> {
+    let digest = request.session.possession_context();
+    match (answer, request.request) {
+        (KeyAuthorizationAnswer::InStatement, _) => Ok(Some(digest)),
+        (KeyAuthorizationAnswer::Signed(signed), CertificationRequest::Presented { csr, .. })
+            if signed.is(csr.spki(), digest) =>
+        {
+            Ok(None)
+        }
+        (KeyAuthorizationAnswer::Signed(_), _) => Err(rejected(&[Rejection::plain(codes::POP_CONTEXT)])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,13 +370,16 @@ mod tests {
             (Credential::BearerToken, [true, false, false, false]),
             (Credential::ClientCertificate, [false, true, false, false]),
             (Credential::HttpBasic, [false, true, false, false]),
+            (Credential::RegistrarCertificate, [false, true, false, false]),
+            (Credential::RegistrarSignature, [false, false, true, false]),
             (Credential::CmpMac, [false, false, true, false]),
             (Credential::CmpSignature, [false, false, true, false]),
             (Credential::AcmeAccount, [false, false, false, true]),
         ] {
             assert_eq!(counted(credential), wanted, "{credential:?}");
         }
-        let answered = sessions.map(|session| Freshness::KeyAuthorization(None).counts_in(session));
+        let answered = sessions
+            .map(|session| Freshness::KeyAuthorization(&KeyAuthorizationAnswer::InStatement).counts_in(session));
         assert_eq!(answered, [false, false, false, true]);
     }
 }

@@ -32,6 +32,9 @@ pub enum NamesError {
     /// Nothing is allowed.
     #[error("subject = \"request\" needs names.of or names.allow: without them every name would be refused")]
     Missing,
+    /// Identities that evidence shows, where nothing is appraised.
+    #[error("names.of has no effect with evidence = \"registration-authority\"; names.allow has")]
+    OfEvidence,
     /// Names are allowed that nobody can ask for.
     #[error("names has no effect without subject = \"request\"")]
     Unused,
@@ -176,6 +179,26 @@ impl NameRule {
             (Some(config), true) if !config.of.is_empty() || config.allow.is_some() => config,
             (None | Some(_), true) => return Err(NamesError::Missing),
         };
+        Self::compile(of, allow)
+    }
+
+    /// The rule of a profile that rests on the word of registration authorities: names are theirs to say, within a condition
+    /// where there is one. Identities that evidence shows are none here.
+    ///
+    /// # Errors
+    /// [`NamesError::Allow`], [`NamesError::OfEvidence`].
+    pub fn of_registration(config: Option<NamesConfig>) -> Result<Self, NamesError> {
+        let NamesConfig { of, allow } = config.unwrap_or_default();
+        if of.is_empty() { Self::compile(of, allow) } else { Err(NamesError::OfEvidence) }
+    }
+
+    /// What stands against a subject that a registration authority asks for.
+    pub(crate) fn unless_registered(&self, applicant: &Applicant, subject: &NameView) -> Option<Violation> {
+        let why = self.allow.as_ref()?.judge(&facts(applicant, subject, &[], None)).err()?;
+        Some(not_allowed(&why))
+    }
+
+    fn compile(of: Vec<Identity>, allow: Option<String>) -> Result<Self, NamesError> {
         let allow = allow.map(|text| Condition::compile(&text)).transpose();
         let allow = allow.map_err(|error: PolicyError| NamesError::Allow(error.to_string()))?;
         Ok(Self { of, allow })
@@ -205,15 +228,14 @@ impl Service {
         }
         let why = match &rule.allow {
             None => None,
-            Some(condition) => match condition.judge(&facts(applicant, subject, &known, key)) {
+            Some(condition) => match condition.judge(&facts(applicant, subject, &known, Some(key))) {
                 Ok(()) => return Ok(None),
                 Err(why) => Some(why),
             },
         };
         Ok(Some(match why {
             None => own_codes::NAME_NOT_PERMITTED.violation(),
-            Some(why) => own_codes::NAME_NOT_PERMITTED
-                .found(format!("The profile does not allow the name that the request asks for: its condition {why}.")),
+            Some(why) => not_allowed(&why),
         }))
     }
 
@@ -266,6 +288,11 @@ impl Service {
     }
 }
 
+fn not_allowed(why: &str) -> Violation {
+    own_codes::NAME_NOT_PERMITTED
+        .found(format!("The profile does not allow the name that the request asks for: its condition {why}."))
+}
+
 /// The one commonName that a name consists of.
 fn only_common_name(name: &NameView) -> Option<String> {
     let mut attributes = name.rdns().flat_map(|rdn| rdn.attributes());
@@ -278,7 +305,7 @@ fn facts(
     applicant: &Applicant,
     subject: &NameView,
     known: &[(Identity, String)],
-    key: &CertifiableKey,
+    key: Option<&CertifiableKey>,
 ) -> Map<String, Value> {
     const ATTRIBUTES: [(oid::Oid, &str); 7] = [
         (oid::COMMON_NAME, "common_name"),
@@ -303,7 +330,7 @@ fn facts(
     name.insert("others".to_owned(), json!(others));
     name.insert("dns".to_owned(), json!(applicant.names.hosts()));
     let identities = known.iter().map(|(identity, name)| (identity.label().to_owned(), json!(name))).collect();
-    let report = key.verdict().to_json();
+    let report = key.map_or(Value::Null, |key| key.verdict().to_json());
     let claims = |part: &str| {
         let claims = report.get(part).and_then(|part| part.get("claims")).and_then(Value::as_object);
         let claims = claims.into_iter().flatten();

@@ -19,6 +19,9 @@ const MAC_OCTETS: usize = 16;
 const UNPROVEN_TAG: u8 = 255;
 /// What the MAC begins with for the one certificate of an ACME order.
 const ORDER_TAG: u8 = 254;
+/// What the MAC begins with for a request to a CA elsewhere, and for the identifier of its transaction.
+const FORWARDING_TAG: u8 = 253;
+const TRANSACTION_TAG: u8 = 252;
 /// How far ahead of this clock another replica's clock may be, in seconds.
 const SKEW_SECONDS: i64 = 60;
 
@@ -224,6 +227,27 @@ impl Mint {
             *to = *from;
         }
         Ok(Nonce { octets })
+    }
+
+    /// What stands in the records for a request to a CA elsewhere that is about to be sent for this nonce, and the
+    /// identifier of its transaction: the same whenever it is sent.
+    pub(crate) fn forwarding(&self, nonce: &[u8; NONCE_OCTETS]) -> (Nonce, [u8; MAC_OCTETS]) {
+        let of = |tag: u8| {
+            let mut context = hmac::Context::with_key(&self.key);
+            // No purpose has this tag.
+            context.update(&[tag]);
+            context.update(nonce);
+            context.sign()
+        };
+        let mut octets = *nonce;
+        for (to, from) in octets.iter_mut().skip(TIME_OCTETS).zip(of(FORWARDING_TAG).as_ref()) {
+            *to = *from;
+        }
+        let mut transaction = [0; MAC_OCTETS];
+        for (to, from) in transaction.iter_mut().zip(of(TRANSACTION_TAG).as_ref()) {
+            *to = *from;
+        }
+        (Nonce { octets }, transaction)
     }
 
     /// What is spent for a refused request that answers no nonce: the next such request is judged anew.

@@ -32,7 +32,7 @@ pub(crate) struct Published {
 
 impl Published {
     /// Extensions that hold whenever the certificate does.
-    const fn timeless(extensions: Vec<Vec<u8>>) -> Self {
+    pub(crate) const fn timeless(extensions: Vec<Vec<u8>>) -> Self {
         Self { extensions, holds_from: i64::MIN, attesting_key: None }
     }
 }

@@ -45,7 +45,13 @@ pub enum TlsError {
 
 /// The clock of the authority, by which certificates in handshakes are judged too.
 #[derive(Debug)]
-struct HandshakeTime(Arc<dyn Clock>);
+pub(crate) struct HandshakeTime(Arc<dyn Clock>);
+
+impl HandshakeTime {
+    pub(crate) fn of(clock: &Arc<dyn Clock>) -> Self {
+        Self(Arc::clone(clock))
+    }
+}
 
 impl TimeProvider for HandshakeTime {
     fn current_time(&self) -> Option<UnixTime> {
