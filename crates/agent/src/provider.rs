@@ -69,6 +69,15 @@ pub trait KeyProvider: Send {
         label: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Fault>;
 
+    /// Refuses a scheme by which the module does not decrypt with this key: tokens name the mechanism and take only some of its
+    /// parameters. A module that has told it otherwise need not be asked.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`]; [`Fault`] when the module cannot be asked.
+    fn check_decrypts(&mut self, _key: &KeyBlob, _scheme: EncryptionScheme) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Random octets from the module.
     ///
     /// # Errors

@@ -145,6 +145,10 @@ fn messages_are_decrypted_and_others_are_refused() {
         public.encrypt(&OAEP_SHA256_MGF1SHA256, b"secret", &mut ciphertext, None).unwrap();
         let refused = provider.decrypt(&key, EncryptionScheme::RsaOaep(Hash::Sha256), &ciphertext, &[]);
         assert_eq!(code(refused), "agent.not-supported");
+        // That is known before anybody has encrypted anything.
+        provider.check_decrypts(&key, EncryptionScheme::RsaPkcs1v15).unwrap();
+        let refused = provider.check_decrypts(&key, EncryptionScheme::RsaOaep(Hash::Sha256));
+        assert_eq!(code(refused), "agent.not-supported");
         // Both uses of one key do not go together.
         assert_eq!(
             code(provider.sign_hash(&key, SignatureScheme::RsaPkcs1v15(Hash::Sha256), &[0; 32])),

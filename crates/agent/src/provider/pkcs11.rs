@@ -133,6 +133,10 @@ impl KeyProvider for Pkcs11Provider {
         self.decrypt_message(key, scheme, ciphertext, label)
     }
 
+    fn check_decrypts(&mut self, key: &KeyBlob, scheme: EncryptionScheme) -> Result<(), Fault> {
+        self.try_decrypting(key, scheme)
+    }
+
     fn random(&mut self, octets: u16) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.random_octets(octets)
     }

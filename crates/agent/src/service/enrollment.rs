@@ -183,7 +183,7 @@ pub(super) fn create_attesting_key(
         });
     } else {
         let spec = KeySpec { kind, purpose: KeyPurpose::Attest };
-        let key = create(call, provider, operation.name, spec, Vec::new())?;
+        let key = create(call, provider, operation.name, spec, Vec::new(), |_, _| Ok(()))?;
         own_key_info(call, provider, &key)?
     };
     Ok(CreateAttestingKeyResult { key: Some(info) })

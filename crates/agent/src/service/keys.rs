@@ -4,13 +4,13 @@ use prost::Message;
 use tracing::info;
 
 use super::dispatch::Call;
-use super::key_attributes::Description;
+use super::key_attributes::{Description, KeyAlgorithm};
 use super::public_key::PublicHalf;
 use super::refusal::Refusal;
 use super::settlement::settle;
 use super::slot::Provider;
 use crate::grants::{Capability, KeyReference};
-use crate::provider::{KeyBlob, KeyPurpose, KeySpec, KeyUid};
+use crate::provider::{Fault, KeyBlob, KeyPurpose, KeySpec, KeyUid};
 use crate::store::{Insertion, KeyId, KeyRole, NewKey, Store, StoreError, StoredKey};
 use crate::wire::message::{
     DestroyKeyOperation, DestroyKeyResult, ExportPublicKeyOperation, ExportPublicKeyResult, GenerateKeyOperation,
@@ -27,8 +27,12 @@ pub(super) fn generate(
     operation: GenerateKeyOperation,
 ) -> Result<GenerateKeyResult, Refusal> {
     let attributes = operation.attributes.ok_or_else(missing_attributes)?;
-    let spec = Description::of(&attributes)?.spec()?;
-    create(call, provider, operation.key_name, spec, attributes.encode_to_vec())?;
+    let description = Description::of(&attributes)?;
+    let is_of_use = |provider: &mut dyn Provider, key: &KeyBlob| match description.algorithm {
+        KeyAlgorithm::Encryption(scheme) if description.usage.decrypt => provider.check_decrypts(key, scheme),
+        KeyAlgorithm::Encryption(_) | KeyAlgorithm::Signature(_) => Ok(()),
+    };
+    create(call, provider, operation.key_name, description.spec()?, attributes.encode_to_vec(), is_of_use)?;
     Ok(GenerateKeyResult {})
 }
 
@@ -37,19 +41,23 @@ fn missing_attributes() -> Refusal {
 }
 
 /// Makes a key of the caller's under a name that is free. The name is taken before the module is asked, so that what a crash
-/// leaves in the module is found again and no two requests make a key of one name.
+/// leaves in the module is found again and no two requests make a key of one name. One that `is_of_use` refuses is as if it had
+/// never been made.
 pub(super) fn create(
     call: &Call,
     provider: &mut dyn Provider,
     name: String,
     spec: KeySpec,
     attributes: Vec<u8>,
+    is_of_use: impl FnOnce(&mut dyn Provider, &KeyBlob) -> Result<(), Fault>,
 ) -> Result<StoredKey, Refusal> {
     let key = call.new_key(name, KeyRole::Pair(spec.purpose), attributes)?;
     let store = &call.shared.store;
     place(call, provider, &key, || store.reserve_key(&key, call.shared.limits.keys_per_user))?;
-    let made = provider.generate(&key.uid, spec).map_err(Refusal::from);
-    let blob = made.and_then(|blob| store.finish_key(&key.uid, &blob).map(|()| blob).map_err(Refusal::from));
+    let made = provider.generate(&key.uid, spec).and_then(|blob| is_of_use(provider, &blob).map(|()| blob));
+    let blob = made
+        .map_err(Refusal::from)
+        .and_then(|blob| store.finish_key(&key.uid, &blob).map(|()| blob).map_err(Refusal::from));
     match blob {
         Ok(blob) => {
             call.note(key.uid);

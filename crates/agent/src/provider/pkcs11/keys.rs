@@ -209,6 +209,23 @@ impl Pkcs11Provider {
         })
     }
 
+    /// Has the token decrypt what nobody has encrypted: C_GetMechanismInfo says nothing of the hashes that a token takes with
+    /// OAEP. One that takes the scheme answers that the message is wrong.
+    pub(super) fn try_decrypting(&mut self, key: &KeyBlob, scheme: EncryptionScheme) -> Result<(), Fault> {
+        let blob = Blob::parse(key)?;
+        let mut message = vec![1; usize::from(blob.kind.bits()).div_ceil(8)];
+        // Less than any modulus of that size.
+        if let Some(first) = message.first_mut() {
+            *first = 0;
+        }
+        match self.decrypt_message(key, scheme, &message, &[]) {
+            Ok(_) | Err(Fault::CiphertextInvalid) => Ok(()),
+            // What it says of a message that is not well-formed, perhaps: the first real one tells.
+            Err(Fault::Token(fault)) if fault.says_nothing() => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
     pub(super) fn random_octets(&mut self, octets: u16) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.keys.with(self.store.as_ref(), |live| {
             let mut random = Zeroizing::new(Vec::with_capacity(octets.into()));
