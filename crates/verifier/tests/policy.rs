@@ -75,6 +75,39 @@ fn what_host_software_asserts_counts_for_no_rule() {
 }
 
 #[test]
+fn a_stored_verdict_is_as_old_as_each_of_its_statements() {
+    let policy = Policy::from_toml("name = 'x'\nmax_evidence_age = '1d'").unwrap();
+    let signed = |value: &str, statement: usize| json!({"value": value, "source": "signed", "statement": statement});
+    let with = |freshness: Value, attested_at: Option<Value>| {
+        let mut verdict = verdict();
+        verdict["formats_by_statement"] = json!([["securosys-primus"], [], ["securosys-primus"]]);
+        verdict["formats_by_statement"].as_array_mut().unwrap().truncate(freshness.as_array().unwrap().len());
+        verdict["freshness_by_statement"] = freshness;
+        if let Some(claim) = attested_at {
+            verdict["platform"]["claims"]["attested_at"] = claim;
+        }
+        violations(&policy, &verdict)
+    };
+    let (nonce, possession) = ("nonce", "proof-of-possession");
+    let young = "2026-11-30T00:00:00Z";
+    assert_eq!(with(json!([nonce]), None), BTreeSet::new());
+    assert_eq!(with(json!([possession]), Some(signed(young, 0))), BTreeSet::new());
+    // The proof of possession itself has no age.
+    assert_eq!(with(json!([possession, possession]), Some(signed(young, 0))), BTreeSet::new());
+    for (freshness, attested_at, code) in [
+        (json!([]), None, "policy.evidence-undated"),
+        (json!(["none"]), None, "policy.evidence-undated"),
+        (json!([possession, possession]), None, "policy.evidence-undated"),
+        (json!([possession, possession, possession]), Some(signed(young, 0)), "policy.evidence-undated"),
+        (json!([nonce]), Some(signed("2026-11-29T23:59:59Z", 0)), "policy.evidence-too-old"),
+        (json!([nonce]), Some(signed("2026-12-01T00:05:01Z", 0)), "policy.evidence-from-future"),
+        (json!(["none"]), Some(signed("yesterday", 0)), "policy.evidence-undated"),
+    ] {
+        assert_eq!(with(freshness.clone(), attested_at), BTreeSet::from([code]), "{freshness}");
+    }
+}
+
+#[test]
 fn what_did_not_bind_stays_refused() {
     let mut verdict = verdict();
     verdict["reasons"] = json!([{"code": "bind.unconnected-statement", "message": "x", "statement": 1, "clause": "y"}]);

@@ -90,10 +90,21 @@ pub(crate) struct Dated {
 impl Dated {
     /// What the two claims by which evidence says its time say: the earlier one.
     pub(crate) fn from_claims(attesting_key: &Claims, platform: Option<&Claims>) -> Option<Self> {
-        let timestamp = Self::from_claim("attesting_key.timestamp", attesting_key.named("timestamp"));
-        let attested_at = platform.and_then(|claims| claims.named("attested_at"));
+        Self::earlier(attesting_key.named("timestamp"), platform.and_then(|claims| claims.named("attested_at")))
+    }
+
+    fn earlier(timestamp: Option<&Claim>, attested_at: Option<&Claim>) -> Option<Self> {
+        let timestamp = Self::from_claim("attesting_key.timestamp", timestamp);
         let attested_at = Self::from_claim("platform.attested_at", attested_at);
         timestamp.into_iter().chain(attested_at).min_by_key(|dated| dated.time)
+    }
+
+    /// What stored claims say of when one statement was made.
+    pub(crate) fn of_statement(statement: usize, attesting_key: &Claims, platform: &Claims) -> Option<Self> {
+        let of = |claims: &Claims, name| claims.named(name).filter(|claim| claim.statement == statement).cloned();
+        let timestamp = of(attesting_key, "timestamp");
+        let attested_at = of(platform, "attested_at");
+        Self::earlier(timestamp.as_ref(), attested_at.as_ref())
     }
 
     fn from_claim(name: &'static str, claim: Option<&Claim>) -> Option<Self> {

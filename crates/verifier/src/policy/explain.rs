@@ -55,6 +55,7 @@ struct Stored {
     formats: Vec<(usize, FormatId)>,
     at: Instant,
     freshness: &'static str,
+    freshness_by_statement: Vec<Freshness>,
     has_platform: bool,
     advisories: Vec<Advisory>,
     /// Reasons that no policy changes.
@@ -315,6 +316,7 @@ impl Stored {
             attesting_key: claims("attesting_key", About::AttestingKey)?,
             key,
             at: at.ok_or(ReportError("it says no time"))?,
+            freshness_by_statement: rows("freshness_by_statement").iter().map(read_freshness).collect(),
             freshness: ["nonce", "proof-of-possession"].into_iter().find(|word| *word == freshness).unwrap_or("none"),
             has_platform: report
                 .get("platform")
@@ -355,16 +357,26 @@ impl Stored {
 }
 
 impl Stored {
-    /// How old the evidence was when it was judged.
+    /// How old each statement was when it was judged. Of several, those whose time is not among the claims count as undated.
     fn judge_age(&self, policy: &Policy) -> (String, Option<Rejection>) {
-        let dated = policy.dated(Dated::from_claims(&self.attesting_key, Some(&self.platform)));
-        let found = dated.map_or_else(
-            || format!("the evidence says no time that counts; freshness is {}", self.freshness),
-            |dated| format!("the evidence is of {}", dated.time),
-        );
-        let freshness = [Freshness::Nonce, Freshness::ProofOfPossession];
-        let freshness = freshness.into_iter().find(|known| known.label() == self.freshness).unwrap_or(Freshness::None);
-        (found, policy.max_evidence_age.and_then(|limit| age::judge(limit, dated, freshness, self.at)))
+        let Some(limit) = policy.max_evidence_age else { return (String::new(), None) };
+        let mut places: Vec<usize> = self.formats.iter().map(|(place, _)| *place).collect();
+        places.dedup();
+        let found = places.iter().map(|place| {
+            let dated = Dated::of_statement(*place, &self.attesting_key, &self.platform);
+            let freshness = self.freshness_by_statement.get(*place).copied().unwrap_or(Freshness::None);
+            (policy.dated(dated), freshness)
+        });
+        let found: Vec<(Option<Dated>, Freshness)> = found.collect();
+        let violation = match found.as_slice() {
+            // Nothing that was read says anything.
+            [] => age::judge(limit, None, Freshness::None, self.at),
+            found => found.iter().find_map(|(dated, freshness)| age::judge(limit, *dated, *freshness, self.at)),
+        };
+        let oldest = found.iter().filter_map(|(dated, _)| *dated).map(|dated| dated.time).min();
+        let said =
+            oldest.map_or_else(|| "it answers the nonce".to_owned(), |time| format!("the evidence is of {time}"));
+        (said, violation)
     }
 }
 
@@ -406,6 +418,11 @@ fn read_formats(rows: &[Value]) -> Result<Vec<(usize, FormatId)>, ReportError> {
         }
     }
     Ok(formats)
+}
+
+fn read_freshness(row: &Value) -> Freshness {
+    let known = [Freshness::Nonce, Freshness::ProofOfPossession];
+    known.into_iter().find(|known| row == known.label()).unwrap_or(Freshness::None)
 }
 
 fn read_advisory(value: &Value) -> Advisory {
