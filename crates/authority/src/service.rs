@@ -66,7 +66,7 @@ pub(crate) struct Service {
     /// The ACME server, where there is one.
     pub(crate) acme: Option<Acme>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) mint: Mint,
+    pub(crate) mint: Arc<Mint>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) policy: Policy,
@@ -132,7 +132,7 @@ impl Service {
         Self {
             acme: None,
             store,
-            mint,
+            mint: Arc::new(mint),
             recorder: Arc::new(recorder),
             trust,
             policy,

@@ -9,6 +9,7 @@
 
 mod body;
 mod conversation;
+mod elsewhere;
 mod freshness;
 pub mod limits;
 mod mac;

@@ -2,6 +2,8 @@
 
 #[path = "cmp/client.rs"]
 pub mod client;
+#[path = "cmp/elsewhere.rs"]
+mod elsewhere;
 #[path = "cmp/openssl.rs"]
 mod openssl;
 #[path = "cmp/possession.rs"]
@@ -167,7 +169,7 @@ async fn a_nonce_is_of_its_transaction_and_protocol() {
     let nonce = client.nonce(&site).await;
     let mut stranger = Client { protection: bob().protection, ..client.clone() };
     let answer = stranger.send(&site, P10CR, &module.csr(&nonce, &ak_chain, None)).await;
-    assert_eq!(refused(&answer), ["authority.freshness-required"]);
+    assert_eq!(refused(&answer), ["nonce-unknown"]);
     assert!(client.send(&site, P10CR, &module.csr(&nonce, &ak_chain, None)).await.certificate().is_some());
 }
 

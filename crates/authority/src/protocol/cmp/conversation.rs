@@ -15,17 +15,17 @@ use super::parties::{Parties, Protection, Sender};
 use super::refusal::{FailInfo, Refusal, codes};
 use super::reply::{self, Content, ReplyTo};
 use super::transactions::{Place, Unconfirmed};
-use super::{Operation, limits, oids, response};
+use super::{Operation, elsewhere, limits, oids, response};
 use crate::ca::Hierarchy;
 use crate::config::Capability;
 use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent, Names};
 use crate::error::Error;
 use crate::issue::IssuedChain;
-use crate::nonce::{NONCE_OCTETS, Session};
+use crate::nonce::{Mint, NONCE_OCTETS, Session};
 use crate::profile::DEFAULT_PROFILE;
 use crate::protocol::Decided;
-use crate::registration::{self, RaVerifiedRequest};
 use crate::protocol::refusal::{class, detail, violations};
+use crate::registration::{self, RaVerifiedRequest};
 use crate::service::Service;
 use crate::store::RevocationReason;
 
@@ -38,6 +38,7 @@ pub(super) struct Conversation {
     parties: Arc<Parties>,
     reply: ReplyTo,
     place: Place,
+    mint: Arc<Mint>,
     now: i64,
     /// Whose certificates and roots answers hold.
     hierarchy: Arc<Hierarchy>,
@@ -86,6 +87,7 @@ impl Conversation {
             parties,
             reply: strangers.protected_by(sender.protection.clone()),
             place,
+            mint: Arc::clone(&service.mint),
             now,
             hierarchy: Arc::clone(&service.hierarchy),
             chain,
@@ -192,13 +194,25 @@ impl Conversation {
         // The chain of the issuer that it came from, which need not be the one that the server's own certificate came from.
         let mut extra_certs = above;
         extra_certs.extend(self.chain.iter().filter(|own| !extra_certs.contains(own)).cloned().collect::<Vec<_>>());
-        self.send(Content { body, implicit_confirm: implicit, extra_certs }, next)
+        self.send(Content { body, implicit_confirm: implicit, extra_certs, sender_nonce: None }, next)
     }
 
     /// certConf.
     fn confirm(self, service: &Service, confirmation: &Confirmation<'_>) -> Result<Decided, Error> {
         let unconfirmed = match self.parties.transactions.confirmation(&self.place, self.now) {
-            Ok(unconfirmed) => unconfirmed,
+            Ok(Some(unconfirmed)) => unconfirmed,
+            Ok(None) => {
+                let begun =
+                    elsewhere::unconfirmed(service, &self.place)?.ok_or_else(|| Refusal::of(codes::OUT_OF_ORDER));
+                let begun = begun.and_then(|begun| {
+                    self.parties.transactions.begin(&self.place, self.now)?;
+                    Ok(begun)
+                });
+                match begun {
+                    Ok(unconfirmed) => unconfirmed,
+                    Err(refusal) => return self.refused(&refusal),
+                }
+            }
             Err(refusal) => return self.refused(&refusal),
         };
         let is_meant = confirmation.id == unconfirmed.id && is_hash(confirmation, &unconfirmed.certificate);
@@ -306,6 +320,13 @@ impl Conversation {
         if content.extra_certs.is_empty() {
             content.extra_certs = self.helpful();
         }
+        content.sender_nonce = match &next {
+            Next::Nothing => None,
+            Next::Request(nonce) => Some(nonce.to_vec()),
+            Next::Confirm(unconfirmed) => {
+                Some(elsewhere::awaiting_confirmation(&self.mint, &self.place, unconfirmed, self.now)?)
+            }
+        };
         let answer = self.reply.message(&self.parties, &content)?;
         let transactions = &self.parties.transactions;
         match next {

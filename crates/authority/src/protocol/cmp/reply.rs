@@ -38,6 +38,8 @@ pub(super) struct Content {
     pub(super) implicit_confirm: bool,
     /// Certificates that help the client, DER.
     pub(super) extra_certs: Vec<Vec<u8>>,
+    /// senderNonce, where it says more than a random one ([`super::elsewhere`]).
+    pub(super) sender_nonce: Option<Vec<u8>>,
 }
 
 /// A whole answer.
@@ -85,8 +87,14 @@ impl ReplyTo {
     /// The whole message.
     pub(super) fn message(&self, parties: &Parties, content: &Content) -> Result<Answer, Error> {
         let signer = parties.signer()?;
-        let mut sender_nonce = vec![0; SENDER_NONCE_OCTETS];
-        rand::fill(&mut sender_nonce).map_err(|_| CertificateError::Operation("the random source"))?;
+        let sender_nonce = match &content.sender_nonce {
+            Some(nonce) => nonce.clone(),
+            None => {
+                let mut nonce = vec![0; SENDER_NONCE_OCTETS];
+                rand::fill(&mut nonce).map_err(|_| CertificateError::Operation("the random source"))?;
+                nonce
+            }
+        };
         let (algorithm, key_id) = match &self.protection {
             Protection::Signature => (build::algorithm_identifier(signer.algorithm()), signer.key_id()),
             Protection::Mac { mac, reference, .. } => (mac.to_der(), reference.clone()),

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::limits;
 use super::refusal::{Refusal, codes};
+use super::{elsewhere, limits};
 use crate::nonce::NONCE_OCTETS;
 
 /// What is issued and waits for certConf.
@@ -66,10 +66,11 @@ impl Transactions {
         })
     }
 
-    /// A request for a certificate: the nonce that was asked for in its transaction, where it does not begin one.
+    /// A request for a certificate: the nonce that was asked for in its transaction, where it does not begin one. Of a
+    /// transaction that is unknown here recipNonce tells it.
     pub(super) fn request(&self, place: &Place, now: i64) -> Result<Option<[u8; NONCE_OCTETS]>, Refusal> {
         self.with_account(place, now, |transactions| match transactions.get_mut(&place.id) {
-            None => open(transactions, place, now).map(|()| None),
+            None => open(transactions, place, now).map(|()| elsewhere::evidence_nonce(place)),
             Some(transaction) => {
                 let State::Request(nonce) = transaction.state else {
                     return Err(Refusal::of(codes::TRANSACTION_IN_USE));
@@ -80,15 +81,15 @@ impl Transactions {
         })
     }
 
-    /// What certConf is about. The transaction waits on where it cannot be.
-    pub(super) fn confirmation(&self, place: &Place, now: i64) -> Result<Unconfirmed, Refusal> {
+    /// What certConf is about; nothing where the transaction is unknown here. It waits on where it cannot be.
+    pub(super) fn confirmation(&self, place: &Place, now: i64) -> Result<Option<Unconfirmed>, Refusal> {
         self.with_account(place, now, |transactions| {
-            let transaction = transactions.get_mut(&place.id).ok_or_else(|| Refusal::of(codes::OUT_OF_ORDER))?;
+            let Some(transaction) = transactions.get_mut(&place.id) else { return Ok(None) };
             let State::Confirmation(unconfirmed) = transaction.state.clone() else {
                 return Err(Refusal::of(codes::OUT_OF_ORDER));
             };
             transaction.take_over(place)?;
-            Ok(unconfirmed)
+            Ok(Some(unconfirmed))
         })
     }
 
@@ -162,9 +163,11 @@ fn open(transactions: &mut HashMap<Vec<u8>, Transaction>, place: &Place, now: i6
         transactions.retain(|_, transaction| transaction.until >= now);
     }
     if transactions.len() >= limits::TRANSACTIONS {
-        // One that has ended is forgotten first; what was in it is refused by its spent nonce.
-        let ended = transactions.iter().filter(|(_, transaction)| transaction.state == State::Nothing);
-        let oldest = ended.min_by_key(|(_, transaction)| transaction.until).map(|(id, _)| id.clone());
+        // One that has ended is forgotten first; what was in it is refused by its spent nonce. Then one whose next message
+        // is awaited, which tells what must be known of it.
+        let idle = transactions.iter().filter(|(_, transaction)| transaction.state != State::Work);
+        let oldest = idle.min_by_key(|(_, transaction)| (transaction.state != State::Nothing, transaction.until));
+        let oldest = oldest.map(|(id, _)| id.clone());
         let oldest = oldest.ok_or_else(|| Refusal::of(codes::TRANSACTIONS_LIMIT))?;
         transactions.remove(&oldest);
     }
@@ -210,7 +213,7 @@ mod tests {
         let unconfirmed = Unconfirmed { certificate: vec![1], id: 0 };
         table.await_confirmation(&place("a", 1, None), NOW, unconfirmed.clone(), &[8; 16]);
         assert_eq!(code(table.confirmation(&place("a", 1, Some(7)), NOW)), "cmp.bad-recipient-nonce");
-        assert_eq!(table.confirmation(&place("a", 1, Some(8)), NOW).unwrap(), unconfirmed);
+        assert_eq!(table.confirmation(&place("a", 1, Some(8)), NOW).unwrap(), Some(unconfirmed));
         table.end(&place("a", 1, None), NOW);
         assert_eq!(code(table.confirmation(&place("a", 1, Some(8)), NOW)), "cmp.out-of-order");
         assert_eq!(code(table.request(&place("a", 1, None), NOW)), "cmp.transaction-in-use");
@@ -222,7 +225,7 @@ mod tests {
         let table = Transactions::default();
         table.begin(&place("a", 1, None), NOW).unwrap();
         table.await_request(&place("a", 1, None), NOW, [9; 32], &[7; 16]);
-        assert_eq!(code(table.confirmation(&place("b", 1, Some(7)), NOW)), "cmp.out-of-order");
+        assert_eq!(table.confirmation(&place("b", 1, Some(7)), NOW).unwrap(), None);
         assert_eq!(table.request(&place("b", 1, Some(7)), NOW).unwrap(), None);
         assert_eq!(table.request(&place("a", 1, Some(7)), NOW).unwrap(), Some([9; 32]));
     }
@@ -242,6 +245,14 @@ mod tests {
         assert_eq!(code(table.begin(&numbered(limits::TRANSACTIONS), NOW)), "cmp.transactions-limit");
         table.end(&numbered(3), NOW);
         table.begin(&numbered(limits::TRANSACTIONS), NOW).unwrap();
+        assert_eq!(code(table.begin(&numbered(3), NOW)), "cmp.transactions-limit");
+        // One whose next message is awaited makes room, since that message tells the nonce; those at work do not.
+        table.await_request(&numbered(4), NOW, [9; 32], &[9; 32]);
+        table.begin(&numbered(3), NOW).unwrap();
+        assert_eq!(code(table.begin(&numbered(4), NOW)), "cmp.transactions-limit");
+        table.end(&numbered(3), NOW);
+        let goes_on = Place { recipient_nonce: Some(vec![9; 32]), ..numbered(4) };
+        assert_eq!(table.request(&goes_on, NOW).unwrap(), Some([9; 32]));
         table.begin(&place("c", 0, None), NOW).unwrap();
     }
 }
