@@ -18,6 +18,8 @@ mod appraisals;
 mod attacks;
 #[path = "authority/certificates.rs"]
 mod certificates;
+#[path = "authority/certified_keys.rs"]
+mod certified_keys;
 #[path = "authority/cmp.rs"]
 mod cmp;
 #[path = "authority/crash.rs"]
@@ -60,12 +62,16 @@ mod openapi;
 mod postgres;
 #[path = "authority/process.rs"]
 mod process;
+#[path = "authority/protocols.rs"]
+mod protocols;
 #[path = "authority/pseudonyms.rs"]
 mod pseudonyms;
 #[path = "authority/published.rs"]
 mod published;
 #[path = "authority/results.rs"]
 mod results;
+#[path = "authority/revocations.rs"]
+mod revocations;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/shared_database.rs"]
@@ -76,3 +82,5 @@ mod site;
 mod store;
 #[path = "authority/tpm.rs"]
 mod tpm;
+#[path = "authority/upstream.rs"]
+mod upstream;

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     IncorrectResponse,
     InvalidProfile,
     Malformed,
+    /// A body of another media type (RFC 8555, section 6.2).
+    MediaType,
     OrderNotReady,
     RateLimited,
     RejectedIdentifier,
@@ -55,6 +57,7 @@ impl Kind {
             Self::IncorrectResponse => ("incorrectResponse", StatusCode::FORBIDDEN),
             Self::InvalidProfile => ("invalidProfile", StatusCode::BAD_REQUEST),
             Self::Malformed => ("malformed", StatusCode::BAD_REQUEST),
+            Self::MediaType => ("malformed", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::OrderNotReady => ("orderNotReady", StatusCode::FORBIDDEN),
             Self::RateLimited => ("rateLimited", StatusCode::TOO_MANY_REQUESTS),
             Self::RejectedIdentifier => ("rejectedIdentifier", StatusCode::FORBIDDEN),
@@ -130,7 +133,7 @@ pub(super) mod refusals {
         JWS_URL = Unauthorized, "acme.jws-url", "The request is signed for another URL.";
         KEY_CHANGE = Malformed, "acme.key-change", "The inner request is not by the new key over this account and its present key.";
         KEY_IN_USE = Malformed, "acme.key-in-use", "Another account has this key.";
-        MEDIA_TYPE = Malformed, "acme.media-type", "The body is not application/jose+json.";
+        MEDIA_TYPE = MediaType, "acme.media-type", "The body is not application/jose+json.";
         ORDERS_TOO_MANY = RateLimited, "acme.orders-too-many", "The account has as many orders as it may; wait until some expire.";
         ORDER_NOT_READY = OrderNotReady, "acme.order-not-ready", "The order is not ready to be finalized.";
         OTHER_ACCOUNT = Unauthorized, "acme.other-account", "The object belongs to another account.";
