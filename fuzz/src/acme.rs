@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use vouchsafe_authority::protocol::acme::{
-    DnsData, Jwk, Jws, KeyReference, Question, read_attestation_object, read_dns_answer,
+    DnsData, Jwk, Jws, KeyAuthorizationAnswer, KeyReference, Question, read_attestation_object, read_dns_answer,
 };
 use vouchsafe_evidence::bundle::AttestationBundle;
 
@@ -32,7 +32,10 @@ pub fn attestation_object(data: &[u8]) {
     assert_eq!(again.to_der(), der);
     assert_eq!(again.statements().len(), 1);
     // A key that nobody saw sign is one whose statement holds the digest.
-    assert!(presented.holds_digest || again.statements()[0].oid() != vouchsafe_evidence::oid::STATEMENT_TPM_CERTIFY);
+    assert!(
+        matches!(presented.answer, KeyAuthorizationAnswer::InStatement)
+            || again.statements()[0].oid() != vouchsafe_evidence::oid::STATEMENT_TPM_CERTIFY
+    );
 }
 
 /// The question, the query's identifier and the answer in the octets of a target.

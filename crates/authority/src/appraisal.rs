@@ -49,8 +49,8 @@ pub(crate) enum AppraisalAnswer {
 pub(crate) struct Freshness<'a> {
     /// The nonce, where there is one: one of this authority, or the digest of a key authorization (ACME).
     pub(crate) nonce: Option<&'a [u8]>,
-    /// The context of a proof of possession, where it is known what it must be.
-    pub(crate) possession_context: Option<&'a [u8]>,
+    /// The context that a proof of possession must hold.
+    pub(crate) possession_context: &'a [u8],
 }
 
 impl Service {
@@ -116,12 +116,10 @@ impl Service {
         let at = Instant::from_unix_seconds(self.now());
         let mut request = Request::new(submission, &trust, &self.policy, at)
             .baseline(references)
-            .verification_cache(&self.signatures);
+            .verification_cache(&self.signatures)
+            .possession_context(freshness.possession_context);
         if let Some(nonce) = &nonce {
             request = request.nonce(nonce);
-        }
-        if let Some(context) = freshness.possession_context {
-            request = request.possession_context(context);
         }
         Ok(match expected_device {
             Some(device) => verify(&request.expected_device(device)),
@@ -197,7 +195,7 @@ impl Service {
         };
         let parts = request.evidence.files();
         let context = Session::Json.possession_context();
-        let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: Some(context) };
+        let freshness = Freshness { nonce: Some(nonce.octets()), possession_context: context };
         let appraised = self.judge(recognize(parts), freshness, expected_id)?;
         let own = self.against(caller, expected_name, &appraised)?;
         let own: Vec<Value> = own.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?;

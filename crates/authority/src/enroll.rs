@@ -20,7 +20,7 @@ use crate::issue::{Deciding, IssuedChain, Judged};
 use crate::names::ProvenName;
 use crate::nonce::{Nonce, Purpose, Session};
 use crate::profile::{FreshnessRule, Profile};
-use crate::protocol::acme::attestation::KeyAuthorizationAnswer;
+use crate::protocol::acme::KeyAuthorizationAnswer;
 use crate::registration::RaVerifiedRequest;
 use crate::service::{Service, rejected};
 use crate::store::Digest;

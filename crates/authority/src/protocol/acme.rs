@@ -43,7 +43,9 @@ use crate::secret::StateSecret;
 use crate::service::Service;
 use crate::store::{AcmeChange, AcmeKind};
 
-pub use self::attestation::{Presented, read as read_attestation_object};
+pub use self::attestation::{
+    KeyAuthorizationAnswer, Presented, SignedKeyAuthorization, read as read_attestation_object,
+};
 pub use self::dns::{Data as DnsData, DnsError, Question, query as dns_query, read_answer as read_dns_answer};
 pub use self::identifier::{Identifier, IdentifierKind};
 pub use self::jwk::Jwk;

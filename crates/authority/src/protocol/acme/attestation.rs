@@ -13,7 +13,7 @@ use vouchsafe_evidence::formats::webauthn_tpm::TpmStatement;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::statement::TpmCertify;
 use vouchsafe_evidence::tpm::HashAlg;
-use vouchsafe_evidence::x509::CertView;
+use vouchsafe_evidence::x509::{CertView, SpkiView};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
 use super::identifier::{Identifier, IdentifierKind};
@@ -40,9 +40,32 @@ const YUBIKEY_MODULE: Oid = Oid::constant("1.3.6.1.4.1.41482.3");
 pub struct Presented {
     /// The key statement with its certificates.
     pub bundle: AttestationBundle,
-    /// Whether the statement itself must hold the digest of the key authorization. Where it cannot, the attested key has
-    /// signed it.
-    pub holds_digest: bool,
+    /// How it answers the key authorization.
+    pub answer: KeyAuthorizationAnswer,
+}
+
+/// How a key statement answers a key authorization. There is none that leaves it open.
+#[derive(Clone, Debug)]
+pub enum KeyAuthorizationAnswer {
+    /// The statement itself must hold SHA-256 of it, as its nonce; the Verifier checks that it does.
+    InStatement,
+    /// It has no room for one, and the attested key has signed it.
+    Signed(SignedKeyAuthorization),
+}
+
+/// That a key has signed a key authorization. Only the check of the signature makes one.
+#[derive(Clone, Debug)]
+pub struct SignedKeyAuthorization {
+    key: SpkiView,
+    digest: Digest,
+}
+
+impl SignedKeyAuthorization {
+    /// Whether it was this key, and the key authorization of this digest.
+    #[must_use]
+    pub fn is(&self, key: &SpkiView, digest: &[u8]) -> bool {
+        self.key.same_key(key) && self.digest == digest
+    }
 }
 
 /// SHA-256 of a key authorization.
@@ -84,7 +107,7 @@ fn read_tpm(statement: &Value<'_>) -> Result<Presented, Problem> {
         public: Some(statement.pub_area.to_vec()),
     };
     let key = AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, certify.to_der());
-    bundle(key, statement.certificates).map(|bundle| Presented { bundle, holds_digest: true })
+    bundle(key, statement.certificates).map(|bundle| Presented { bundle, answer: KeyAuthorizationAnswer::InStatement })
 }
 
 fn read_step(statement: &Value<'_>, key_authorization: &str) -> Result<Presented, Problem> {
@@ -101,17 +124,23 @@ fn read_step(statement: &Value<'_>, key_authorization: &str) -> Result<Presented
         certificates.push(CertView::parse(der).map_err(|_| incomplete())?);
     }
     let Some((slot, others)) = certificates.split_first() else { return Err(incomplete()) };
-    check_possession(slot, algorithm, key_authorization, signature)?;
+    let signed = check_possession(slot, algorithm, key_authorization, signature)?;
     let format = ListedFormat::from_id(YUBIKEY_PIV).ok_or_else(incomplete)?;
-    bundle(format.statement(slot.as_der()), others.to_vec()).map(|bundle| Presented { bundle, holds_digest: false })
+    let bundle = bundle(format.statement(slot.as_der()), others.to_vec())?;
+    Ok(Presented { bundle, answer: KeyAuthorizationAnswer::Signed(signed) })
 }
 
 fn bundle(statement: AttestationStatement, certificates: Vec<CertView>) -> Result<AttestationBundle, Problem> {
     AttestationBundle::new(vec![statement], certificates).map_err(|_| refusals::ATTESTATION_OBJECT.problem())
 }
 
-/// Whether the attested key signed the key authorization. Clients wrap the signature in a CBOR string of its own, or do not.
-fn check_possession(slot: &CertView, algorithm: i128, message: &str, signature: &[u8]) -> Result<(), Problem> {
+/// That the attested key signed the key authorization. Clients wrap the signature in a CBOR string of its own, or do not.
+fn check_possession(
+    slot: &CertView,
+    algorithm: i128,
+    message: &str,
+    signature: &[u8],
+) -> Result<SignedKeyAuthorization, Problem> {
     let refused = || refusals::ATTESTATION_POSSESSION.problem();
     // The registered numbers of RFC 9053, section 2, and RFC 8812, section 2.
     let algorithm = match algorithm {
@@ -124,7 +153,8 @@ fn check_possession(slot: &CertView, algorithm: i128, message: &str, signature: 
     let wrapped = Value::parse(signature).ok().and_then(|value| value.bytes());
     let mut budget = SignatureBudget::with_limit(1);
     verify_signature(&mut budget, slot.spki(), algorithm, message.as_bytes(), wrapped.unwrap_or(signature))
-        .map_err(|_| refused())
+        .map_err(|_| refused())?;
+    Ok(SignedKeyAuthorization { key: slot.spki().clone(), digest: key_authorization_digest(message) })
 }
 
 /// Whether the identifier of an order is the device of a verdict, whose identifier is `id` and whose name on record is
@@ -151,6 +181,8 @@ pub(super) fn names_device(identifier: &Identifier, id: &str, name: Option<&str>
 
 #[cfg(test)]
 mod tests {
+    use vouchsafe_evidence::x509::NamedCurve;
+
     use super::*;
 
     #[test]
@@ -175,6 +207,16 @@ mod tests {
             assert!(!names(kind, value, "yubikey-piv:12345678", None), "{value}");
         }
         assert!(!names(PermanentIdentifier, "device-2", "ak:00ff", Some("device-1")));
+    }
+
+    #[test]
+    fn a_signature_is_one_key_s_over_one_key_authorization() {
+        let [own, other] = [[1; 32], [2; 32]].map(|x| SpkiView::from_ec(NamedCurve::P256, &x, &x).unwrap());
+        let signed = SignedKeyAuthorization { key: own.clone(), digest: key_authorization_digest("token.thumbprint") };
+        assert!(signed.is(&own, &key_authorization_digest("token.thumbprint")));
+        assert!(!signed.is(&other, &key_authorization_digest("token.thumbprint")));
+        assert!(!signed.is(&own, &key_authorization_digest("token.other")));
+        assert!(!signed.is(&own, b""));
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn enroll(
     let (certification, freshness) = match (&presented, nonce) {
         (Some(presented), _) => (
             CertificationRequest::Presented { csr, evidence: &presented.bundle },
-            Freshness::KeyAuthorization(presented.holds_digest.then_some(&digest)),
+            Freshness::KeyAuthorization(&presented.answer),
         ),
         (None, Some(nonce)) => (CertificationRequest::Pkcs10(csr.as_der()), Freshness::Nonce(nonce)),
         (None, None) => (CertificationRequest::Pkcs10(csr.as_der()), Freshness::NotProven),

@@ -9,7 +9,7 @@ use vouchsafe_evidence::input::Submission;
 use vouchsafe_verifier::Instant;
 
 use super::account::Holder;
-use super::attestation::{self, Presented, key_authorization_digest, names_device};
+use super::attestation::{self, KeyAuthorizationAnswer, Presented, key_authorization_digest, names_device};
 use super::document::{AuthorizationDocument, ChallengeDocument, ChallengeKind, EvidenceDocument, Read, Status, read};
 use super::order::key_authorization;
 use super::problem::{Kind, Problem, refusals};
@@ -206,7 +206,10 @@ fn attest(
 
 fn appraise(request: &Request<'_>, presented: &Presented, key_authorization: &str) -> Result<Appraised, Problem> {
     let digest = key_authorization_digest(key_authorization);
-    let nonce = presented.holds_digest.then_some(&digest[..]);
+    let nonce = match &presented.answer {
+        KeyAuthorizationAnswer::InStatement => Some(&digest[..]),
+        KeyAuthorizationAnswer::Signed(_) => None,
+    };
     let submission = Submission::from_bundle(presented.bundle.clone());
-    Ok(request.service.judge(Ok(submission), Freshness { nonce, possession_context: None }, None)?)
+    Ok(request.service.judge(Ok(submission), Freshness { nonce, possession_context: &[] }, None)?)
 }
