@@ -18,8 +18,6 @@ mod appraisals;
 mod attacks;
 #[path = "authority/certificates.rs"]
 mod certificates;
-#[path = "authority/certified_keys.rs"]
-mod certified_keys;
 #[path = "authority/cmp.rs"]
 mod cmp;
 #[path = "authority/crash.rs"]
@@ -70,8 +68,6 @@ mod pseudonyms;
 mod published;
 #[path = "authority/results.rs"]
 mod results;
-#[path = "authority/revocations.rs"]
-mod revocations;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/shared_database.rs"]
