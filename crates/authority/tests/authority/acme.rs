@@ -3,7 +3,7 @@
 #[path = "acme/client.rs"]
 pub mod client;
 #[path = "acme/devices.rs"]
-mod devices;
+pub mod devices;
 #[path = "acme/orders.rs"]
 mod orders;
 #[path = "acme/peers.rs"]
@@ -43,6 +43,22 @@ fn request(
     statements: Vec<AttestationStatement>,
     certificates: &[Vec<u8>],
 ) -> Vec<u8> {
+    // Clients take the common name for one of the names too.
+    let common_name = names.iter().find_map(|name| match name {
+        GeneralName::Dns(host) => Some(String::from_utf8(host.clone()).unwrap()),
+        _ => None,
+    });
+    request_as(common_name.as_deref().unwrap_or("as the client wrote it"), key, names, statements, certificates)
+}
+
+/// The same, of a subject with this common name.
+fn request_as(
+    common_name: &str,
+    key: &SoftwareKey,
+    names: &[GeneralName],
+    statements: Vec<AttestationStatement>,
+    certificates: &[Vec<u8>],
+) -> Vec<u8> {
     let mut attributes = Vec::new();
     if !names.is_empty() {
         attributes.push(build::extension_request_attribute(&[build::subject_alt_name(false, names)]));
@@ -52,13 +68,7 @@ fn request(
         let bundle = AttestationBundle::new(statements, certificates).unwrap();
         attributes.push(build::attestation_attribute(&bundle));
     }
-    // Clients take the common name for one of the names too.
-    let common_name = names.iter().find_map(|name| match name {
-        GeneralName::Dns(host) => Some(String::from_utf8(host.clone()).unwrap()),
-        _ => None,
-    });
-    let common_name = common_name.unwrap_or_else(|| "as the client wrote it".to_owned());
-    let subject = build::distinguished_name(&[(oid::COMMON_NAME, &common_name)]).unwrap();
+    let subject = build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap();
     let info = CsrTemplate { subject, spki: key.spki(), attributes }.info_der();
     build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
 }
@@ -177,13 +187,13 @@ async fn a_certificate_is_revoked_by_its_account_or_its_key_and_by_nobody_else()
     let (module, ak_chain) = enrolled(&site, ALICE, "device-1").await;
     let client = Client::register(&site, "alice", &ALICE_SECRET).await;
     let other = Client::register(&site, "alice", &ALICE_SECRET).await;
-    let key = SoftwareKey::generate();
+    let keys = [SoftwareKey::generate(), SoftwareKey::generate()];
     let mut issued = Vec::new();
-    for name in ["one.example", "two.example"] {
+    for (name, key) in ["one.example", "two.example"].into_iter().zip(&keys) {
         let (_, order) = client.proven(&stage, name, "device").await;
         let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
         let nonce = unb64url(&order["attestationNonce"]);
-        let csr = request(&key, &dns(name), vec![module.key_statement(&public, &nonce)], &ak_chain);
+        let csr = request(key, &dns(name), vec![module.key_statement(&public, &nonce)], &ak_chain);
         let finalized = client.finalize(&order, &csr, Some(&order["attestationNonce"])).await;
         issued.push(certificates(&client, &finalized).await.remove(0));
     }
@@ -196,8 +206,8 @@ async fn a_certificate_is_revoked_by_its_account_or_its_key_and_by_nobody_else()
     // By the certificate's own key.
     let stranger = other.post_with(&url, json!({ "jwk": jwk(&other.key) }), Some(&revocation(&issued[1], 0))).await;
     assert_eq!(codes(&stranger), ["acme.revocation-key"]);
-    let header = json!({ "alg": "ES256", "jwk": jwk(&key), "nonce": client.nonce().await, "url": url });
-    let reply = client.send(&url, &sign(&key, &header, Some(&revocation(&issued[1], 0)))).await;
+    let header = json!({ "alg": "ES256", "jwk": jwk(&keys[1]), "nonce": client.nonce().await, "url": url });
+    let reply = client.send(&url, &sign(&keys[1], &header, Some(&revocation(&issued[1], 0)))).await;
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
 
     site.clock.advance(61);

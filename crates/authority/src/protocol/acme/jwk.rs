@@ -20,7 +20,7 @@ const RSA_EXPONENT_OCTETS_MAX: usize = 8;
 /// section 4); those of private and symmetric keys are known, and refused.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
-struct Members {
+pub(super) struct Members {
     kty: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<String>,

@@ -10,7 +10,7 @@ use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::{NamedCurve, build};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
-use super::jwk::Jwk;
+use super::jwk::{Jwk, Members};
 
 /// Octets of a protected header.
 const HEADER_OCTETS_MAX: usize = 8 * 1024;
@@ -95,12 +95,17 @@ struct Flattened {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    jwk: Option<Jwk>,
+    jwk: Option<Members>,
     kid: Option<String>,
     nonce: Option<String>,
     url: String,
     crit: Option<serde::de::IgnoredAny>,
     b64: Option<serde::de::IgnoredAny>,
+}
+
+impl Algorithm {
+    /// The names of those by which requests may be signed.
+    pub(super) const OF_REQUESTS: [&'static str; 5] = ["ES256", "ES384", "ES512", "EdDSA", "RS256"];
 }
 
 impl Jws {
@@ -117,7 +122,7 @@ impl Jws {
         let header: Header = serde_json::from_slice(&decode(&flattened.protected)?).map_err(|_| JwsError::Header)?;
         let algorithm = algorithm(&header.alg)?;
         let key = match (header.jwk, header.kid) {
-            (Some(jwk), None) => KeyReference::Jwk(jwk),
+            (Some(members), None) => KeyReference::Jwk(Jwk::try_from(members)?),
             (None, Some(kid)) if kid.len() <= TEXT_OCTETS_MAX => KeyReference::Kid(kid),
             (_, _) => return Err(JwsError::Header),
         };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vouchsafe_evidence::text::printable;
 
 use super::super::refusal;
-use super::jws::JwsError;
+use super::jws::{Algorithm, JwsError};
 use crate::error::{Error, Violation};
 use crate::store::StoreError;
 
@@ -198,12 +198,17 @@ impl Problem {
         let (name, _) = self.kind.parts();
         let detail: Vec<String> = self.parts.iter().map(|(code, message)| format!("{code}: {message}")).collect();
         let subproblem = |(code, message): &(String, String)| json!({ "type": format!("urn:vouchsafe:problem:{code}"), "detail": message });
-        json!({
+        let mut document = json!({
             "type": format!("urn:ietf:params:acme:error:{name}"),
             "status": self.status.as_u16(),
             "detail": detail.join(" "),
             "subproblems": self.parts.iter().map(subproblem).collect::<Vec<_>>(),
-        })
+        });
+        // RFC 8555, section 6.2.
+        if let (Kind::BadSignatureAlgorithm, Value::Object(members)) = (self.kind, &mut document) {
+            members.insert("algorithms".to_owned(), json!(Algorithm::OF_REQUESTS));
+        }
+        document
     }
 }
 

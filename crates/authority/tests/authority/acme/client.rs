@@ -10,7 +10,7 @@ use aws_lc_rs::{digest, hmac};
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url::encode;
 
-use super::resolver::resolve;
+use super::resolver::{refuse, resolve};
 use crate::module::SoftwareKey;
 use crate::site::{Reply, Site, digest_hex};
 
@@ -43,6 +43,12 @@ impl Stage {
         let (texts, files) = (Arc::default(), Arc::default());
         let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self { resolver: resolve(Arc::clone(&texts)), host, texts, files }
+    }
+
+    /// As [`Stage::new`], where no name is known.
+    pub fn without_names() -> Self {
+        let (texts, files) = (Arc::default(), Arc::default());
+        Self { resolver: refuse(), host: host(Arc::clone(&files)), texts, files }
     }
 
     /// Settings of a site that validates on this stage.

@@ -1,12 +1,18 @@
 //! Orders: one certificate each whatever happens, as many as an account may have, and names that the profile wants.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use vouchsafe_authority::store::RevocationReason;
+use vouchsafe_authority::{Administration, Clock};
 use vouchsafe_evidence::base64url;
+use vouchsafe_evidence::tpm::EccScheme;
+use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::GeneralName;
 
 use super::client::{ALICE_SECRET, Client, Stage, binding, codes, jwk};
 use super::devices::{response, tpm_object};
-use super::{attested, certificates, enrolled, request, unb64url};
+use super::{attested, certificates, dns, enrolled, request, request_as, unb64url};
 use crate::module::SoftwareKey;
 use crate::site::{ALICE, NOW, Site};
 
@@ -177,4 +183,80 @@ async fn a_name_that_was_proven_is_in_no_certificate_whose_profile_does_not_want
     let csr = attested(&module, &ak_chain, "a.example", &unb64url(&nonce));
     let reply = client.finalize(&order, &csr, Some(&nonce)).await;
     assert_eq!(codes(&reply), ["authority.name-not-permitted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_as_many_orders_as_it_may() {
+    let stage = Stage::new();
+    let site = stage.site(NOW, true).await;
+    let client = Client::register(&site, "alice", &ALICE_SECRET).await;
+    let other = Client::register(&site, "alice", &ALICE_SECRET).await;
+    let id = client.kid.rsplit('/').next().unwrap().as_bytes().to_vec();
+    let mut database = database(&site);
+    let transaction = database.transaction().unwrap();
+    for number in 0..999_i64 {
+        let row = rusqlite::params![number.to_be_bytes(), id, NOW + 600];
+        let insert =
+            "INSERT INTO acme_documents (kind, id, owner, version, expires, body) VALUES ('order', ?1, ?2, 0, ?3, x'')";
+        transaction.execute(insert, row).unwrap();
+    }
+    transaction.commit().unwrap();
+    let names = json!([{ "type": "dns", "value": "a.example" }]);
+    let wanted = json!({ "identifiers": names, "profile": "device" });
+    let ask = async |client: &Client<'_>| client.post(&client.url("new-order"), Some(&wanted)).await;
+    // The last one, which several ask for at once.
+    let replies = tokio::join!(ask(&client), ask(&client), ask(&client), ask(&client));
+    let replies = [replies.0, replies.1, replies.2, replies.3];
+    assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
+    let reply = ask(&client).await;
+    assert_eq!((reply.status, codes(&reply)), (429, vec!["acme.orders-too-many".to_owned()]));
+    assert_eq!(ask(&other).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_attested_for_an_order_is_judged_again_when_it_ends() {
+    let stage = Stage::new();
+    let site = stage.site(NOW, true).await;
+    let (module, ak_chain) = enrolled(&site, ALICE, "device-1").await;
+    let client = Client::register(&site, "alice", &ALICE_SECRET).await;
+    let (url, order) = client.order(json!([{ "type": "permanent-identifier", "value": "device-1" }]), "device").await;
+    let challenge = client.challenge(&order, "device-attest-01").await;
+    let key = SoftwareKey::generate();
+    let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
+    assert_eq!(client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await.status, 200);
+    assert_eq!(client.read(&json!(url)).await["status"], "ready");
+    let administration = Administration::open(&site.config(), Arc::clone(&site.clock) as Arc<dyn Clock>).unwrap();
+    administration.revoke(&module.ak.spki().sha256(), RevocationReason::KeyCompromise, "alma", false).unwrap();
+    let refused = client.finalize(&order, &request(&key, &[], vec![], &[]), None).await;
+    assert_eq!(codes(&refused), ["authority.key-revoked"]);
+    assert_eq!(client.read(&json!(url)).await["certificate"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_names_sees_the_hosts_that_were_proven() {
+    let stage = Stage::new();
+    let mut site = stage.site(NOW, true).await;
+    let rule = "[[profiles]]\nname = 'servers'\nsubject = 'request'\nnames.allow = 'name.common_name in name.dns && name.others == 0'\n\
+                extended_key_usage = ['server-auth']\nalternative_names = ['dns']\n[[profiles]]\nname = 'nameless'\n";
+    site.reconfigure(|config| {
+        let config = config.replace("[[profiles]]\nname = 'nameless'\n", rule);
+        config.replace("name = 'alice'\n", "name = 'alice'\nprofiles = ['device', 'servers']\n")
+    });
+    site.restart().await;
+    let (module, ak_chain) = enrolled(&site, ALICE, "device-1").await;
+    let client = Client::register(&site, "alice", &ALICE_SECRET).await;
+    // `request` takes the first of the names for the subject; the other order is for a name that the subject is not.
+    let (_, order) = client.proven(&stage, "a.example", "servers").await;
+    let nonce = order["attestationNonce"].clone();
+    let csr = attested(&module, &ak_chain, "a.example", &unb64url(&nonce));
+    let issued = certificates(&client, &client.finalize(&order, &csr, Some(&nonce)).await).await;
+    assert_eq!(issued[0].subject().to_display(), "CN=a.example");
+    let (_, order) = client.proven(&stage, "a.example", "servers").await;
+    let nonce = order["attestationNonce"].clone();
+    let key = SoftwareKey::generate();
+    let public = key.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
+    let statement = module.key_statement(&public, &unb64url(&nonce));
+    let csr = request_as("b.example", &key, &dns("a.example"), vec![statement], &ak_chain);
+    let refused = client.finalize(&order, &csr, Some(&nonce)).await;
+    assert_eq!(codes(&refused), ["authority.name-not-permitted"]);
 }

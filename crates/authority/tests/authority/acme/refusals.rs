@@ -278,3 +278,78 @@ async fn hosts_with_private_addresses_are_not_asked() {
     assert_eq!(answered["status"], "invalid");
     assert_eq!(answered["error"]["subproblems"][0]["type"], "urn:vouchsafe:problem:acme.private-address");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_and_keys_that_are_not_taken() {
+    let stage = Stage::new();
+    let site = stage.site(NOW, true).await;
+    let client = Client::register(&site, "alice", &ALICE_SECRET).await;
+    let url = client.url("new-account");
+    // A key that everybody knows as the secret of a MAC, no signature at all, and a curve that is not the key's.
+    for algorithm in ["none", "HS256", "ES384", "RS256", "ES256K", ""] {
+        for signer in [json!({ "jwk": jwk(&client.key) }), json!({ "kid": client.kid })] {
+            let mut header = json!({ "alg": algorithm, "nonce": client.nonce().await, "url": url });
+            header.as_object_mut().unwrap().extend(signer.as_object().unwrap().clone());
+            let url = if signer["kid"].is_null() { &url } else { &client.kid };
+            header["url"] = json!(url);
+            let reply = client.send(url, &sign(&client.key, &header, None)).await;
+            assert_eq!((reply.status, codes(&reply)), (400, vec!["acme.jws-algorithm".to_owned()]), "{algorithm}");
+            assert_eq!(reply.json()["type"], "urn:ietf:params:acme:error:badSignatureAlgorithm");
+            assert_eq!(reply.json()["algorithms"], json!(["ES256", "ES384", "ES512", "EdDSA", "RS256"]));
+        }
+    }
+    let mut private = jwk(&client.key);
+    private["d"] = json!("AAAA");
+    let mut off_the_curve = jwk(&client.key);
+    off_the_curve["y"] = off_the_curve["x"].clone();
+    let small = json!({ "kty": "RSA", "n": base64url::encode(&[0xC1; 128]), "e": "AQAB" });
+    let of_one = json!({ "kty": "RSA", "n": base64url::encode(&[0xC1; 256]), "e": "AQ" });
+    for key in [private, off_the_curve, json!({ "kty": "oct", "k": "AAAA" }), small, of_one, json!({})] {
+        let algorithm = if key["kty"] == "RSA" { "RS256" } else { "ES256" };
+        let header = json!({ "alg": algorithm, "jwk": key, "nonce": client.nonce().await, "url": url });
+        let reply = client.send(&url, &sign(&client.key, &header, Some(&json!({})))).await;
+        let refused = codes(&reply);
+        // Of a point that lies on no curve, and of an exponent that makes every number its own signature, it is told when
+        // something is verified: under either nothing does.
+        let is_of_form = key["e"] == "AQ" || (key["x"].is_string() && key["x"] == key["y"]);
+        let expected = if is_of_form { "acme.jws-signature" } else { "acme.jws-key" };
+        assert_eq!(refused, [expected], "{key}");
+        if expected == "acme.jws-key" {
+            assert_eq!(reply.json()["type"], "urn:ietf:params:acme:error:badPublicKey", "{key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_do_not_answer_for_themselves_prove_nothing() {
+    let answered = async |stage: &Stage, kind: &str, body: Option<&str>| {
+        let site = stage.site(NOW, true).await;
+        let client = Client::register(&site, "alice", &ALICE_SECRET).await;
+        let (url, order) = client.order(json!([{ "type": "dns", "value": "a.example" }]), "device").await;
+        let challenge = client.challenge(&order, kind).await;
+        if let Some(body) = body {
+            let token = challenge["token"].as_str().unwrap();
+            let body = body.replace("TOKEN", token);
+            let path = format!("/.well-known/acme-challenge/{token}");
+            stage.files.lock().unwrap().insert(path, body.clone());
+            stage.texts.lock().unwrap().insert("_acme-challenge.a.example".to_owned(), body);
+        }
+        let reply = client.post(challenge["url"].as_str().unwrap(), Some(&json!({}))).await.json();
+        assert_eq!(
+            (&reply["status"], &client.read(&json!(url)).await["status"]),
+            (&json!("invalid"), &json!("invalid"))
+        );
+        reply["error"]["subproblems"][0]["type"].as_str().unwrap().replace("urn:vouchsafe:problem:", "")
+    };
+    for kind in ["http-01", "dns-01"] {
+        for body in
+            [None, Some(""), Some("TOKEN"), Some("TOKEN."), Some("TOKEN.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
+        {
+            assert_eq!(answered(&Stage::new(), kind, body).await, "acme.incorrect-response", "{kind} {body:?}");
+        }
+    }
+    assert_eq!(answered(&Stage::without_host(), "http-01", None).await, "acme.connection");
+    for kind in ["http-01", "dns-01"] {
+        assert_eq!(answered(&Stage::without_names(), kind, None).await, "acme.dns", "{kind}");
+    }
+}

@@ -40,3 +40,20 @@ pub fn resolve(texts: Arc<Mutex<HashMap<String, String>>>) -> SocketAddr {
     });
     address
 }
+
+/// Answers that there is no such name, whatever it is asked.
+#[allow(dead_code)]
+pub fn refuse() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let mut answer = buffer[..length].to_vec();
+            answer[2..4].copy_from_slice(&[0x81, 0x83]);
+            // The server may have stopped asking.
+            let _gone = socket.send_to(&answer, from);
+        }
+    });
+    address
+}
