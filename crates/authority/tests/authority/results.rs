@@ -135,12 +135,15 @@ async fn a_result_says_who_appraised_what_for_which_nonce_and_until_when() {
     assert_eq!(keys["keys"][0]["x"], URL_SAFE_NO_PAD.encode(key.point().0));
 }
 
+/// Makes a request over a nonce.
+type Asking<'a> = Box<dyn Fn(&[u8]) -> Value + 'a>;
+
 /// What is asked, and what the records have against it.
 struct Case<'a> {
     name: &'a str,
     code: &'a str,
     token: &'a str,
-    evidence: Box<dyn Fn(&[u8]) -> Value + 'a>,
+    evidence: Asking<'a>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +169,15 @@ async fn a_result_never_affirms_what_the_report_rejects() {
     administration.revoke(&revoked.ak.spki().sha256(), RevocationReason::KeyCompromise, "alma", false).unwrap();
     let weak = SoftwareKey::generate();
     let weak_public = weak.public(USER_KEY_ATTRIBUTES & !0x32, EccScheme::Null);
+
+    // A key that has a certificate, and that others may know since.
+    let (stolen, nonce) = (SoftwareKey::generate(), site.certificate_nonce(ALICE).await);
+    let stolen_public = stolen.public(USER_KEY_ATTRIBUTES, EccScheme::Null);
+    let csr = good.csr_for(&stolen, &stolen_public, &nonce, &good_chain, None);
+    let request = json!({"csr": b64(&csr), "nonce": hex::encode(&nonce)});
+    assert_eq!(site.post("/v1/certificates", Some(ALICE), request).await.status, 201);
+    let revocation = json!({"key": hex::encode(&stolen.spki().sha256()), "reason": "key-compromise"});
+    assert_eq!(site.post("/v1/revocations", Some(DAVE), revocation).await.status, 200);
 
     let csr = |module: &Module, nonce: &[u8], chain: &[Vec<u8>], values: Option<&[[u8; 32]; 2]>| json!({"csr": b64(&module.csr(nonce, chain, values)), "nonce": hex::encode(nonce)});
     let about = |key: &SoftwareKey, public, nonce: &[u8]| json!({"csr": b64(&good.csr_for(key, public, nonce, &good_chain, None)), "nonce": hex::encode(nonce)});
@@ -213,6 +225,7 @@ async fn a_result_never_affirms_what_the_report_rejects() {
                 body
             }),
         ),
+        case("stolen", "authority.key-compromised", ALICE, Box::new(|nonce| about(&stolen, &stolen_public, nonce))),
         case("weak", "tpm.key-not-fixed", ALICE, Box::new(|nonce| about(&weak, &weak_public, nonce))),
         case("attests", "bind.csr-key-is-ak", ALICE, Box::new(|nonce| about(&host, &host_public, nonce))),
         case(
@@ -316,7 +329,7 @@ async fn a_key_that_signs_certificates_signs_no_results() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_by_a_key_in_a_token_and_none_while_it_is_away() {
+async fn results_by_a_key_in_a_token_that_is_the_one_named() {
     let mut site = Site::install(tempfile::tempdir().unwrap(), "");
     let key = SoftwareKey::generate();
     let folder = site.dir.path().join("token");
