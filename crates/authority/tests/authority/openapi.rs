@@ -202,7 +202,7 @@ async fn answers_are_what_the_description_says() {
 }
 
 /// Requests for each operation that schemathesis makes of the description, good ones and bad ones.
-const EXAMPLES: &str = "40";
+const EXAMPLES: &str = "25";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_made_from_the_description_finds_no_fault() {
@@ -236,9 +236,9 @@ async fn a_client_made_from_the_description_finds_no_fault() {
     let output = command.output().await.unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
-    // It looked at every operation, and at more than a handful of requests.
+    // It looked at every operation but that by which it got the description, and at more than a handful of requests.
     let served = ROUTES.iter().filter(|route| matches!(route.verb, Verb::Json(_)));
-    let operations: usize = served.map(|route| route.verb.methods().len()).sum();
+    let operations = served.map(|route| route.verb.methods().len()).sum::<usize>() - 1;
     assert!(said.contains(&format!("{operations} selected / {operations} total")), "{said}");
     let cases = said.lines().find_map(|line| line.trim().strip_suffix(" passed")?.split_once(" generated, "));
     let cases: usize = cases.map(|(generated, _)| generated.parse().unwrap()).expect("a summary");
