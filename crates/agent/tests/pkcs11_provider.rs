@@ -15,6 +15,8 @@ mod attestation;
 mod conformance;
 #[path = "pkcs11_provider/faults.rs"]
 mod faults;
+#[path = "pkcs11_provider/kryoptic.rs"]
+mod kryoptic;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/softhsm.rs"]

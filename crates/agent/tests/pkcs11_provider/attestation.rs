@@ -12,7 +12,7 @@ use vouchsafe_evidence::x509::{CertView, SpkiView};
 use super::*;
 use crate::pki::Authority;
 
-fn verify_evidence(attestation: &Attestation, attesting: &SpkiView) {
+pub fn verify_evidence(attestation: &Attestation, attesting: &SpkiView) {
     let view = EvidenceView::parse(&attestation.statement).unwrap();
     let [block] = view.signatures() else { panic!("{} signatures", view.signatures().len()) };
     let (algorithm, key): (&'static dyn VerificationAlgorithm, _) = match attesting.as_der().len() {

@@ -12,6 +12,8 @@ use vouchsafe_agent::provider::pkcs11::{Settings, TokenName};
 /// User PIN of every token that is made here.
 pub const PIN: &str = "1234";
 const SO_PIN: &str = "12345678";
+/// The file in a test's folder by which Kryoptic, where a test uses it, finds its tokens.
+pub const KRYOPTIC_CONF: &str = "kryoptic.conf";
 /// Set in the process that is a test's own.
 const FOLDER: &str = "VOUCHSAFE_SOFTHSM_FOLDER";
 const LIBRARIES: [&str; 3] = [
@@ -68,7 +70,8 @@ impl SoftHsm {
 
     /// Gives a program the environment in which the library finds these tokens.
     pub fn environment<'a>(&self, program: &'a mut Command) -> &'a mut Command {
-        program.env("SOFTHSM2_CONF", self.folder.join("softhsm2.conf")).env("VOUCHSAFE_FAULTS", self.faults())
+        program.env("SOFTHSM2_CONF", self.folder.join("softhsm2.conf")).env("VOUCHSAFE_FAULTS", self.faults());
+        program.env("KRYOPTIC_CONF", self.folder.join(KRYOPTIC_CONF))
     }
 
     /// Makes a token.

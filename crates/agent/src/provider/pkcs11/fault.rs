@@ -179,9 +179,15 @@ impl TokenFault {
         }
     }
 
-    /// Whether the library says that a function failed and nothing of why.
+    /// Whether the library says that a function failed and nothing of why. Kryoptic calls that CKR_DEVICE_ERROR.
     pub(super) fn says_nothing(&self) -> bool {
-        matches!(self, Self::Refused { code: ReturnValue(RvError::GeneralError | RvError::FunctionFailed), .. })
+        matches!(
+            self,
+            Self::Refused {
+                code: ReturnValue(RvError::GeneralError | RvError::FunctionFailed | RvError::DeviceError),
+                ..
+            }
+        )
     }
 
     /// The kind of failure.
@@ -334,6 +340,18 @@ mod tests {
         let fault = Fault::from(Error::Pkcs11(RvError::DeviceMemory, Function::GenerateKeyPair));
         assert_eq!(fault.to_string(), "C_GenerateKeyPair: CKR_DEVICE_MEMORY");
         assert_eq!((fault.code(), fault.class()), ("agent.token-full", FaultClass::Full));
+    }
+
+    #[test]
+    fn what_says_nothing_may_be_about_the_message() {
+        let says_nothing =
+            |code| TokenFault::Refused { function: String::new(), code: ReturnValue(code) }.says_nothing();
+        for code in [RvError::GeneralError, RvError::FunctionFailed, RvError::DeviceError] {
+            assert!(says_nothing(code), "{code:?}");
+        }
+        for code in [RvError::DeviceRemoved, RvError::SessionHandleInvalid, RvError::EncryptedDataInvalid] {
+            assert!(!says_nothing(code), "{code:?}");
+        }
     }
 
     #[test]
