@@ -324,8 +324,9 @@ struct Filling<'a> {
 impl<'a> Filling<'a> {
     /// Nothing if the same order is being filled already.
     fn begin(upstream: &'a Upstream, nonce: [u8; NONCE_OCTETS]) -> Option<Self> {
-        let mut asking = upstream.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        asking.insert(nonce).then_some(Self { upstream, nonce })
+        let is_first = upstream.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce);
+        // Made where it is the first alone: whatever is made is dropped, and takes the nonce with it.
+        is_first.then(|| Self { upstream, nonce })
     }
 }
 
@@ -341,6 +342,10 @@ async fn fill(upstream: &Upstream, parts: &Parts, awaiting: Awaiting) -> Result<
     let _place = upstream.places.try_acquire().map_err(|_| Error::Busy)?;
     let _filling = Filling::begin(upstream, awaiting.nonce).ok_or(Error::Busy)?;
     let Awaiting { order, decision, spending, sent, transaction, nonce, digest } = awaiting;
+    // What was decided before is told again, and nobody is asked.
+    if parts.spent(nonce).await?.is_some() {
+        return Ok(Progress::Told(Err(StoreError::NonceSpent), Err(Error::NonceSpent)));
+    }
     let message = upstream.message(&order)?;
     let is_again = parts.announce(upstream, &order, &message, (sent, transaction), &decision, &digest).await?;
     let (name, id) = (upstream.name.as_str(), to_hex(&transaction));

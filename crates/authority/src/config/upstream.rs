@@ -120,7 +120,7 @@ pub struct UpstreamUrl {
     pub(crate) host: String,
     /// The port.
     pub(crate) port: u16,
-    /// The path, beginning with a slash and without one at its end.
+    /// The path as it is written.
     pub(crate) path: String,
 }
 
@@ -194,7 +194,6 @@ impl UpstreamUrl {
             Some(_) | None => (authority, HTTPS_PORT),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let path = path.trim_end_matches('/');
         rustls::pki_types::ServerName::try_from(host.to_owned()).ok()?;
         Some(Self { host: host.to_owned(), port, path: path.to_owned() })
     }
@@ -348,7 +347,7 @@ mod tests {
         let url = |text| UpstreamUrl::parse(text).unwrap();
         assert_eq!(url("https://ca.example").authority(), "ca.example");
         assert_eq!(url("https://[::1]:8443/a/").authority(), "[::1]:8443");
-        assert_eq!(url("https://[::1]:8443/a/").path, "/a");
+        assert_eq!(url("https://[::1]:8443/a/").path, "/a/");
     }
 
     #[test]

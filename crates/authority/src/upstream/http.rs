@@ -97,7 +97,7 @@ impl Server {
         Ok(Self { url: url.clone(), name, connector: TlsConnector::from(Arc::new(config)), timeout })
     }
 
-    /// Sends a request to a path beneath the URL's, and reads the answer, whatever its status; within the time that an
+    /// Sends a request to the URL, or to a path beneath it, and reads the answer, whatever its status; within the time that an
     /// exchange may take.
     pub(super) async fn post(&self, path: &str, headers: &str, body: &[u8]) -> Result<Reply, HttpError> {
         tokio::time::timeout(self.timeout, self.exchange(path, headers, body)).await.map_err(|_| HttpError::Timeout)?
@@ -107,10 +107,14 @@ impl Server {
         let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await?;
         stream.set_nodelay(true)?;
         let mut stream = self.connector.connect(self.name.clone(), stream).await?;
+        let target = match path {
+            "" if self.url.path.is_empty() => "/".to_owned(),
+            "" => self.url.path.clone(),
+            below => format!("{}{below}", self.url.path.trim_end_matches('/')),
+        };
         let head = format!(
-            "POST {}{path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: vouchsafe-authority\r\nConnection: close\r\n\
+            "POST {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: vouchsafe-authority\r\nConnection: close\r\n\
              Content-Length: {}\r\n{headers}\r\n",
-            self.url.path,
             self.url.authority(),
             body.len()
         );

@@ -90,8 +90,16 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A secret is too short or too long.
-    #[error("{}: the secret must have {SECRET_OCTETS_MIN} to {SECRET_OCTETS_MAX} octets", path.display())]
+    #[error("{}: it must have {octets_min} to {SECRET_OCTETS_MAX} octets", path.display())]
     Secret {
+        /// The file.
+        path: PathBuf,
+        /// The fewest octets that it may have.
+        octets_min: usize,
+    },
+    /// A file is larger than a key or a secret.
+    #[error("{}: the file is too large", path.display())]
+    TooLarge {
         /// The file.
         path: PathBuf,
     },
@@ -127,7 +135,7 @@ impl Upstream {
                 Client::Cmp(CmpClient { server: server(None)?, protection: protection(credential)?, recipient })
             }
             UpstreamProtocol::Est(EstCredential::Password { name, path }) => {
-                let secret = secret(path)?;
+                let secret = secret(path, 1)?;
                 let pair = Zeroizing::new([name.as_bytes(), b":", secret.as_slice()].concat());
                 Client::Est(EstClient { server: server(None)?, basic: Some(Zeroizing::new(STANDARD.encode(&*pair))) })
             }
@@ -143,9 +151,10 @@ impl Upstream {
 
 fn protection(credential: &CmpCredential) -> Result<Protection, LoadError> {
     match credential {
-        CmpCredential::Secret { reference, path } => {
-            Ok(Protection::Mac { reference: reference.clone().into_bytes(), secret: Arc::new(secret(path)?) })
-        }
+        CmpCredential::Secret { reference, path } => Ok(Protection::Mac {
+            reference: reference.clone().into_bytes(),
+            secret: Arc::new(secret(path, SECRET_OCTETS_MIN)?),
+        }),
         CmpCredential::Certificate { certificate: path, key } => {
             let chain = certificates(path)?;
             let own = chain.first().ok_or_else(|| LoadError::NoCertificate { path: path.clone() })?;
@@ -189,7 +198,7 @@ fn private(path: &Path, octets_max: u64) -> Result<Zeroizing<Vec<u8>>, LoadError
         return Err(LoadError::Permissions { path: path.to_owned() });
     }
     if metadata.len() > octets_max {
-        return Err(LoadError::Secret { path: path.to_owned() });
+        return Err(LoadError::TooLarge { path: path.to_owned() });
     }
     Ok(Zeroizing::new(std::fs::read(path).map_err(unreadable)?))
 }
@@ -200,15 +209,15 @@ fn private_key(path: &Path) -> Result<PrivatePkcs8KeyDer<'static>, LoadError> {
 }
 
 /// A secret; a line end after it does not count.
-fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, LoadError> {
+fn secret(path: &Path, octets_min: usize) -> Result<Zeroizing<Vec<u8>>, LoadError> {
     let octets_max = u64::try_from(SECRET_OCTETS_MAX + 2).unwrap_or(0);
     let mut secret = private(path, octets_max)?;
     while secret.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
         secret.pop();
     }
-    if (SECRET_OCTETS_MIN..=SECRET_OCTETS_MAX).contains(&secret.len()) {
+    if (octets_min..=SECRET_OCTETS_MAX).contains(&secret.len()) {
         Ok(secret)
     } else {
-        Err(LoadError::Secret { path: path.to_owned() })
+        Err(LoadError::Secret { path: path.to_owned(), octets_min })
     }
 }

@@ -67,7 +67,7 @@ async fn openssl_as_the_upstream_gives_its_one_certificate_to_the_key_that_it_is
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     fs::write(&file, pem(&ca)).unwrap();
-    let settings = upstream(dir.path(), &tap, &file, "/pkix");
+    let settings = upstream(dir.path(), &tap, &file, "/pkix/");
     let front = front(dir, &settings).await;
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
 
@@ -90,7 +90,7 @@ async fn openssl_that_refuses_is_quoted() {
     let (_mock, port) = mock(folder.path(), &given, &["-send_error"]);
     let tap = Tap::start(Backend::Plain(port)).await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = upstream(dir.path(), &tap, &ca_of(&ca), "/pkix");
+    let settings = upstream(dir.path(), &tap, &ca_of(&ca), "/pkix/");
     let front = front(dir, &settings).await;
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
     let reply = certify(&front, &asked(&front, &module, &ak_chain, &SoftwareKey::generate()).await).await;

@@ -32,8 +32,8 @@ async fn a45_ra_verified_counts_from_a_registration_authority_in_its_profile_alo
     assert!(certificate.spki().same_key(&key.spki()));
 
     // An account without the right, in the same profile; the registration authority, where evidence decides.
-    let plant = Client::new(Protection::pbm("plant", "a secret of the plant"));
-    for client in [plant.clone().on("/p/plain"), plant.on("/p/device"), ra().on("/p/device"), ra().on("")] {
+    let plant = || Client::new(Protection::pbm("plant", "a secret of the plant"));
+    for client in [plant().on("/p/plain"), plant().on("/p/device"), ra().on("/p/device"), ra().on("")] {
         assert_eq!(verified(&site, client, &key, &[]).await.codes(), ["cmp.bad-proof"]);
     }
     // No proof, and proof by another key, are none from a registration authority either.
@@ -57,12 +57,13 @@ async fn a_device_of_the_account_vouches_for_nobody() {
     let site = rear().await;
     let key = Arc::new(SoftwareKey::generate());
     let certificate = verified(&site, ra(), &key, &[]).await.certificate().unwrap();
-    let device = Client::new(Protection::Signature { key: Arc::clone(&key), chain: vec![certificate] }).on("/p/plain");
+    let protection = Protection::Signature { key: Arc::clone(&key), chain: vec![certificate] };
+    let device = || Client::new(protection.clone()).on("/p/plain");
     for subject_key in [&SoftwareKey::generate(), &*key] {
-        assert_eq!(verified(&site, device.clone(), subject_key, &[]).await.codes(), ["cmp.bad-proof"]);
+        assert_eq!(verified(&site, device(), subject_key, &[]).await.codes(), ["cmp.bad-proof"]);
     }
     // Nor does a signature under a request of PKCS #10 help it.
-    let answer = device.clone().send(&site, P10CR, &csr(&SoftwareKey::generate(), &[])).await;
+    let answer = device().send(&site, P10CR, &csr(&SoftwareKey::generate(), &[])).await;
     assert_eq!(answer.codes(), ["authority.not-registrar"]);
 }
 
