@@ -19,7 +19,7 @@ use super::order::{OrderStatus, Standing, own, view};
 use super::problem::{Kind, Problem, refusals};
 use super::{Answer, AnswerBody, Request, Resource};
 use crate::enroll::{Applicant, CertificationRequest, EnrollmentRequest, Freshness, Intent, Issuing, Names};
-use crate::error::Error;
+use crate::error::{Error, own_codes};
 use crate::init::pem;
 use crate::issue::IssuedChain;
 use crate::names::ProvenName;
@@ -235,7 +235,7 @@ fn wait(service: &Service, issuing: Issuing) -> Result<IssuedChain, Error> {
         Issuing::Deciding(deciding) => deciding,
     };
     let (told_to, told) = sync_channel(1);
-    deciding.record(&*service.store, move |result, held| drop(told_to.send((result, held))));
+    deciding.record(service, move |result, held| drop(told_to.send((result, held))));
     let (result, held) = told.recv().map_err(|_| Error::Worker)?;
     service.decided(held, result)
 }
@@ -284,6 +284,9 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
             String::new()
         }
     };
+    if request.service.upstreams.issuer_of(&certificate).is_some() {
+        return Err(Problem::from(own_codes::UPSTREAM_REVOKES.refusal()));
+    }
     let issued = request.service.store.issued(certificate.serial())?;
     let issued = issued.filter(|issued| issued.der == der).ok_or_else(|| refusals::UNKNOWN.problem())?;
     if issued.is_revoked {
