@@ -23,6 +23,9 @@ const KEY_OCTETS: usize = 32;
 /// Octets of a derived key at most.
 const KEY_OCTETS_MAX: u64 = 64;
 
+/// Iterations of the MAC of this authority's own requests.
+const REQUEST_ITERATIONS: u32 = 10_000;
+
 /// SHA-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
@@ -239,14 +242,21 @@ impl PasswordMac {
     }
 
     /// The MAC of a message.
-    pub(super) fn make(&self, secret: &[u8], message: &[u8]) -> Vec<u8> {
+    pub(crate) fn make(&self, secret: &[u8], message: &[u8]) -> Vec<u8> {
         let key = hmac::Key::new(self.mac.algorithm(), &self.key(secret));
         hmac::sign(&key, message).as_ref().to_vec()
     }
 
     /// Whether this is the MAC of the message.
-    pub(super) fn is_of(&self, mac: &[u8], secret: &[u8], message: &[u8]) -> bool {
+    pub(crate) fn is_of(&self, mac: &[u8], secret: &[u8], message: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(&self.make(secret, message), mac).is_ok()
+    }
+
+    /// One for this authority's own requests, with a new salt: the one that every server knows.
+    pub(crate) fn for_requests() -> Option<Self> {
+        let derivation = Derivation::PasswordBasedMac(Hash::Sha256);
+        let own = Self { derivation, salt: Vec::new(), iterations: REQUEST_ITERATIONS, mac: Hmac::Sha2(Hash::Sha256) };
+        own.with_new_salt()
     }
 
     /// The same with a salt of its own, for the answer.
