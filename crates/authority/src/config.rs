@@ -148,7 +148,7 @@ pub enum ConfigError {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
-    /// Change the inventory.
+    /// Change the inventory, have certificates revoked, and read what monitoring asks.
     Administer,
     /// Have evidence appraised.
     Appraise,

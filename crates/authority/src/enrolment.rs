@@ -23,6 +23,7 @@ use crate::ak_certificate::{self, AkKey, AkSubject, Families};
 use crate::appraisal::device_id;
 use crate::baseline::{Baseline, Quote};
 use crate::certificate::Issued;
+use crate::certified_key::key_identity;
 use crate::config::{Account, is_name};
 use crate::credential::{self, CREDENTIAL_OCTETS, CredentialBlob, CredentialError, EndorsementKey, Protection};
 use crate::error::{Error, own_codes};
@@ -147,6 +148,11 @@ impl Service {
         };
         let established = self.establish(account, request, checked.as_ref().ok())?;
         let key = checked?;
+        // Whoever records the enrolment asks again.
+        let holder = self.store.key_holder(&key_identity(key.as_key().spki()))?;
+        if holder.is_some_and(|holder| !holder.is_attesting) {
+            return Err(own_codes::KEY_CERTIFIED.refusal());
+        }
         let baseline = match (&request.offer, &key) {
             (Offer::Tpm { baseline: Some(parts), .. }, CheckedKey::Tpm(ak)) => Some(baseline(parts, ak, nonce)?),
             (Offer::Tpm { .. } | Offer::Host { .. }, CheckedKey::Tpm(_) | CheckedKey::Host(_)) => None,

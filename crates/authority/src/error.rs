@@ -75,6 +75,7 @@ pub mod own_codes {
     use super::OwnCode;
 
     own_codes! {
+        ATTESTING_CERTIFICATE = "authority.attesting-certificate", "Certificates of an attesting key are revoked with that key.";
         CEREMONY_OTHER_DEVICE = "authority.ceremony-other-device", "The ceremony was held for a device of another name.";
         CEREMONY_OTHER_KEY = "authority.ceremony-other-key", "The witnesses of the ceremony vouch for another attesting key.";
         DEVICE_NOT_ENROLLED = "authority.device-not-enrolled", "The evidence was not made by an attestation key that is enrolled here.";
@@ -98,6 +99,7 @@ pub mod own_codes {
         NOT_A_CSR = "authority.not-a-csr", "What was sent is not a certification request.";
         NOT_CERTIFIABLE = "authority.not-certifiable", "The subject or the key of the request cannot stand in a certificate.";
         NOT_FORWARDABLE = "authority.not-forwardable", "The request cannot be handed on to the upstream CA as it is.";
+        NOT_ISSUED_HERE = "authority.not-issued-here", "The certificate comes from a CA that is none of this configuration's, and is revoked there.";
         NOT_LISTED = "authority.not-listed", "The inventory does not name this module for this account and device.";
         NOT_REGISTRAR = "authority.not-registrar", "The profile rests on the word of registration authorities, and this is none of theirs; or it rests on evidence, and this is such a word.";
         OTHER_ACCOUNT = "authority.other-account", "The device is enrolled under another account.";
@@ -169,6 +171,9 @@ pub enum Error {
     /// The endorsement key is bound to another device name.
     #[error("the module is bound to another device")]
     EkConflict,
+    /// The CA that certificates of the profile come from has expired.
+    #[error("the issuer of this profile has expired; nothing comes from it until its administrator names another")]
+    IssuerExpired,
     /// Evidence or request was refused, with every violation.
     #[error("{} violations", .0.len())]
     Rejected(Vec<Violation>),

@@ -132,6 +132,8 @@ pub const ROUTES: &[Route] = &[
     json("/v1/attestation-keys/renewals", Operation::Renew, ENROLLS, SMALL_BODY_OCTETS),
     json("/v1/inventory", Operation::ImportInventory, ADMINISTERS, INVENTORY_OCTETS),
     json("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
+    json("/v1/revocations", Operation::Revoke, ADMINISTERS, SMALL_BODY_OCTETS),
+    json("/v1/metrics", Operation::Metrics, ADMINISTERS, 0),
     json("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
     json("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
     json("/v1/appraisals/keys", Operation::ResultKeys, Access::Public, 0),

@@ -13,10 +13,11 @@ use crate::certificate::DAY_SECONDS;
 use crate::clock::Clock;
 use crate::config::{Config, is_name};
 use crate::error::Error;
-use crate::init::{InitError, ca_folder, database_file, read_secret};
+use crate::init::{InitError, database_file, read_secret};
 use crate::inventory::{InventoryReport, import};
 use crate::record::{RecordError, Recorder};
-use crate::request::InventoryRequest;
+use crate::request::{InventoryRequest, RevocationRequest};
+use crate::revocation::{self, Revoked};
 use crate::service::decision;
 use crate::store::{
     self, AttestingKeyRow, Decision, DecisionKind, Dependent, Digest, InventoryRow, Outcome, Proof, Replacement,
@@ -90,7 +91,7 @@ impl Administration {
         Ok(Self {
             store: store::open(&config.database, &database_file(config))?,
             recorder: Recorder::new(&secret)?,
-            hierarchy: Hierarchy::load(&ca_folder(config), config.role, &config.issuers)?,
+            hierarchy: Hierarchy::load(config)?,
             clock,
             expiry_warning_days: config.enrolment.expiry_warning_days,
         })
@@ -151,6 +152,21 @@ impl Administration {
         let revocation = Revocation { at: decision.at, reason, approver: approver.to_owned() };
         let revoked = self.store.revoke(key, revocation, dependents, decision)?;
         Ok(RevocationReport { dependents: self.dependents(key)?, revoked })
+    }
+
+    /// Revokes certificates that are none of attesting keys: one, or all of a key.
+    ///
+    /// # Errors
+    /// [`AdministrationError::Approver`]; [`Error::NotFound`] where nothing was issued that is meant, [`Error::Rejected`]
+    /// where a certificate of an attesting key is meant, or one that another CA issued.
+    pub fn revoke_certificates(
+        &self,
+        request: &RevocationRequest,
+        approver: &str,
+    ) -> Result<Revoked, AdministrationError> {
+        check_approver(approver)?;
+        let (parts, now) = ((&*self.store, &self.recorder, &self.hierarchy), self.clock.now_unix_seconds());
+        Ok(revocation::revoke(parts, now, &administrator(approver), request)?)
     }
 
     /// Gives leave for another module to take the place of a device's that failed, for `days` and once, and revokes the

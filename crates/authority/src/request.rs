@@ -5,6 +5,7 @@
 //! allocated beyond a small multiple of the body, whose length the caller has bounded.
 
 mod enrolment;
+mod revocation;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use self::enrolment::{ActivationBody, ChallengeBody, RenewalBody};
+use self::revocation::RevocationBody;
 use crate::error::Error;
 use crate::media_type;
 use crate::profile::DEFAULT_PROFILE;
@@ -26,6 +28,8 @@ pub use self::enrolment::{
     ActivationRequest, ChallengeRequest, EkOffer, HostSuccessor, MODULE_NAME_OCTETS, Offer, QuoteParts, RenewalRequest,
     Voucher, Vouching,
 };
+
+pub use self::revocation::{Revocable, RevocationRequest};
 
 /// Parts of evidence in one appraisal.
 pub const EVIDENCE_PARTS: usize = 64;
@@ -59,6 +63,10 @@ pub enum Request {
     Renew(RenewalRequest),
     /// Rows of the inventory.
     ImportInventory(InventoryRequest),
+    /// Certificates to be revoked.
+    Revoke(RevocationRequest),
+    /// What an operator's monitoring asks.
+    Metrics,
     /// A revocation list.
     RevocationList,
     /// The public keys by which attestation results are checked.
@@ -222,6 +230,8 @@ impl Request {
             Operation::ImportInventory => inventory(head, body).map(Self::ImportInventory),
             Operation::Issue => certificate(head, body).map(Self::Issue),
             Operation::Appraise => Ok(Self::Appraise(json::<AppraisalBody>(head, body)?.try_into()?)),
+            Operation::Revoke => Ok(Self::Revoke(json::<RevocationBody>(head, body)?.try_into()?)),
+            Operation::Metrics => without(body, Self::Metrics),
             Operation::Description => without(body, Self::Description),
             Operation::ResultKeys => without(body, Self::ResultKeys),
             Operation::RevocationList => without(body, Self::RevocationList),
@@ -246,8 +256,10 @@ impl Request {
                 profile: request.profile.clone(),
             })?,
             Self::Appraise(request) => serde_json::to_value(AppraisalBody::from(request))?,
+            Self::Revoke(request) => serde_json::to_value(RevocationBody::from(request))?,
             // A list of modules is sent as it is.
             Self::ImportInventory(_)
+            | Self::Metrics
             | Self::Description
             | Self::ResultKeys
             | Self::RevocationList

@@ -1,14 +1,86 @@
-//! Revocation of certificates of devices' keys, one at a time, by the account that they were issued for.
+//! Revocation of certificates of devices' keys: one at a time by the account that they were issued for; any, and all of a
+//! key, by administrators.
+//!
+//! It is for good: what is revoked stays so, with its first time and reason. A key of which a certificate is revoked as
+//! compromised is never certified again.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vouchsafe_evidence::x509::{CertView, NameView};
 
-use crate::error::Error;
-use crate::service::Service;
-use crate::store::{DecisionKind, Outcome, Revocation, RevocationReason};
+use crate::ca::Hierarchy;
+use crate::error::{Error, own_codes};
+use crate::record::Recorder;
+use crate::request::{Revocable, RevocationRequest};
+use crate::service::{Caller, Service, decision};
+use crate::store::{DecisionKind, Outcome, Revocation, RevocationReason, Store, StoreError};
 use crate::text::to_hex;
 
+/// What a revocation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// How many certificates it revoked. None where all of them were revoked before.
+    pub certificates: usize,
+}
+
+impl Revoked {
+    /// As clients are told.
+    #[must_use]
+    pub fn to_json(self) -> Value {
+        json!({ "revoked": self.certificates })
+    }
+}
+
+/// Revokes what an administrator asks for, who is recorded with it as `by`.
+///
+/// # Errors
+/// [`Error::NotFound`] where nothing was issued that is meant; [`Error::Rejected`] where a certificate of an attesting key is
+/// meant, or one that another CA issued.
+pub(crate) fn revoke(
+    (store, recorder, hierarchy): (&dyn Store, &Recorder, &Hierarchy),
+    now: i64,
+    by: &str,
+    request: &RevocationRequest,
+) -> Result<Revoked, Error> {
+    let reason = request.reason;
+    let revocation = Revocation { at: now, reason, approver: by.to_owned() };
+    let decided = |named: (&str, &[u8]), request: &[u8]| {
+        let report = json!({ named.0: to_hex(named.1), "reason": reason.label() }).to_string();
+        decision(recorder, now, (DecisionKind::Revocation, by, Outcome::Accepted), report.as_bytes(), request)
+    };
+    let certificates = match &request.of {
+        Revocable::Serial(serial) => {
+            let issued = store.issued(serial)?.ok_or(Error::NotFound)?;
+            let certificate = CertView::parse(&issued.der).map_err(|_| Error::Worker)?;
+            if hierarchy.attestation_roots().any(|root| root.certificate().subject() == certificate.issuer()) {
+                return Err(own_codes::ATTESTING_CERTIFICATE.refusal());
+            }
+            if hierarchy.issuer_of(&certificate).is_err() {
+                return Err(own_codes::NOT_ISSUED_HERE.refusal());
+            }
+            let decision = decided(("revoked", serial), &issued.der)?;
+            usize::from(store.revoke_certificate(serial, revocation, decision)?)
+        }
+        Revocable::Key(key) => {
+            let holder = store.key_holder(key)?.ok_or(Error::NotFound)?;
+            if holder.is_attesting {
+                return Err(own_codes::ATTESTING_CERTIFICATE.refusal());
+            }
+            match store.revoke_certified(key, revocation, decided(("revoked_key", key), &[])?) {
+                Err(StoreError::NoSuchKey) => return Err(Error::NotFound),
+                revoked => revoked?,
+            }
+        }
+    };
+    Ok(Revoked { certificates })
+}
+
 impl Service {
+    /// Revokes what an account asks for that administers.
+    pub(crate) fn revoke(&self, caller: &Caller, request: &RevocationRequest) -> Result<Revoked, Error> {
+        let by = caller.account()?.name();
+        revoke((&*self.store, &self.recorder, &self.hierarchy), self.now(), by, request)
+    }
+
     /// Revokes the certificate with this serial number. Returns whether it was not revoked before. The next list holds it.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Revocation lists (RFC 5280, section 5): one for each of this installation's authorities that sign certificates.
 //!
-//! A list is made when it is asked for and kept for a minute. The certificates of pseudonyms are in none: they are valid for
+//! A list is made when it is asked for and kept for a minute, or until something is revoked. The certificates of pseudonyms are in none: they are valid for
 //! days, and a list of them would link what they keep apart.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::store::{RevocationReason, Revoked};
 
 /// For how long a list is current.
 const CURRENT_SECONDS: i64 = 7 * DAY_SECONDS;
-/// For how long a list that was made is handed out.
+/// For how long a list that was made is handed out, unless something is revoked meanwhile, by whichever instance.
 const KEPT_SECONDS: i64 = 60;
 /// ENUMERATED, which only these lists use.
 const ENUMERATED: u8 = 0x0A;
@@ -58,9 +58,18 @@ impl ListName {
     }
 }
 
-/// Lists that were made less than a minute ago, with the time.
+/// Lists that were made less than a minute ago.
 #[derive(Debug, Default)]
-pub(crate) struct RevocationLists(Mutex<HashMap<String, (i64, Vec<u8>)>>);
+pub(crate) struct RevocationLists(Mutex<HashMap<String, Kept>>);
+
+/// A list that was made.
+#[derive(Debug)]
+struct Kept {
+    made: i64,
+    /// How many revocations were recorded by then.
+    count: i64,
+    der: Vec<u8>,
+}
 
 impl Service {
     /// The revocation list of this name, DER.
@@ -73,11 +82,15 @@ impl Service {
         let authority = authority.map_err(|_| Error::NotFound)?;
         let now = self.now();
         let mut kept = self.revocation_lists.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.get(name) {
-            Some((made, der)) if (0..KEPT_SECONDS).contains(&now.saturating_sub(*made)) => Ok(der.clone()),
-            Some(_) | None => {
-                let der = sign(authority, &self.store.revocations(now)?, now)?;
-                kept.insert(name.to_owned(), (now, der.clone()));
+        let count = self.store.revocation_count()?;
+        let is_current =
+            |kept: &&Kept| kept.count == count && (0..KEPT_SECONDS).contains(&now.saturating_sub(kept.made));
+        match kept.get(name).filter(is_current) {
+            Some(kept) => Ok(kept.der.clone()),
+            None => {
+                let revocations = self.store.revocations(now)?;
+                let der = sign(authority, &revocations, now)?;
+                kept.insert(name.to_owned(), Kept { made: now, count: revocations.0, der: der.clone() });
                 Ok(der)
             }
         }

@@ -13,6 +13,7 @@ use crate::config::{Account, Capability, Config, Role};
 use crate::enroll::Applicant;
 use crate::enrolment::pseudonym::Pseudonyms;
 use crate::error::{Error, Violation};
+use crate::metrics::Metrics;
 use crate::nonce::{Mint, NONCE_OCTETS, Nonce, Purpose, Session};
 use crate::profile::Profile;
 use crate::protocol::acme::Acme;
@@ -88,6 +89,7 @@ pub(crate) struct Service {
     pub(crate) ak_validity_days: i64,
     pub(crate) enrolment: Enrolment,
     pub(crate) revocation_lists: RevocationLists,
+    pub(crate) metrics: Metrics,
     role: Role,
     /// What pseudonyms are signed by, where that is the role.
     pub(crate) pseudonyms: Option<Pseudonyms>,
@@ -149,6 +151,7 @@ impl Service {
             ak_validity_days: i64::from(config.ak_validity_days),
             enrolment,
             revocation_lists: RevocationLists::default(),
+            metrics: Metrics::default(),
             role: config.role,
             pseudonyms,
         }

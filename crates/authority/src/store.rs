@@ -6,6 +6,7 @@
 pub(crate) mod acme;
 mod attesting_keys;
 mod binding;
+mod certified_keys;
 mod columns;
 mod inventory;
 mod postgres;
@@ -29,6 +30,8 @@ pub use attesting_keys::{
     AkMaterial, AttestingKeyRow, AttestingKeyStore, Challenge, Dependent, Device, EnrolledKey, Expected, KeyFacts,
     KeyUse, Proof, Replacement, Revocation, RevocationReason, Revoked,
 };
+pub(crate) use certified_keys::Claim;
+pub use certified_keys::{Certified, CertifiedKeyStore, KeyHolder, Validities, Validity};
 pub use inventory::{InventoryImport, InventoryRow, InventoryStore, ListedIdentity};
 pub use postgres::{Postgres, ServerError};
 pub use sqlite::Sqlite;
@@ -84,6 +87,21 @@ pub enum StoreError {
     /// Another program has the database locked.
     #[error("another program has the database locked; end it and requests are served again")]
     Locked,
+    /// The key is an attesting key, which gets no other certificates.
+    #[error("the key is an attesting key, which gets no other certificates")]
+    KeyAttests,
+    /// The key has an ordinary certificate, and becomes no attesting key.
+    #[error("the key has a certificate that is none of an attesting key, and becomes none")]
+    KeyCertified,
+    /// A certificate of the key was revoked because others may know it.
+    #[error("a certificate of the key was revoked because others may know it; it is never certified again")]
+    KeyCompromised,
+    /// The key is certified for another subject, or for another account.
+    #[error("the key is certified for another subject or account")]
+    KeyHasOtherSubject,
+    /// An attesting key on whose word a certificate is issued is another account's.
+    #[error("the attesting key is another account's")]
+    KeyOfOtherAccount,
     /// The attesting key is revoked.
     #[error("the attesting key is revoked")]
     KeyRevoked,
@@ -153,6 +171,11 @@ impl Spending {
     pub const fn new(nonce: Nonce, request: Digest) -> Self {
         Self { nonce, request }
     }
+
+    /// The octets of the nonce.
+    pub(crate) const fn nonce(&self) -> &[u8; NONCE_OCTETS] {
+        self.nonce.octets()
+    }
 }
 
 /// A nonce that was spent, as the row says.
@@ -185,6 +208,8 @@ pub enum DecisionKind {
     Sharing,
     /// The inventory was changed.
     Inventory,
+    /// A request is sent to a CA elsewhere.
+    Forwarding,
 }
 
 impl DecisionKind {
@@ -199,6 +224,7 @@ impl DecisionKind {
             Self::Replacement => "replacement",
             Self::Sharing => "sharing",
             Self::Inventory => "inventory",
+            Self::Forwarding => "forwarding",
         }
     }
 }
@@ -218,14 +244,6 @@ impl Outcome {
             Self::Accepted => "accepted",
             Self::Refused => "refused",
         }
-    }
-}
-
-impl CertificateRecord {
-    /// The same certificate, which has this to do with an attesting key.
-    #[must_use]
-    pub fn with_key_use(self, key_use: KeyUse) -> Self {
-        Self { key_use, ..self }
     }
 }
 
@@ -276,6 +294,8 @@ pub struct CertificateRecord {
     pub not_after: i64,
     /// What it has to do with an attesting key.
     pub key_use: KeyUse,
+    /// The key that it certifies, and for whom.
+    pub certified: Certified,
 }
 
 /// Opens the database of a configuration: the server that it names, or else the file at `path`.
@@ -300,11 +320,24 @@ pub struct IssuedCertificate {
     pub is_revoked: bool,
 }
 
+/// A certificate that is valid still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCertificate {
+    /// Content octets of the serial number.
+    pub serial: Vec<u8>,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// End of validity, seconds since the epoch.
+    pub not_after: i64,
+}
+
 /// Is told how a write ended, once that is known; on a thread that it must not hold up.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
 /// The authority's memory. Implementations are shared between threads; every method may block.
-pub trait Store: AcmeStore + AttestingKeyStore + InventoryStore + std::fmt::Debug + Send + Sync {
+pub trait Store:
+    AcmeStore + AttestingKeyStore + CertifiedKeyStore + InventoryStore + std::fmt::Debug + Send + Sync
+{
     /// The row of a spent nonce.
     ///
     /// # Errors
@@ -313,8 +346,13 @@ pub trait Store: AcmeStore + AttestingKeyStore + InventoryStore + std::fmt::Debu
 
     /// Spends the nonce and records a decision with the certificates issued, none for a refusal. Returns the decision's number.
     ///
+    /// Whose the certified keys are, and whether the attesting keys that a certificate rests on are revoked, is asked in the
+    /// same transaction.
+    ///
     /// # Errors
-    /// [`StoreError::NonceSpent`], [`StoreError::SerialTaken`]; nothing is recorded then.
+    /// [`StoreError::NonceSpent`], [`StoreError::SerialTaken`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyOfOtherAccount`], [`StoreError::KeyAttests`], [`StoreError::KeyCertified`],
+    /// [`StoreError::KeyCompromised`], [`StoreError::KeyHasOtherSubject`]; nothing is recorded then.
     fn decide(
         &self,
         spending: Spending,
@@ -366,6 +404,12 @@ pub trait Store: AcmeStore + AttestingKeyStore + InventoryStore + std::fmt::Debu
     /// # Errors
     /// [`StoreError::Database`].
     fn issued(&self, serial: &[u8]) -> Result<Option<IssuedCertificate>, StoreError>;
+
+    /// Certificates that are valid after `now`, in the order of their serial numbers, behind `serial`: at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn valid_certificates(&self, serial: &[u8], now: i64, limit: u32) -> Result<Vec<ValidCertificate>, StoreError>;
 
     /// Erases the evidence of a decision; its commitment stays and can no longer be opened.
     ///

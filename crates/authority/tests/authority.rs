@@ -18,6 +18,8 @@ mod appraisals;
 mod attacks;
 #[path = "authority/certificates.rs"]
 mod certificates;
+#[path = "authority/certified_keys.rs"]
+mod certified_keys;
 #[path = "authority/cmp.rs"]
 mod cmp;
 #[path = "authority/crash.rs"]
@@ -68,6 +70,8 @@ mod pseudonyms;
 mod published;
 #[path = "authority/results.rs"]
 mod results;
+#[path = "authority/revocations.rs"]
+mod revocations;
 #[path = "authority/server.rs"]
 mod server;
 #[path = "authority/shared_database.rs"]

@@ -3,6 +3,7 @@
 mod attesting_keys;
 mod inventory;
 mod issuers;
+mod revoke;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ enum Operation {
     Serve(Installation),
     /// The attesting keys: list, show, revoke, replace, share.
     AttestingKeys(attesting_keys::Arguments),
+    /// Revoke certificates: one by its serial number, or all of a key.
+    Revoke(revoke::Arguments),
     /// The list of modules: import, list, remove.
     Inventory(inventory::Arguments),
     /// List the CAs that certificates come from, and how long each is valid.
@@ -109,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match &arguments.operation {
         Operation::AttestingKeys(arguments) => return attesting_keys::run(arguments),
         Operation::Inventory(arguments) => return inventory::run(arguments),
+        Operation::Revoke(arguments) => return revoke::run(arguments),
         Operation::Issuers(arguments) => return issuers::list(arguments),
         Operation::Issuer(arguments) => return issuers::run(arguments),
         Operation::Init(installation) => initialize(installation)?,

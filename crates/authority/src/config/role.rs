@@ -43,6 +43,7 @@ impl Role {
     const fn answers(self, operation: Operation) -> bool {
         match operation {
             Operation::Description | Operation::MintNonce | Operation::Trust => true,
+            Operation::Revoke | Operation::Metrics => self.issues(),
             Operation::OpenChallenge | Operation::Activate => self.enrolls(),
             // A pseudonym is neither renewed nor revoked, and is in no inventory.
             Operation::Renew | Operation::ImportInventory => matches!(self, Self::Both),

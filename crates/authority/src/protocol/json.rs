@@ -28,6 +28,10 @@ pub enum Operation {
     Renew,
     /// POST: rows of the inventory.
     ImportInventory,
+    /// POST: certificates to be revoked.
+    Revoke,
+    /// GET: what an operator's monitoring asks.
+    Metrics,
     /// POST: a certificate.
     Issue,
     /// POST: a verdict.
@@ -47,12 +51,13 @@ impl Operation {
     #[must_use]
     pub const fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Description | Self::ResultKeys | Self::RevocationList | Self::Trust => &["GET"],
+            Self::Description | Self::Metrics | Self::ResultKeys | Self::RevocationList | Self::Trust => &["GET"],
             Self::MintNonce
             | Self::OpenChallenge
             | Self::Activate
             | Self::Renew
             | Self::ImportInventory
+            | Self::Revoke
             | Self::Issue
             | Self::Appraise => &["POST"],
         }
@@ -68,6 +73,8 @@ pub(super) const fn weight(operation: Operation) -> Weight {
         | Operation::Activate
         | Operation::Renew
         | Operation::ImportInventory
+        | Operation::Revoke
+        | Operation::Metrics
         | Operation::RevocationList
         | Operation::Appraise => Weight::Store,
     }

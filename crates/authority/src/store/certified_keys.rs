@@ -106,7 +106,8 @@ impl KeyHolder {
 pub struct Validity {
     /// Certificates, or keys, that are valid and not revoked.
     pub valid: i64,
-    /// The earliest end of validity among them, seconds since the epoch.
+    /// When the first subject, or key, is without one: the earliest end of validity among the last that each has, seconds since
+    /// the epoch.
     pub next_expiry: Option<i64>,
 }
 

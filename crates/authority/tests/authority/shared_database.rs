@@ -10,10 +10,10 @@ use vouchsafe_authority::lifecycle::Administration;
 use vouchsafe_authority::store::RevocationReason;
 
 use crate::faults::{Client, SERVE, check_recovery};
-use crate::module::Module;
+use crate::module::{Module, SoftwareKey};
 use crate::postgres::{Server, name_of};
 use crate::process::{Served, serve_again};
-use crate::site::{ALICE, BOB, NOW, Reply, Site, b64, chain, hex, read_reply};
+use crate::site::{ALICE, BOB, NOW, Reply, Site, accounts, b64, chain, hex, read_reply};
 
 /// Nonces that two processes spend at once; with `VOUCHSAFE_SLOW_TESTS` set, 1,000.
 const NONCES: usize = 150;
@@ -73,8 +73,8 @@ async fn post(site: &Site, address: SocketAddr, request: &Value) -> Reply {
 }
 
 /// An installation that two processes serve, which start at once on an empty database.
-fn two(url: &str) -> (Site, [Served; 2]) {
-    let mut site = Site::install(tempfile::tempdir().unwrap(), &setting(url));
+fn two(settings: &str, accounts: &str) -> (Site, [Served; 2]) {
+    let mut site = Site::install_for(tempfile::tempdir().unwrap(), settings, accounts);
     let path = site.dir.path().join("second.toml");
     site.reconfigure(|text| {
         std::fs::write(&path, text).unwrap();
@@ -91,7 +91,7 @@ fn two(url: &str) -> (Site, [Served; 2]) {
 async fn two_processes_on_one_database_spend_a_nonce_once() {
     let server = Server::shared();
     let url = server.database();
-    let (site, served) = two(&url);
+    let (site, served) = two(&setting(&url), &accounts());
     let addresses = served.each_ref().map(Served::address);
     let client = Client::enroll(&site).await;
     let site = Arc::new(site);
@@ -150,4 +150,26 @@ fn an_authority_that_cannot_reach_its_database_says_so_and_no_password() {
     let Err(said) = site.serve(serve_again(&SERVE)) else { panic!("it starts") };
     assert!(said.contains("PostgreSQL database records at 127.0.0.1:1"), "{said}");
     assert!(said.contains("cannot be reached; start it") && !said.contains("hush"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_database_give_a_key_to_one_subject() {
+    let url = Server::shared().database();
+    let settings = format!("{}\n{}", setting(&url), crate::certified_keys::PROFILES);
+    let (site, served) = two(&settings, &crate::certified_keys::accounts());
+    let addresses = served.each_ref().map(Served::address);
+    let client = crate::certified_keys::Client::enrolled(&site, "device-1").await;
+    for round in 0..15 {
+        let key = SoftwareKey::generate();
+        let named = [("device", ""), ("by-account", "alice")];
+        let mut requests = Vec::new();
+        for (profile, name) in named {
+            requests.push(client.request(&site, profile, &key, name).await);
+        }
+        let (one, other) =
+            tokio::join!(post(&site, addresses[0], &requests[0]), post(&site, addresses[1], &requests[1]));
+        let (granted, refused) = if one.status == 201 { (one, other) } else { (other, one) };
+        assert_eq!((granted.status, refused.status), (201, 422), "{round}: {granted:?} {refused:?}");
+        assert_eq!(refused.codes(), ["authority.key-has-other-subject"]);
+    }
 }

@@ -119,6 +119,18 @@ pub fn chain(value: &Value) -> Vec<Vec<u8>> {
     value.as_array().unwrap().iter().map(unb64).collect()
 }
 
+/// The accounts of most tests.
+pub fn accounts() -> String {
+    format!(
+        "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
+         [[accounts]]\nname = 'bob'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
+         [[accounts]]\nname = 'carol'\ntoken_sha256 = '{}'\nmay = ['enroll']\ndevices = ['only']\n",
+        digest_hex(ALICE),
+        digest_hex(BOB),
+        digest_hex(CAROL)
+    )
+}
+
 impl Site {
     pub async fn start() -> Self {
         Self::start_with("").await
@@ -154,15 +166,7 @@ impl Site {
 
     /// An installation that nobody serves yet.
     pub fn install(dir: tempfile::TempDir, settings: &str) -> Self {
-        let accounts = format!(
-            "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
-             [[accounts]]\nname = 'bob'\ntoken_sha256 = '{}'\nmay = ['enroll', 'appraise', 'issue']\n\
-             [[accounts]]\nname = 'carol'\ntoken_sha256 = '{}'\nmay = ['enroll']\ndevices = ['only']\n",
-            digest_hex(ALICE),
-            digest_hex(BOB),
-            digest_hex(CAROL)
-        );
-        Self::install_for(dir, settings, &accounts)
+        Self::install_for(dir, settings, &accounts())
     }
 
     /// An installation with other accounts.

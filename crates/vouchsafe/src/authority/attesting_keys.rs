@@ -151,8 +151,9 @@ impl From<ListChoice> for ListName {
     }
 }
 
+/// Why something is revoked. What could be lifted again (certificateHold) is none of them.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Reason {
+pub(super) enum Reason {
     Unspecified,
     KeyCompromise,
     AffiliationChanged,

@@ -24,6 +24,8 @@ use crate::request::{ChallengeRequest, Head, NonceRequest, Request};
 use crate::service::{Caller, Service};
 use crate::text::to_hex;
 
+/// The text format of Prometheus.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
 /// An EAT as a JWT, in this profile (RFC 9782, section 3).
 const EAR: &str = "application/eat+jwt; eat_profile=\"tag:ietf.org,2026:rats/ear#04\"";
@@ -42,6 +44,8 @@ pub(in crate::protocol) fn decide(service: &Service, call: &Call, operation: Ope
         Request::ImportInventory(request) => {
             json(StatusCode::OK, &service.import_inventory(&call.caller, &request)?.to_json())
         }
+        Request::Revoke(request) => json(StatusCode::OK, &service.revoke(&call.caller, &request)?.to_json()),
+        Request::Metrics => with_type(StatusCode::OK, METRICS, service.metrics()?.into_bytes()),
         Request::RevocationList => {
             with_type(StatusCode::OK, "application/pkix-crl", service.revocation_list(&call.id)?)
         }

@@ -62,9 +62,12 @@ impl CertifiedKeyStore for Postgres {
             let statement = prepared(
                 client,
                 "SELECT issued.*, attesting.*, (SELECT count(*) FROM revocations) FROM (
-                     SELECT count(*), min(not_after) FROM certificates
-                     WHERE not_after > $1 AND NOT is_of_key
-                         AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)
+                     SELECT coalesce(sum(number), 0)::bigint, min(last) FROM (
+                         SELECT count(*) AS number, max(not_after) AS last FROM certificates
+                         LEFT JOIN certified_keys ON certified_keys.key = certificates.key
+                         WHERE not_after > $1 AND NOT is_of_key
+                             AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)
+                         GROUP BY coalesce(subject, certificates.serial), account) AS subjects
                  ) AS issued, (
                      SELECT count(*), min(last) FROM (
                          SELECT max(not_after) AS last FROM attesting_keys

@@ -52,8 +52,12 @@ impl CertifiedKeyStore for Sqlite {
                 transaction.prepare_cached(sql)?.query_row([now], read)
             };
             let issued = validity(
-                "SELECT count(*), min(not_after) FROM certificates LEFT JOIN revocations ON certificate = id
-                 WHERE not_after > ?1 AND NOT is_of_key AND certificate IS NULL",
+                "SELECT coalesce(sum(number), 0), min(last) FROM (
+                     SELECT count(*) AS number, max(not_after) AS last FROM certificates
+                     LEFT JOIN revocations ON certificate = id
+                     LEFT JOIN certified_keys ON certified_keys.key = certificates.key
+                     WHERE not_after > ?1 AND NOT is_of_key AND certificate IS NULL
+                     GROUP BY coalesce(subject, certificates.serial), account)",
             )?;
             let attesting_keys = validity(
                 "SELECT count(*), min(last) FROM (

@@ -317,19 +317,20 @@ fn what_is_valid_is_counted_and_expires_next(place: &dyn Place) {
     store.enroll(key("one", 1, 1), decision(DecisionKind::Activation), of_key(1, 1_500, 1)).unwrap();
     store.enroll(key("one", 1, 1), decision(DecisionKind::Activation), of_key(2, 3_000, 1)).unwrap();
     store.enroll(key("two", 2, 2), decision(DecisionKind::Activation), of_key(3, 1_600, 2)).unwrap();
-    for (serial, not_after) in [(11, 1_100), (12, 1_200), (13, 1_300)] {
-        let record = CertificateRecord { not_after, ..certificate(serial) };
+    // The second subject has another certificate already, by another key.
+    for (serial, subject, not_after) in [(11, 1, 1_100), (12, 2, 1_050), (13, 2, 1_200), (14, 3, 1_300)] {
+        let record = CertificateRecord { not_after, certified: certified(serial, subject), ..certificate(serial) };
         decide_for(&*store, "alice", vec![record]).0.unwrap();
     }
     let at = |now| {
         let Validities { issued, attesting_keys, revocations } = store.validities(now).unwrap();
         ((issued.valid, issued.next_expiry), (attesting_keys.valid, attesting_keys.next_expiry), revocations)
     };
-    assert_eq!(at(1_000), ((3, Some(1_100)), (2, Some(1_600)), 0));
+    assert_eq!(at(1_000), ((4, Some(1_100)), (2, Some(1_600)), 0));
     let ceased = || revocation(1_000, RevocationReason::CessationOfOperation);
     store.revoke_certificate(&[11; 20], ceased(), decision(DecisionKind::Revocation)).unwrap();
     store.revoke(&[2; 32], ceased(), false, decision(DecisionKind::Revocation)).unwrap();
-    assert_eq!(at(1_000), ((2, Some(1_200)), (1, Some(3_000)), 2));
+    assert_eq!(at(1_000), ((3, Some(1_200)), (1, Some(3_000)), 2));
     assert_eq!(at(1_200), ((1, Some(1_300)), (1, Some(3_000)), 2));
     assert_eq!(at(3_000), ((0, None), (0, None), 2));
 }

@@ -16,7 +16,9 @@ fn json_operations() -> Vec<Operation> {
         OpenChallenge => Some(Activate),
         Activate => Some(Renew),
         Renew => Some(ImportInventory),
-        ImportInventory => Some(Issue),
+        ImportInventory => Some(Revoke),
+        Revoke => Some(Metrics),
+        Metrics => Some(Issue),
         Issue => Some(Appraise),
         Appraise => Some(ResultKeys),
         ResultKeys => Some(Description),
@@ -132,6 +134,8 @@ fn class_20_every_operation_has_its_routes_and_its_access() {
             | Operation::Activate
             | Operation::Renew
             | Operation::ImportInventory
+            | Operation::Revoke
+            | Operation::Metrics
             | Operation::Issue
             | Operation::Appraise => false,
         };
