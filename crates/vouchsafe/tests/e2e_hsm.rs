@@ -26,42 +26,17 @@ use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::CertView;
 
-const SCRIPT: &str = r#"
-title = "Attesting key of the token hsm-1"
-purpose = "An attesting key for a token whose maker vouches for none."
-operator = "Olga"
-threshold = 2
-
-[[witnesses]]
-name = "Alice"
-key = "witnesses/Alice.pem"
-[[witnesses]]
-name = "Bob"
-key = "witnesses/Bob.pem"
-
-[[steps]]
-kind = "run"
-prompt = "The token shows itself."
-command = ["softhsm2-util", "--show-slots"]
-[[steps]]
-kind = "module"
-prompt = "Which module it is."
-[[steps]]
-kind = "run"
-prompt = "The attesting key is made."
-command = ["vouchsafe", "agent", "attesting-key", "create", "witnessed", "--provider", "hsm"]
-[[steps]]
-kind = "key"
-prompt = "Its public half."
-[[steps]]
-kind = "prove"
-prompt = "It signs the record up to here."
-"#;
+/// The script of the page that says how it is done.
+fn script() -> String {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/running.md")).unwrap();
+    let mut scripts = page.split("```toml\n").filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
+    scripts.find(|block| block.starts_with("title = ")).expect("a script of a ceremony").to_owned()
+}
 
 /// Two witnesses with keys of their own see the attesting key `witnessed` made; the record is `hsm-1.json`.
 fn hold_ceremony(token: &TokenSide) {
     fs::create_dir(token.path("witnesses")).unwrap();
-    fs::write(token.path("script.toml"), SCRIPT).unwrap();
+    fs::write(token.path("script.toml"), script()).unwrap();
     let openssl = |arguments: &[&str]| {
         let run = Command::new("openssl").args(arguments).current_dir(token.folder.path()).output().unwrap();
         assert!(run.status.success(), "{run:?}");
