@@ -336,7 +336,7 @@ impl Service {
         let Certifiable { grounds, subject, names, certified, published } = certifiable;
         let (report, key_use) = (grounds.report()?, grounds.key_use());
         let ca = match profile.source() {
-            CertificateSource::Issuer(issuer) => self.hierarchy.issuer(issuer)?,
+            CertificateSource::Issuer(issuer) => self.hierarchy.issuer(issuer)?.while_valid(self.now())?,
             CertificateSource::Upstream(upstream) => {
                 let not_after = self.now().saturating_add(profile.validity_days().saturating_mul(DAY_SECONDS));
                 let wanted = Wanted { subject, names, purposes: purposes(profile), not_after, key_use, certified };

@@ -12,6 +12,7 @@ use vouchsafe_verifier::{Instant, ModuleList, Policy, PolicyError};
 
 use crate::attestation_result::{ResultKeyError, ResultSigner};
 use crate::ca::{Hierarchy, HierarchyError};
+use crate::certificate::DAY_SECONDS;
 use crate::client_certificate::{ClientAuthorities, ClientCaError};
 use crate::clock::Clock;
 use crate::config::{CeremonyConfig, Config, DatabaseConfig, ExternalKeyError, WitnessesError};
@@ -40,6 +41,8 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long spent nonces are kept beyond their lifetime, in seconds, so that a client that lost the answer
 /// can ask for it again.
 const SPENT_KEPT_SECONDS: i64 = 7 * 86_400;
+/// Days before its end from which on the log tells of an issuer's.
+const ISSUER_WARNING_DAYS: i64 = 90;
 /// Octets of a policy file.
 const POLICY_OCTETS: u64 = 1024 * 1024;
 /// Octets of a list of certified modules.
@@ -194,6 +197,8 @@ impl Authority {
         let store = open_store(&config)?;
         let trust = Arc::new(Trust::load(trust_source)?);
         let hierarchy = Hierarchy::load(&config)?;
+        let used = hierarchy.issuers().filter(|issuer| config.names_issuer(issuer.name()));
+        let issuers = used.map(|issuer| (issuer.name().to_owned(), issuer.ca().certificate().not_after())).collect();
         let clients = Arc::new(ClientAuthorities::load(&config, &hierarchy)?);
         let parts = (
             Mint::new(&secret, config.nonce_lifetime_seconds),
@@ -230,6 +235,7 @@ impl Authority {
             clock,
             nonce_lifetime_seconds: config.nonce_lifetime_seconds,
             expiry_warning_days: config.enrolment.expiry_warning_days,
+            issuers,
         };
         let upkeep = tokio::spawn(upkeep.run());
         tracing::info!(%address, "the authority listens");
@@ -319,6 +325,8 @@ struct Upkeep {
     clock: Arc<dyn Clock>,
     nonce_lifetime_seconds: i64,
     expiry_warning_days: i64,
+    /// The issuers that certificates come from, and when each expires.
+    issuers: Vec<(String, i64)>,
 }
 
 impl Upkeep {
@@ -349,8 +357,18 @@ impl Upkeep {
         }
     }
 
+    /// Tells the log of issuers that expire soon: certificates do not outlive them, and the next takes time to be known.
+    fn warn_of_issuers(&self) {
+        let until = self.clock.now_unix_seconds().saturating_add(ISSUER_WARNING_DAYS.saturating_mul(DAY_SECONDS));
+        for (issuer, not_after) in self.issuers.iter().filter(|(_, not_after)| *not_after <= until) {
+            let expires = Instant::from_unix_seconds(*not_after).to_string();
+            tracing::warn!(issuer, expires, "an issuer expires; docs/running.md has the steps to the next");
+        }
+    }
+
     /// Tells the log of attesting keys whose certificates expire soon, each device once.
     async fn warn(&self) {
+        self.warn_of_issuers();
         let (store, now, days) = (Arc::clone(&self.store), self.clock.now_unix_seconds(), self.expiry_warning_days);
         match tokio::task::spawn_blocking(move || store.attesting_keys()).await {
             Ok(Ok(keys)) => {

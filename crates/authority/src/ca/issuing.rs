@@ -14,6 +14,7 @@ use vouchsafe_evidence::x509::{CertView, build};
 use super::{CertificationAuthority, HierarchyError, ISSUING_CA, ISSUING_ROOT, load_certificate, load_key, read};
 use crate::certificate::{SigningKey, signed_by};
 use crate::config::{Config, DEFAULT_ISSUER, DistributionConfig, IssuerConfig, IssuerKey};
+use crate::error::Error;
 use crate::init::ca_folder;
 
 /// Certificates in one file of an issuer.
@@ -41,6 +42,14 @@ impl Issuer {
 
     pub(crate) const fn ca(&self) -> &CertificationAuthority {
         &self.ca
+    }
+
+    /// The issuer, unless it has expired.
+    ///
+    /// # Errors
+    /// [`Error::IssuerExpired`].
+    pub(crate) fn while_valid(&self, now: i64) -> Result<&Self, Error> {
+        if self.ca.certificate().not_after() > now { Ok(self) } else { Err(Error::IssuerExpired) }
     }
 
     /// The certificates between a leaf and the root, the one that signed the leaf first; DER.

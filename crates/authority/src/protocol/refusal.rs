@@ -51,6 +51,7 @@ pub(super) fn class(error: &Error) -> Class {
         Error::EkConflict => {
             of(StatusCode::CONFLICT, "endorsement-key-conflict", "Endorsement key bound to another device")
         }
+        Error::IssuerExpired => of(StatusCode::SERVICE_UNAVAILABLE, "issuer-expired", "Issuer expired"),
         Error::Rejected(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "rejected", "Rejected"),
         Error::ConnectionBroken | Error::Malformed { .. } | Error::MalformedJson(_) => {
             of(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request")

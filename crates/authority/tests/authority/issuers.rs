@@ -43,6 +43,11 @@ fn named(text: &str) -> NameView {
 
 impl Authority {
     fn new(name: &str) -> Self {
+        Self::at(name, NOW)
+    }
+
+    /// One that is valid for ten years from then on.
+    fn at(name: &str, now: i64) -> Self {
         let (root_key, key) = (SoftwareKey::generate(), SoftwareKey::generate());
         let root_name = named(&format!("{name} Root"));
         let extensions = |identifier: &[u8; 20]| {
@@ -54,9 +59,9 @@ impl Authority {
             ]
         };
         let root =
-            sign_certificate((&root_name, &root_key), root_name.clone(), root_key.spki(), NOW, extensions(&[1; 20]));
+            sign_certificate((&root_name, &root_key), root_name.clone(), root_key.spki(), now, extensions(&[1; 20]));
         // Made by others, with an identifier that is no digest of this authority's kind.
-        let ca = sign_certificate((&root_name, &root_key), named(name), key.spki(), NOW, extensions(&[2; 20]));
+        let ca = sign_certificate((&root_name, &root_key), named(name), key.spki(), now, extensions(&[2; 20]));
         Self { root, root_key, ca: CertView::parse(&ca).unwrap(), key }
     }
 
