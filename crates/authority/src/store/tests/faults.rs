@@ -271,3 +271,91 @@ fn tls_is_verified() {
     let none = refused(&place("localhost", &path("names"))).to_string();
     assert!(none.contains("tls_roots") && none.contains("names"), "{none}");
 }
+
+/// A database in which every transaction that records something fails to serialize, as often as `stumbles` says.
+const STUMBLE: &str = "
+CREATE SEQUENCE tried;
+CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('tried') <= current_setting('vouchsafe.stumbles')::bigint THEN
+        RAISE EXCEPTION 'forced' USING ERRCODE = '40001';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER stumble BEFORE INSERT ON decisions FOR EACH ROW EXECUTE FUNCTION stumble();
+CREATE TRIGGER stumble BEFORE INSERT ON acme_documents FOR EACH ROW EXECUTE FUNCTION stumble();";
+
+/// Every operation that writes, each of which is to succeed.
+fn every_write(store: &dyn Store, mut done: impl FnMut(&str, Result<(), StoreError>)) {
+    let nonces = Nonces::new();
+    let spending = || nonces.spend(&nonces.mint(1_000), 1_000, 1);
+    let of = |kind| decision(kind);
+    let ceased = || revocation(1_500, RevocationReason::CessationOfOperation);
+    let attests = |serial, ak: u8| vec![binding::with_use(serial, 3_000, KeyUse::Of([ak; 32]))];
+    let rests = vec![binding::with_use(11, 3_000, KeyUse::RestsOn([1; 32]))];
+    let expected = Expected::Credential([8; 32]);
+    let challenge = Challenge { id: [1; 16], expires: 2_000, expected, key: key("device", 1, 1) };
+    let leave = Replacement { device: "device".to_owned(), until: 2_000, approver: "somebody".to_owned() };
+    let document = AcmeChange::Create {
+        kind: AcmeKind::Account,
+        id: vec![1],
+        owner: Vec::new(),
+        expires: 2_000,
+        body: Vec::new(),
+    };
+    done("record", record(store).map(drop));
+    done("open_challenge", store.open_challenge(spending(), of(DecisionKind::Challenge), challenge));
+    done("enroll", store.enroll(key("device", 1, 1), of(DecisionKind::Activation), attests(1, 1)).map(drop));
+    done("decide", store.decide(spending(), of(DecisionKind::Certificate), rests).map(drop));
+    // One by itself, since its key has another subject already, by leave.
+    let shared = Certified { may_have_others: true, ..certified(11, 2) };
+    let shared = vec![CertificateRecord { certified: shared, ..certificate(12) }];
+    done("decide alone", store.decide(spending(), of(DecisionKind::Certificate), shared).map(drop));
+    let next = key("device", 1, 2);
+    done("renew", store.renew(spending(), [1; 32], next, of(DecisionKind::Renewal), attests(2, 2)).map(drop));
+    done("revoke", store.revoke(&[2; 32], ceased(), true, of(DecisionKind::Revocation)).map(drop));
+    let by_serial = store.revoke_certificate(&[11; 20], ceased(), of(DecisionKind::Revocation));
+    done("revoke_certificate", by_serial.map(|is_first| assert!(is_first)));
+    let by_key = store.revoke_certified(&[11; 32], ceased(), of(DecisionKind::Revocation));
+    done("revoke_certified", by_key.map(|number| assert_eq!(number, 1)));
+    done("share_device", store.share_device("device", "bob", of(DecisionKind::Sharing)));
+    done("approve_replacement", store.approve_replacement(leave, ceased(), of(DecisionKind::Replacement)).map(drop));
+    done("import", store.import(InventoryImport { rows: Vec::new() }, of(DecisionKind::Inventory)));
+    done("remove_listed", store.remove_listed("device", of(DecisionKind::Inventory)).map(drop));
+    done("acme_change", store.acme_change(vec![document]));
+}
+
+#[test]
+fn what_cannot_be_serialized_is_tried_again_and_recorded_once() {
+    const STUMBLES: usize = 3;
+    let server = Server::shared();
+    let url = server.database();
+    let name = name_of(&url).to_owned();
+    server.sql("postgres", &format!("ALTER DATABASE {name} SET vouchsafe.stumbles = {STUMBLES}"));
+    let store = Database::at(&url).open();
+    server.sql(&name, STUMBLE);
+    let mut recorded = 0;
+    every_write(&*store, |operation, result| {
+        assert!(result.is_ok(), "{operation}: {result:?}");
+        let tried: usize = server.sql(&name, "SELECT last_value FROM tried").parse().unwrap();
+        // The first attempt of what is then done alone counts too.
+        assert!((STUMBLES + 1..=STUMBLES + 2).contains(&tried), "{operation}: {tried}");
+        recorded += usize::from(operation != "acme_change");
+        assert_eq!(server.sql(&name, "SELECT count(*) FROM decisions"), recorded.to_string(), "{operation}");
+        server.sql(&name, "SELECT setval('tried', 1, false)");
+    });
+}
+
+#[test]
+fn what_never_can_be_serialized_is_told_and_passes() {
+    let server = Server::shared();
+    let url = server.database();
+    let name = name_of(&url).to_owned();
+    server.sql("postgres", &format!("ALTER DATABASE {name} SET vouchsafe.stumbles = 1000000"));
+    let store = Database::at(&url).open();
+    server.sql(&name, STUMBLE);
+    for ask in [record, decide] {
+        let contended = server_error(ask(&*store));
+        assert!(matches!(contended, ServerError::Contended(_)) && contended.passes(), "{contended:?}");
+    }
+    assert_eq!(server.sql(&name, "SELECT count(*) FROM decisions"), "0");
+}
