@@ -412,6 +412,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_elsewhere_for_a_nonce_has_one_transaction_and_is_kept_as_long_as_the_nonce() {
+        let mint = mint();
+        let nonce = mint.mint(Purpose::Appraisal, "a", NOW).unwrap();
+        let (sent, transaction) = mint.forwarding(&nonce);
+        assert_eq!(mint.forwarding(&nonce).1, transaction);
+        assert_eq!(mint.forwarding(&nonce).0.octets(), sent.octets());
+        assert_eq!(sent.octets()[..TIME_OCTETS], nonce[..TIME_OCTETS]);
+        assert!(!sent.octets().windows(MAC_OCTETS).any(|window| window == transaction), "one says nothing of the other");
+        let (other, another) = mint.forwarding(&mint.mint(Purpose::Appraisal, "a", NOW).unwrap());
+        assert!(other.octets() != sent.octets() && another != transaction);
+        assert_eq!(mint.recognize(sent.octets(), Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);
+        let stranger = Mint::new(&StateSecret::new([8; 32]), 300);
+        assert_ne!(stranger.forwarding(&nonce).1, transaction);
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_other_length_is_refused() {
         let mint = mint();
         let octets = mint.mint(Purpose::Appraisal, "a", NOW).unwrap();

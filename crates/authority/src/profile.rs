@@ -474,6 +474,41 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_comes_from_one_ca_and_an_upstream_is_told_nothing_to_publish() {
+        let issuer = |name: &str| CertificateSource::Issuer(name.to_owned());
+        assert_eq!(profile("").unwrap().source(), &issuer(DEFAULT_ISSUER));
+        assert_eq!(profile("issuer = 'a'").unwrap().source(), &issuer("a"));
+        let upstream = profile("upstream = 'a'").unwrap();
+        assert_eq!(upstream.source(), &CertificateSource::Upstream("a".to_owned()));
+        assert_eq!(profile("issuer = 'a'\nupstream = 'b'").unwrap_err(), ProfileError::IssuerAndUpstream);
+        let publishes = "upstream = 'a'\npublish_key_attestation = 'statement'\nformats = ['tpm-certify-x509']";
+        assert_eq!(profile(publishes).unwrap_err(), ProfileError::UpstreamPublishes);
+    }
+
+    #[test]
+    fn what_rests_on_a_word_has_no_settings_about_evidence() {
+        const WORD: &str = "evidence = 'registration-authority'\nsubject = 'request'\n";
+        let plain = profile(WORD).unwrap();
+        assert!(plain.must_be_listed());
+        assert_eq!(plain.evidence(), EvidenceRule::RegistrationAuthority);
+        assert_eq!(profile("").unwrap().evidence(), EvidenceRule::Appraised);
+        assert!(profile(&format!("{WORD}names.allow = \"name.others == 0\"")).is_ok());
+        assert!(matches!(profile(&format!("{WORD}names.of = ['device']")), Err(ProfileError::Names(_))));
+        for setting in [
+            "devices = 'any'",
+            "freshness = 'when-given'",
+            "formats = ['tpm-certify']",
+            "publish_key_attestation = 'assurance'",
+            "upstream = 'a'",
+        ] {
+            let refused = profile(&format!("{WORD}{setting}")).unwrap_err();
+            assert!(matches!(refused, ProfileError::Registration { .. }), "{setting}: {refused}");
+        }
+        let refused = profile("evidence = 'registration-authority'").unwrap_err();
+        assert_eq!(refused, ProfileError::Registration { setting: "subject = \"device\"" });
+    }
+
+    #[test]
     fn attestation_purposes_cannot_be_configured() {
         for purpose in ["any", "attestation", "2.23.133.8.3"] {
             let text = format!("name = 'p'\nextended_key_usage = ['{purpose}']");

@@ -171,6 +171,8 @@ fn only_the_verifier_concludes_and_certifies() {
         places.sort();
         places
     };
+    // The other way to a certificate, for profiles that name it.
+    assert_eq!(mentions("RegisteredKey {"), ["crates/authority/src/registration.rs"]);
     assert_eq!(mentions("Ok(CertifiableKey {"), ["crates/verifier/src/verdict.rs"]);
     assert_eq!(mentions("Verdict::conclude("), ["crates/verifier/src/request.rs"]);
     assert_eq!(mentions("Ok(Authenticated {"), ["crates/verifier/src/authenticate.rs"]);

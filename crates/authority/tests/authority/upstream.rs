@@ -4,6 +4,8 @@
 mod est;
 #[path = "upstream/openssl.rs"]
 mod openssl;
+#[path = "upstream/registered_names.rs"]
+mod registered_names;
 #[path = "upstream/registrar.rs"]
 mod registrar;
 #[path = "upstream/tap.rs"]

@@ -2,10 +2,12 @@
 //! decided, and by no other way.
 
 use vouchsafe_evidence::x509::build::CsrTemplate;
+use vouchsafe_evidence::x509::extensions::BasicConstraints;
 
 use super::*;
 use crate::acme::client::{ALICE_SECRET, Client as AcmeClient, Stage, codes};
 use crate::acme::devices::{response, tpm_object};
+use crate::module::{pem, sign_certificate};
 use crate::site::{NOW, unb64};
 
 /// A request by this name, with these attributes.
@@ -123,5 +125,65 @@ async fn what_the_upstream_answers_is_told() {
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         assert!(text.contains(code), "{status}: {text}");
         assert!(!text.contains("\\u001b"), "{text}");
+    }
+}
+
+/// By a client certificate that says that its holder is a registration authority, and by one that does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_says_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root_key, key) = (SoftwareKey::generate(), SoftwareKey::generate());
+    let name = |text| build::distinguished_name(&[(oid::COMMON_NAME, text)]).unwrap();
+    let ca = vec![
+        build::basic_constraints(true, BasicConstraints { ca: true, path_length: None }),
+        build::key_usage(true, KeyUsage::from_bits(KeyUsage::KEY_CERT_SIGN)),
+    ];
+    let root = sign_certificate((&name("RA Root"), &root_key), name("RA Root"), root_key.spki(), NOW, ca);
+    let file = dir.path().join("ra-root.pem");
+    fs::write(&file, pem(&root)).unwrap();
+    let rest = format!("profiles = ['plain']\nclient_ca = '{}'", file.display());
+    let mut rear = Site::install_for(dir, REAR_PROFILES, &account("registrar", "'issue', 'register'", &rest));
+    rear.restart().await;
+
+    let cmc_ra = oid::Oid::constant("1.3.6.1.5.5.7.3.28");
+    for (purposes, is_registrar) in [(vec![oid::KP_CLIENT_AUTH], false), (vec![oid::KP_CLIENT_AUTH, cmc_ra], true)] {
+        let extensions = vec![build::extended_key_usage(false, &purposes)];
+        let own = sign_certificate((&name("RA Root"), &root_key), name("Registrar"), key.spki(), NOW, extensions);
+        let stage = Stage::new();
+        let mut front = stage.site(NOW, false).await;
+        let folder = front.dir.path().to_owned();
+        fs::write(folder.join("ra.pem"), pem(&own)).unwrap();
+        let key = secret(&folder, "ra.key", &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
+        let settings = format!(
+            "[[upstreams]]\nname = 'rear'\nurl = 'https://localhost:{}/.well-known/est/plain/'\ntls_roots = '{}'\n\
+             ca = '{}'\nest = {{ certificate = '{}', key = '{}' }}\n",
+            rear.address().port(),
+            rear.tls_root().display(),
+            ca_of(&rear).display(),
+            folder.join("ra.pem").display(),
+            key.display()
+        );
+        front.reconfigure(|config| {
+            let named = config.replacen("name = 'device'\n", "name = 'device'\nupstream = 'rear'\n", 1);
+            let (before, profiles) = named.split_once("[[profiles]]").unwrap();
+            format!("{before}{settings}[[profiles]]{profiles}")
+        });
+        front.restart().await;
+        let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
+        let client = AcmeClient::register(&front, "alice", &ALICE_SECRET).await;
+        let key = SoftwareKey::generate();
+        let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
+        let (_, order) = client.order(identifiers, "device").await;
+        let challenge = client.challenge(&order, "device-attest-01").await;
+        let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
+        client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
+        let reply = client.finalize(&order, &csr(&key, "device-1", &[]), None).await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        if is_registrar {
+            assert_eq!((reply.status, reply.json()["status"].as_str()), (200, Some("valid")), "{text}");
+        } else {
+            // Its words, in what is told here.
+            assert!(text.contains("authority.upstream-rejected") && text.contains("authority.not-registrar"), "{text}");
+        }
     }
 }

@@ -86,8 +86,8 @@ async fn it_gets_what_the_profile_gives_and_no_more() {
         });
         GeneralName::Other(writer.into_der())
     };
-    let named = build::subject_alt_name(false, &[identifier.clone()]);
-    let answer = verified(&site, ra(), &key, &[named.clone()]).await;
+    let named = build::subject_alt_name(false, std::slice::from_ref(&identifier));
+    let answer = verified(&site, ra(), &key, std::slice::from_ref(&named)).await;
     let certificate =
         CertView::parse(&answer.certificate().unwrap_or_else(|| panic!("{:?}", answer.reasons()))).unwrap();
     let names = certificate.extension(oid::SUBJECT_ALT_NAME).unwrap().unwrap();
