@@ -15,6 +15,7 @@ use crate::appraisal::key_digest;
 use crate::enroll::{Applicant, Names};
 use crate::error::{Error, Violation, own_codes};
 use crate::profile::Profile;
+use crate::protocol::acme::{Identifier, IdentifierKind};
 use crate::service::Service;
 use crate::store::{Device, ListedIdentity};
 use crate::text::to_hex;
@@ -131,22 +132,6 @@ impl Names {
             "The request asks for an alternative name of the kind {kind}, which is none of the profile's alternative_names."
         )))
     }
-
-    /// The host names that were proven.
-    fn hosts(&self) -> Vec<String> {
-        let host = |proven: &ProvenName| match &proven.name {
-            GeneralName::Dns(host) => String::from_utf8(host.clone()).ok(),
-            GeneralName::Directory(_)
-            | GeneralName::Email(_)
-            | GeneralName::Ip(_)
-            | GeneralName::Other(_)
-            | GeneralName::Uri(_) => None,
-        };
-        match self {
-            Self::Proven(names) => names.iter().filter_map(host).collect(),
-            Self::OfAccount | Self::Only(_) => Vec::new(),
-        }
-    }
 }
 
 /// Whose names a profile takes, as the configuration file writes it.
@@ -192,9 +177,14 @@ impl NameRule {
         if of.is_empty() { Self::compile(of, allow) } else { Err(NamesError::OfEvidence) }
     }
 
-    /// What stands against a subject that a registration authority asks for.
-    pub(crate) fn unless_registered(&self, applicant: &Applicant, subject: &NameView) -> Option<Violation> {
-        let why = self.allow.as_ref()?.judge(&facts(applicant, subject, &[], None)).err()?;
+    /// What stands against a subject with its alternative names that a registration authority asks for.
+    pub(crate) fn unless_registered(
+        &self,
+        applicant: &Applicant,
+        subject: &NameView,
+        alternative: &[GeneralName],
+    ) -> Option<Violation> {
+        let why = self.allow.as_ref()?.judge(&facts(applicant, (subject, alternative), &[], None)).err()?;
         Some(not_allowed(&why))
     }
 
@@ -228,10 +218,13 @@ impl Service {
         }
         let why = match &rule.allow {
             None => None,
-            Some(condition) => match condition.judge(&facts(applicant, subject, &known, Some(key))) {
-                Ok(()) => return Ok(None),
-                Err(why) => Some(why),
-            },
+            Some(condition) => {
+                let alternative = applicant.names.alternative_names();
+                match condition.judge(&facts(applicant, (subject, &alternative), &known, Some(key))) {
+                    Ok(()) => return Ok(None),
+                    Err(why) => Some(why),
+                }
+            }
         };
         Ok(Some(match why {
             None => own_codes::NAME_NOT_PERMITTED.violation(),
@@ -303,7 +296,7 @@ fn only_common_name(name: &NameView) -> Option<String> {
 /// What a condition sees: `name`, `account`, `identities` and `claims`.
 fn facts(
     applicant: &Applicant,
-    subject: &NameView,
+    (subject, alternative): (&NameView, &[GeneralName]),
     known: &[(Identity, String)],
     key: Option<&CertifiableKey>,
 ) -> Map<String, Value> {
@@ -328,7 +321,16 @@ fn facts(
     let others = subject.rdns().flat_map(|rdn| rdn.attributes());
     let others = others.filter(|found| !ATTRIBUTES.iter().any(|(known, _)| *known == found.oid())).count();
     name.insert("others".to_owned(), json!(others));
-    name.insert("dns".to_owned(), json!(applicant.names.hosts()));
+    let alternative: Vec<Identifier> = alternative.iter().filter_map(Identifier::from_general_name).collect();
+    for (kind, word) in [
+        (IdentifierKind::Dns, "dns"),
+        (IdentifierKind::HardwareModule, "hardware_modules"),
+        (IdentifierKind::PermanentIdentifier, "permanent_identifiers"),
+    ] {
+        let values: Vec<&str> =
+            alternative.iter().filter(|found| found.kind == kind).map(|found| found.value.as_str()).collect();
+        name.insert(word.to_owned(), json!(values));
+    }
     let identities = known.iter().map(|(identity, name)| (identity.label().to_owned(), json!(name))).collect();
     let report = key.map_or(Value::Null, |key| key.verdict().to_json());
     let claims = |part: &str| {

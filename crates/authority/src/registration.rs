@@ -20,8 +20,8 @@ use crate::enroll::{Applicant, CertificationRequest, Credential, Intent, Names};
 use crate::error::{Error, Violation, own_codes};
 use crate::issue::purposes;
 use crate::lint::check_requested;
-use crate::names::AlternativeName;
 use crate::profile::{EvidenceRule, Profile, SubjectsPerKey};
+use crate::protocol::acme::Identifier;
 use crate::service::Service;
 use crate::store::Certified;
 
@@ -248,7 +248,6 @@ impl Service {
         if let Err(error) = check_requested(&asked.subject, &asked.spki) {
             found.push(own_codes::NOT_CERTIFIABLE.found(format!("The certificate is not made: {error}.")));
         }
-        found.extend(profile.names().unless_registered(applicant, &asked.subject));
         let mut names = Vec::new();
         for extension in &asked.extensions {
             match granted(extension, profile) {
@@ -256,6 +255,7 @@ impl Service {
                 Err(violation) => found.push(violation),
             }
         }
+        found.extend(profile.names().unless_registered(applicant, &asked.subject, &names));
         if asked.subject.is_empty() && names.is_empty() {
             found.push(own_codes::SUBJECT_EMPTY.violation());
         }
@@ -287,8 +287,13 @@ fn granted(extension: &TemplateExtension, profile: &Profile) -> Result<Vec<Gener
     let malformed = |_: Malformed| own_codes::EXTENSION_NOT_PERMITTED.violation();
     if extension.oid == oid::SUBJECT_ALT_NAME {
         let names = SubjectAltName::parse(&extension.value).map_err(malformed)?;
-        if !names.names().iter().all(|name| kind(name).is_some_and(|kind| profile.has_alternative_names(kind))) {
-            let sentence = "The request asks for an alternative name of a kind that the profile does not give.";
+        let is_given = |name| {
+            // A name that cannot be read, a condition cannot see.
+            let read = Identifier::from_general_name(name);
+            read.is_some_and(|read| profile.has_alternative_names(read.kind.alternative_name()))
+        };
+        if !names.names().iter().all(is_given) {
+            let sentence = "The request asks for an alternative name of a kind that the profile does not give, or for a malformed one.";
             return Err(own_codes::NAME_NOT_PERMITTED.found(sentence.to_owned()));
         }
         return Ok(names.names().to_vec());
@@ -308,21 +313,4 @@ fn granted(extension: &TemplateExtension, profile: &Profile) -> Result<Vec<Gener
     }
     let sentence = format!("The request asks for {}, which the profile does not give.", extension.oid);
     Err(own_codes::EXTENSION_NOT_PERMITTED.found(sentence))
-}
-
-/// The kind of an alternative name, if it is one that profiles give.
-fn kind(name: &GeneralName) -> Option<AlternativeName> {
-    match name {
-        GeneralName::Dns(_) => Some(AlternativeName::Dns),
-        GeneralName::Other(der) => {
-            let other = Element::parse(der, "otherName").ok()?;
-            let type_id = other.reader().oid("type-id").ok()?;
-            match type_id {
-                oid::ON_PERMANENT_IDENTIFIER => Some(AlternativeName::PermanentIdentifier),
-                oid::ON_HARDWARE_MODULE_NAME => Some(AlternativeName::HardwareModule),
-                _ => None,
-            }
-        }
-        GeneralName::Directory(_) | GeneralName::Email(_) | GeneralName::Ip(_) | GeneralName::Uri(_) => None,
-    }
 }

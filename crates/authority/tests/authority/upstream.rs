@@ -29,7 +29,7 @@ use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::{CertView, SpkiView, build};
 
 use self::tap::{Action, Backend, Tap};
-use crate::cmp::client::{Client, Protection, revocation, sequence, write};
+use crate::cmp::client::{Client, IR, PKICONF, Protection, popo, requests, revocation, sequence, write};
 use crate::module::{Module, SoftwareKey};
 use crate::site::{ALICE, BOB, Reply, Site, b64, chain, digest_hex, hex};
 
@@ -364,6 +364,23 @@ async fn its_certificates_are_the_upstreams_to_revoke() {
     let certificate = leaf(&certify(&front, &asked(&front, &module, &ak_chain, &SoftwareKey::generate()).await).await);
 
     let alice = || Client::new(Protection::pbm("alice", "what alice shares with the front"));
+    // By CMP as by JSON, and what CMP is told where nobody answers.
+    let mut client = alice();
+    let nonce = client.nonce(&front).await;
+    let key = SoftwareKey::generate();
+    let statement = module.key_statement(&key.public(USER_KEY_ATTRIBUTES, EccScheme::Null), &nonce);
+    let request = requests("as the client wrote it", &key, vec![statement], &ak_chain, |request| popo(&key, request));
+    let answer = client.send(&front, IR, &request).await;
+    let issued = answer.certificate().unwrap_or_else(|| panic!("{:?}", answer.reasons()));
+    assert_eq!(CertView::parse(&issued).unwrap().issuer(), certificate.issuer());
+    assert_eq!(client.confirm(&front, &issued, 0).await.number, PKICONF);
+    tap.then([Action::Answer(Box::new(|_| (500, "", Vec::new())))]);
+    let mut client = alice();
+    let nonce = client.nonce(&front).await;
+    let statement = module.key_statement(&key.public(USER_KEY_ATTRIBUTES, EccScheme::Null), &nonce);
+    let request = requests("device-1", &key, vec![statement], &ak_chain, |request| popo(&key, request));
+    assert_eq!(client.send(&front, IR, &request).await.codes(), ["upstream-unavailable"]);
+
     let answer = alice().send(&front, crate::cmp::client::RR, &revocation(&certificate, 1)).await;
     assert_eq!(answer.codes(), ["authority.upstream-revokes"]);
     // Who enrolls by EST learns whose certificates they are.

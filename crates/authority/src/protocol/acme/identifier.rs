@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::build::DerWriter;
-use vouchsafe_evidence::x509::der::Tag;
+use vouchsafe_evidence::x509::der::{Element, Tag};
 use vouchsafe_evidence::x509::extensions::GeneralName;
 
 use crate::names::AlternativeName;
@@ -31,7 +31,7 @@ pub enum IdentifierKind {
 
 impl IdentifierKind {
     /// The kind of alternative name as which a certificate holds it.
-    pub(super) const fn alternative_name(self) -> AlternativeName {
+    pub(crate) const fn alternative_name(self) -> AlternativeName {
         match self {
             Self::Dns => AlternativeName::Dns,
             Self::HardwareModule => AlternativeName::HardwareModule,
@@ -103,6 +103,49 @@ impl Identifier {
                 }))
             }
         }
+    }
+}
+
+impl Identifier {
+    /// What a name of a certificate stands for, host names in lower case; nothing if it is of no such kind, or is not exactly
+    /// what [`Self::general_name`] writes.
+    #[must_use]
+    pub fn from_general_name(name: &GeneralName) -> Option<Self> {
+        match name {
+            GeneralName::Dns(host) => {
+                let value = core::str::from_utf8(host).ok()?.to_ascii_lowercase();
+                Some(Self { kind: IdentifierKind::Dns, value }).filter(Self::is_well_formed)
+            }
+            GeneralName::Other(der) => {
+                let read = read_other_name(der)?;
+                // What could be written in two ways would be read in one and mean another.
+                (read.is_well_formed() && read.general_name().as_ref() == Some(name)).then_some(read)
+            }
+            GeneralName::Directory(_) | GeneralName::Email(_) | GeneralName::Ip(_) | GeneralName::Uri(_) => None,
+        }
+    }
+}
+
+/// The identifier that an otherName holds, as far as it can be read as one.
+fn read_other_name(der: &[u8]) -> Option<Identifier> {
+    let mut fields = Element::parse(der, "otherName").ok()?.reader();
+    let kind = fields.oid("type-id").ok()?;
+    let value = fields.expect(Tag::context_constructed(0), "value").ok()?;
+    let mut value = value.reader().sequence("value").ok()?;
+    let text = |octets: &[u8]| core::str::from_utf8(octets).ok().map(str::to_owned);
+    match kind {
+        oid::ON_PERMANENT_IDENTIFIER => {
+            let identity = text(value.expect(Tag::UTF8_STRING, "identifierValue").ok()?.contents())?;
+            let assigner = if value.is_empty() { None } else { Some(value.oid("assigner").ok()?) };
+            let value = assigner.map_or_else(|| identity.clone(), |assigner| format!("{identity}/{assigner}"));
+            Some(Identifier { kind: IdentifierKind::PermanentIdentifier, value })
+        }
+        oid::ON_HARDWARE_MODULE_NAME => {
+            let kind = value.oid("hwType").ok()?;
+            let serial = text(value.octet_string("hwSerialNum").ok()?)?;
+            Some(Identifier { kind: IdentifierKind::HardwareModule, value: format!("{serial}/{kind}") })
+        }
+        _ => None,
     }
 }
 
@@ -192,6 +235,45 @@ mod tests {
         }
         assert!(is(IdentifierKind::HardwareModule, "ABCD/1.2.3.4"));
         assert!(!is(IdentifierKind::HardwareModule, "ABCD"));
+    }
+
+    #[test]
+    fn a_name_is_read_as_what_it_was_written_from_and_as_nothing_else() {
+        for (kind, value) in [
+            (IdentifierKind::Dns, "*.example.com"),
+            (IdentifierKind::PermanentIdentifier, "A"),
+            (IdentifierKind::PermanentIdentifier, "A/1.2.3"),
+            (IdentifierKind::HardwareModule, "A/1.2.3"),
+        ] {
+            let identifier = Identifier { kind, value: value.to_owned() };
+            assert_eq!(Identifier::from_general_name(&identifier.general_name().unwrap()), Some(identifier));
+        }
+        let host = |host: &str| Identifier::from_general_name(&GeneralName::Dns(host.as_bytes().to_vec()));
+        assert_eq!(host("Example.COM").unwrap().value, "example.com");
+        assert_eq!((host("10.0.0.1"), host("a_b"), host("")), (None, None, None));
+
+        let GeneralName::Other(good) =
+            (Identifier { kind: IdentifierKind::PermanentIdentifier, value: "A".to_owned() }).general_name().unwrap()
+        else {
+            panic!("not an otherName")
+        };
+        // Another kind of name with the same contents, more after the value, a slash that would be an assigner's.
+        let mut other_tag = good.clone();
+        other_tag[0] = 0xA5;
+        let longer = {
+            let mut longer = good.clone();
+            longer.extend_from_slice(&[0x05, 0x00]);
+            longer[1] += 2;
+            longer
+        };
+        let slash = other_name(oid::ON_PERMANENT_IDENTIFIER, |fields| {
+            fields.string(Tag::UTF8_STRING, "A/1.2.3");
+        });
+        let GeneralName::Other(slash) = slash else { panic!("not an otherName") };
+        for der in [other_tag, longer, slash, good[..4].to_vec(), Vec::new()] {
+            assert_eq!(Identifier::from_general_name(&GeneralName::Other(der.clone())), None, "{der:02x?}");
+        }
+        assert_eq!(Identifier::from_general_name(&GeneralName::Email(b"a@b".to_vec())), None);
     }
 
     #[test]
