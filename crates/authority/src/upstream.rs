@@ -55,7 +55,7 @@ const AT_ONCE: usize = 32;
 /// Characters that are repeated of what an upstream says.
 const WORDS_CHARACTERS: usize = 300;
 /// Times that a confirmation is sent.
-const CONFIRMATIONS: usize = 3;
+const CONFIRMATIONS: usize = 2;
 /// First octet of the key under which a certificate from elsewhere is recorded; the serial numbers of this authority's own
 /// are positive.
 const ELSEWHERE: u8 = 0xFF;
