@@ -148,7 +148,7 @@ pub enum ConfigError {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
-    /// Change the inventory, have certificates revoked, and read what monitoring asks.
+    /// Change the inventory, and have certificates revoked.
     Administer,
     /// Have evidence appraised.
     Appraise,
@@ -156,6 +156,8 @@ pub enum Capability {
     Enroll,
     /// Obtain certificates.
     Issue,
+    /// Read what monitoring asks, and nothing else.
+    Monitor,
     /// Say, as a registration authority, whose key may have which name, in profiles that rest on that.
     Register,
 }

@@ -23,10 +23,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::oneshot;
 
-use self::admission::{Admission, Share};
+use self::admission::{Admission, Share, Strangers};
 use self::places::Place;
 use self::workers::Workers;
-use crate::config::{Account, Capability, Config};
+use crate::config::{Account, Capability, Config, DatabaseConfig};
 use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
 use crate::inventory::INVENTORY_OCTETS;
@@ -47,6 +47,9 @@ const ENROLMENT_BODY_OCTETS: usize = 3 * 1024 * 1024;
 const CERTIFICATE_BODY_OCTETS: usize = 3 * 1024 * 1024;
 /// Octets of the body of an appraisal: 4 MiB of evidence in base64.
 const APPRAISAL_BODY_OCTETS: usize = 6 * 1024 * 1024;
+/// Decision threads for each processor where a look at the records is a round trip to a server: while one thread waits for it,
+/// others work.
+const THREADS_OF_PROCESSOR: usize = 4;
 /// Octets of a bearer token, at most.
 const TOKEN_OCTETS_MAX: usize = 512;
 
@@ -133,7 +136,7 @@ pub const ROUTES: &[Route] = &[
     json("/v1/inventory", Operation::ImportInventory, ADMINISTERS, INVENTORY_OCTETS),
     json("/v1/revocation-lists/{id}", Operation::RevocationList, Access::Public, 0),
     json("/v1/revocations", Operation::Revoke, ADMINISTERS, SMALL_BODY_OCTETS),
-    json("/v1/metrics", Operation::Metrics, ADMINISTERS, 0),
+    json("/v1/metrics", Operation::Metrics, Access::Account(Capability::Monitor), 0),
     json("/v1/certificates", Operation::Issue, ISSUES, CERTIFICATE_BODY_OCTETS),
     json("/v1/appraisals", Operation::Appraise, Access::Appraisal, APPRAISAL_BODY_OCTETS),
     json("/v1/appraisals/keys", Operation::ResultKeys, Access::Public, 0),
@@ -213,9 +216,9 @@ struct Server {
     service: Arc<Service>,
     by_token: HashMap<[u8; 32], KnownAccount>,
     by_name: HashMap<String, KnownAccount>,
-    anonymous: Known,
+    strangers: Strangers,
     anonymous_appraisals: bool,
-    /// One thread for each processor.
+    /// Threads that decide.
     workers: Workers,
 }
 
@@ -236,9 +239,9 @@ pub(crate) fn routers(config: &Config, service: Arc<Service>) -> std::io::Result
         service,
         by_token: accounts.iter().map(|known| (known.account.token_sha256, known.clone())).collect(),
         by_name: accounts.iter().map(|known| (known.account.name.clone(), known.clone())).collect(),
-        anonymous: Known { caller: Caller::Anonymous, share: admission.share() },
+        strangers: admission.strangers(ROUTES.iter().map(|route| route.body_octets).max().unwrap_or_default()),
         anonymous_appraisals: config.anonymous_appraisals,
-        workers: Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?,
+        workers: Workers::start(decision_threads(&config.database))?,
     });
     let served = || ROUTES.iter().filter(|route| config.role.performs(route.verb));
     let is_plain = |route: &&Route| matches!(route.verb, Verb::Distribution(_));
@@ -325,7 +328,7 @@ impl Server {
             Scheme::Basic => None,
         };
         match (by_header, by_certificate) {
-            (None, None) => Ok(self.anonymous.clone()),
+            (None, None) => Ok(Known { caller: Caller::Anonymous, share: self.strangers.share(peer.address()) }),
             (Some(known), None) | (None, Some(known)) => Ok(known),
             (Some(header), Some(certificate)) if header.caller.name() == certificate.caller.name() => Ok(certificate),
             (Some(_), Some(_)) => Err(Error::NotAuthenticated),
@@ -388,6 +391,15 @@ impl Server {
                 Err(Error::NotAuthenticated)
             }
         }
+    }
+}
+
+/// How many threads decide at once: as many as keep the processors busy.
+fn decision_threads(database: &DatabaseConfig) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    match database {
+        DatabaseConfig::Sqlite => processors,
+        DatabaseConfig::Postgres(_) => processors.saturating_mul(THREADS_OF_PROCESSOR),
     }
 }
 

@@ -91,6 +91,8 @@ enum Right {
     Appraise,
     Enroll,
     Issue,
+    Monitor,
+    Register,
 }
 
 impl std::fmt::Display for Right {
@@ -100,6 +102,8 @@ impl std::fmt::Display for Right {
             Self::Appraise => "appraise",
             Self::Enroll => "enroll",
             Self::Issue => "issue",
+            Self::Monitor => "monitor",
+            Self::Register => "register",
         })
     }
 }

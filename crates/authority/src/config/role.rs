@@ -63,9 +63,10 @@ impl Role {
 
     const fn allows(self, capability: Capability) -> bool {
         match capability {
-            Capability::Administer => matches!(self, Self::Both),
+            // Certificates are revoked where they are issued.
+            Capability::Administer => self.issues(),
             Capability::Enroll => self.enrolls(),
-            Capability::Appraise | Capability::Issue | Capability::Register => self.issues(),
+            Capability::Appraise | Capability::Issue | Capability::Monitor | Capability::Register => self.issues(),
         }
     }
 
@@ -268,8 +269,7 @@ mod tests {
         assert!(matches!(refused(&format!("{FORGET}[[profiles]]\nname = 'p'")), RoleError::Unused { .. }));
         assert!(matches!(refused(&format!("{FORGET}[enrolment]\nfirst_use = true")), RoleError::Unused { .. }));
         assert!(matches!(refused(&format!("{ISSUING}[enrolment]\nfirst_use = true")), RoleError::Unused { .. }));
-        for (settings, may) in [(FORGET, "issue"), (FORGET, "administer"), (ISSUING, "enroll"), (ISSUING, "administer")]
-        {
+        for (settings, may) in [(FORGET, "issue"), (FORGET, "administer"), (ISSUING, "enroll")] {
             let refused = refused(&(settings.to_owned() + &account(may)));
             assert!(matches!(refused, RoleError::Capability { .. }), "{may}: {refused}");
         }

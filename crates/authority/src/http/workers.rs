@@ -1,4 +1,4 @@
-//! Threads for work that keeps a processor busy: as many as there are processors, each taking what waits next.
+//! Threads for work that keeps a processor busy: as many as keep all processors busy, each taking what waits next.
 //!
 //! While there is work, no thread sleeps and none is woken: whoever ends one piece goes on with the next.
 

@@ -37,10 +37,11 @@ impl Revocable {
         let octets = from_hex(&text.replace(':', "")).unwrap_or_default();
         // Content octets of an INTEGER have no more zeros in front than their sign needs.
         let zeros = octets.windows(2).take_while(|pair| matches!(pair, [0, next] if *next < 0x80)).count();
-        match octets.get(zeros..) {
-            Some(serial) if (1..=SERIAL_OCTETS).contains(&serial.len()) => Ok(Self::Serial(serial.to_vec())),
-            Some(_) | None => Err(expected),
+        let mut serial = octets.get(zeros..).unwrap_or_default().to_vec();
+        if serial.first().is_some_and(|first| *first >= 0x80) {
+            serial.insert(0, 0);
         }
+        if (1..=SERIAL_OCTETS).contains(&serial.len()) { Ok(Self::Serial(serial)) } else { Err(expected) }
     }
 
     /// Every certificate of the key with this digest, in hexadecimal digits.
@@ -88,5 +89,27 @@ impl From<&RevocationRequest> for RevocationBody {
             Revocable::Key(key) => (None, Some(to_hex(key))),
         };
         Self { serial, key, reason: request.reason.label().to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_content_octets_however_it_is_written() {
+        for (text, octets) in [
+            ("4f3a", &[0x4F, 0x3A][..]),
+            ("4F:3A", &[0x4F, 0x3A]),
+            ("00004f", &[0x4F]),
+            ("00", &[0]),
+            ("a1", &[0, 0xA1]),
+            ("00a1", &[0, 0xA1]),
+        ] {
+            assert_eq!(Revocable::serial(text).unwrap(), Revocable::Serial(octets.to_vec()), "{text}");
+        }
+        for text in ["", "4", "xy", "-1", &"11".repeat(21), &"a1".repeat(20)] {
+            assert!(Revocable::serial(text).is_err(), "{text}");
+        }
     }
 }

@@ -20,7 +20,7 @@ pub const PROFILES: &str = "[[profiles]]\nname = 'device'\n\
 /// The accounts that may use them, one of which administers.
 pub fn accounts() -> String {
     format!(
-        "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'issue', 'administer']\n\
+        "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'issue', 'administer', 'monitor']\n\
          enroll_methods = ['manufacturer', 'first-use']\n\
          profiles = ['device', 'tls', 'by-account', 'shared']\n",
         digest_hex(ALICE)

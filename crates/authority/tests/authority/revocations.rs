@@ -171,3 +171,16 @@ async fn monitoring_reads_what_expires_next() {
     assert!(has(&text, "certificates_valid 0") && has(&text, "revocations_total 1"), "{text}");
     assert_eq!(site.exchange("GET", "/v1/metrics", &[], b"").await.status, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_monitors_does_nothing_else() {
+    let mut site = site("").await;
+    let bob = format!("[[accounts]]\nname = 'bob'\ntoken_sha256 = '{}'\nmay = ['monitor']\n", digest_hex(BOB));
+    site.reconfigure(|config| format!("{config}{bob}"));
+    site.restart().await;
+    let authorization = [format!("Authorization: Bearer {BOB}")];
+    assert_eq!(site.exchange("GET", "/v1/metrics", &authorization, b"").await.status, 200);
+    let body = json!({"serial": "11".repeat(20), "reason": "superseded"});
+    assert_eq!(site.post("/v1/revocations", Some(BOB), body).await.status, 403);
+    assert_eq!(site.post("/v1/nonces", Some(BOB), json!({"purpose": "certificate"})).await.status, 403);
+}
