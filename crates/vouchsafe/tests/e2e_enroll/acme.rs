@@ -228,6 +228,7 @@ fn a_client_in_python_has_the_tpm_answer_device_attest_01() {
         ("permanent-identifier:node-1", &["--wrong", "certInfo"], "tpm.bad-signature"),
         ("permanent-identifier:node-1", &["--wrong", "pubArea"], "tpm."),
         ("permanent-identifier:node-1", &["--wrong", "x5c"], "acme.attestation-object"),
+        ("permanent-identifier:node-1", &["--wrong", "alg"], "acme.attestation-object"),
         ("permanent-identifier:node-1", &["--wrong", "fmt"], "acme.attestation-format"),
         ("permanent-identifier:node-1", &["--wrong", "csr"], "acme.csr-key"),
         ("permanent-identifier:node-1", &["--wrong", "evidence"], "input.ambiguous"),

@@ -108,6 +108,8 @@ def attestation_object(args, key_authorization):
         statement[args.wrong] = flipped(statement[args.wrong])
     if args.wrong == "signature":
         statement["sig"] = flipped(statement["sig"])
+    if args.wrong == "alg":
+        statement["alg"] = -257
     if args.wrong == "x5c":
         statement["x5c"] = []
     kind = "packed" if args.wrong == "fmt" else "tpm"

@@ -12,7 +12,7 @@ use vouchsafe_evidence::formats::ListedFormat;
 use vouchsafe_evidence::formats::webauthn_tpm::TpmStatement;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::statement::TpmCertify;
-use vouchsafe_evidence::tpm::HashAlg;
+use vouchsafe_evidence::tpm::{HashAlg, TpmtSignature};
 use vouchsafe_evidence::x509::{CertView, SpkiView};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
@@ -30,6 +30,8 @@ const CERTIFICATES_MAX: usize = 8;
 const TPM_VERSION: &str = "2.0";
 /// The format of slots of YubiKeys.
 const YUBIKEY_PIV: &str = "yubikey-piv";
+/// Hexadecimal digits of SHA-256, by which verdicts name attesting keys.
+const DIGEST_DIGITS: usize = 64;
 /// hwType of a TPM 2.0 (TCG TPM 2.0 Keys for Device Identity and Attestation, section 3.1).
 const TPM_MODULE: Oid = Oid::constant("2.23.133.1.2");
 /// hwType of a YubiKey's PIV application: the arc in which Yubico describes it.
@@ -101,6 +103,9 @@ fn read_tpm(statement: &Value<'_>) -> Result<Presented, Problem> {
     if statement.version != TPM_VERSION {
         return Err(refusals::ATTESTATION_OBJECT.found("The tpm statement is not of version 2.0.".to_owned()));
     }
+    if !is_of_algorithm(statement.signature, statement.algorithm) {
+        return Err(refusals::ATTESTATION_OBJECT.found("The tpm statement's alg is not the signature's.".to_owned()));
+    }
     let certify = TpmCertify {
         attest: statement.cert_info.to_vec(),
         signature: statement.signature.to_vec(),
@@ -108,6 +113,26 @@ fn read_tpm(statement: &Value<'_>) -> Result<Presented, Problem> {
     };
     let key = AttestationStatement::new(oid::STATEMENT_TPM_CERTIFY, certify.to_der());
     bundle(key, statement.certificates).map(|bundle| Presented { bundle, answer: KeyAuthorizationAnswer::InStatement })
+}
+
+/// Whether a TPMT_SIGNATURE is by the algorithm of this number in COSE (RFC 9053, section 2; RFC 8812, section 2; RFC 8230,
+/// section 2). A bare signature, as some TPMs' drivers give it, says of itself nothing that could be compared; the
+/// Verifier judges it under the attesting key.
+fn is_of_algorithm(signature: &[u8], algorithm: i128) -> bool {
+    let Ok(signature) = TpmtSignature::parse(signature) else { return true };
+    let own = match (&signature, signature.hash()) {
+        (TpmtSignature::Ecdsa { .. }, HashAlg::Sha256) => -7,
+        (TpmtSignature::Ecdsa { .. }, HashAlg::Sha384) => -35,
+        (TpmtSignature::Ecdsa { .. }, HashAlg::Sha512) => -36,
+        (TpmtSignature::Rsapss { .. }, HashAlg::Sha256) => -37,
+        (TpmtSignature::Rsapss { .. }, HashAlg::Sha384) => -38,
+        (TpmtSignature::Rsapss { .. }, HashAlg::Sha512) => -39,
+        (TpmtSignature::Rsassa { .. }, HashAlg::Sha256) => -257,
+        (TpmtSignature::Rsassa { .. }, HashAlg::Sha384) => -258,
+        (TpmtSignature::Rsassa { .. }, HashAlg::Sha512) => -259,
+        (_, HashAlg::Sha1) => return false,
+    };
+    own == algorithm
 }
 
 fn read_step(statement: &Value<'_>, key_authorization: &str) -> Result<Presented, Problem> {
@@ -163,6 +188,7 @@ pub(super) fn names_device(identifier: &Identifier, id: &str, name: Option<&str>
     let serial = id.split_once(':').map(|(_, serial)| serial);
     match identifier.kind {
         IdentifierKind::PermanentIdentifier => {
+            let name = name.filter(|name| !looks_like_serial(name));
             [Some(id), name, serial].into_iter().flatten().any(|known| known == identifier.value)
         }
         IdentifierKind::HardwareModule => {
@@ -177,6 +203,14 @@ pub(super) fn names_device(identifier: &Identifier, id: &str, name: Option<&str>
         }
         IdentifierKind::Dns => false,
     }
+}
+
+/// Whether a name could be read as what tells one module from others, a serial number or a digest in hexadecimal. Accounts
+/// name their devices themselves, and one that is called as another's YubiKey is numbered would have that one's identifier.
+fn looks_like_serial(name: &str) -> bool {
+    let is_number = name.bytes().all(|octet| octet.is_ascii_digit());
+    let is_digest = name.len() == DIGEST_DIGITS && name.bytes().all(|octet| octet.is_ascii_hexdigit());
+    is_number || is_digest
 }
 
 #[cfg(test)]
@@ -207,6 +241,14 @@ mod tests {
             assert!(!names(kind, value, "yubikey-piv:12345678", None), "{value}");
         }
         assert!(!names(PermanentIdentifier, "device-2", "ak:00ff", Some("device-1")));
+        // A device that its account called by the number of another's YubiKey, or by the digest of another's key.
+        let digest = "00ff".repeat(16);
+        let upper = digest.to_uppercase();
+        for name in ["12345678", &digest, &upper] {
+            assert!(!names(PermanentIdentifier, name, "ak:aaaa", Some(name)), "{name}");
+        }
+        assert!(names(PermanentIdentifier, &digest, &format!("ak:{digest}"), Some("12345678")));
+        assert!(names(PermanentIdentifier, "line-3.7", "ak:00ff", Some("line-3.7")));
     }
 
     #[test]
@@ -217,6 +259,21 @@ mod tests {
         assert!(!signed.is(&other, &key_authorization_digest("token.thumbprint")));
         assert!(!signed.is(&own, &key_authorization_digest("token.other")));
         assert!(!signed.is(&own, b""));
+    }
+
+    #[test]
+    fn a_signature_is_by_the_algorithm_that_the_statement_names() {
+        let ecdsa = |hash| TpmtSignature::Ecdsa { hash, r: vec![1; 32], s: vec![2; 32] }.to_bytes();
+        let rsassa = TpmtSignature::Rsassa { hash: HashAlg::Sha256, signature: vec![1; 256] }.to_bytes();
+        let rsapss = TpmtSignature::Rsapss { hash: HashAlg::Sha256, signature: vec![1; 256] }.to_bytes();
+        for (signature, own) in
+            [(ecdsa(HashAlg::Sha256), -7), (ecdsa(HashAlg::Sha384), -35), (rsassa, -257), (rsapss, -37)]
+        {
+            for algorithm in [-7, -35, -36, -37, -257, -65_535, 7, 0] {
+                assert_eq!(is_of_algorithm(&signature, algorithm), algorithm == own, "{own} as {algorithm}");
+            }
+        }
+        assert!(!is_of_algorithm(&ecdsa(HashAlg::Sha1), -65_535));
     }
 
     #[test]
