@@ -185,3 +185,21 @@ async fn a_certificate_is_a_registration_authoritys_by_its_purpose() {
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
     leaf(&certify(&front, &asked(&front, &module, &ak_chain, &SoftwareKey::generate()).await).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_of_the_profile_bounds_its_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = secret(dir.path(), "ra.secret", RA_SECRET);
+    let rest = format!("profiles = ['plain']\ncmp_reference = 'ra'\ncmp_secret = '{}'", shared.display());
+    let profile =
+        |name| format!("{REAR_PROFILES}names.allow = \"name.common_name == '{name}' && account == 'registrar'\"\n");
+    let accounts = account("registrar", "'issue', 'register'", &rest);
+    let mut site = Site::install_for(dir, &profile("device-7"), &accounts);
+    site.restart().await;
+    let answer = verified(&site, ra(), &SoftwareKey::generate(), &[]).await;
+    assert_eq!(answer.number, CP, "{:?}", answer.reasons());
+    site.reconfigure(|config| config.replace("'device-7'", "'device-8'"));
+    site.restart().await;
+    let answer = verified(&site, ra(), &SoftwareKey::generate(), &[]).await;
+    assert_eq!(answer.codes(), ["authority.name-not-permitted"]);
+}
