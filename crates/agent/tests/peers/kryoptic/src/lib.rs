@@ -1,0 +1,1 @@
+//! Nothing: the library that is wanted is built because this depends on it.
