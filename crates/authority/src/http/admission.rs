@@ -2,10 +2,13 @@
 //!
 //! Memory is counted as it is taken, so a body that was announced and does not come costs nothing. A place
 //! to work is taken after the body is there, so that a slow client holds none. Each caller has half of
-//! either at most; what all anonymous callers take counts as one caller's.
+//! either at most. What is taken by all whom nothing but their messages will show (ACME, CMP) or nobody knows counts as one
+//! caller's, of which each source has a part: an address, or of IPv6 a network of 64 bits, which one host has.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -17,44 +20,56 @@ use crate::limits::Limits;
 /// Room that a body gets at its first octet.
 const FIRST_ROOM_OCTETS: usize = 4 * 1024;
 
-/// A bound, and one caller's part of it.
-#[derive(Debug)]
-struct Shared {
-    all: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-}
+/// A bound within others, the narrowest first.
+#[derive(Clone, Debug)]
+struct Shared(Vec<Arc<Semaphore>>);
 
-/// What is granted of both bounds.
-type Grant = [OwnedSemaphorePermit; 2];
+/// What is granted of each bound.
+type Grant = Vec<OwnedSemaphorePermit>;
 
 impl Shared {
-    fn new(all: &Arc<Semaphore>, own: usize) -> Self {
-        Self { all: Arc::clone(all), own: Arc::new(Semaphore::new(own)) }
+    /// One caller's part of this.
+    fn part(&self, own: usize) -> Self {
+        Self(std::iter::once(Arc::new(Semaphore::new(own))).chain(self.0.iter().cloned()).collect())
     }
 
     fn now(&self, count: usize) -> Result<Grant, Error> {
         let count = u32::try_from(count).map_err(|_| Error::Busy)?;
-        let own = Arc::clone(&self.own).try_acquire_many_owned(count).map_err(|_| Error::Busy)?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(count).map_err(|_| Error::Busy)?;
-        Ok([own, all])
+        let acquire = |bound: &Arc<Semaphore>| Arc::clone(bound).try_acquire_many_owned(count);
+        self.0.iter().map(acquire).collect::<Result<_, _>>().map_err(|_| Error::Busy)
     }
 
     async fn soon(&self, patience: Duration) -> Result<Grant, Error> {
-        let both = async {
-            let own = Arc::clone(&self.own).acquire_owned().await?;
-            Ok::<_, tokio::sync::AcquireError>([own, Arc::clone(&self.all).acquire_owned().await?])
+        let every = async {
+            let mut grant = Vec::with_capacity(self.0.len());
+            for bound in &self.0 {
+                grant.push(Arc::clone(bound).acquire_owned().await?);
+            }
+            Ok::<_, tokio::sync::AcquireError>(grant)
         };
         // The semaphores are never closed; running out of patience is what happens.
-        tokio::time::timeout(patience, both).await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)
+        tokio::time::timeout(patience, every).await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)
     }
 }
 
 /// The whole of what there is.
 #[derive(Debug)]
 pub(super) struct Admission {
-    octets: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    octets: Shared,
+    places: Shared,
     limits: Limits,
+}
+
+/// The part of all whom nobody knows yet, and each source's part of it.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    octets: Shared,
+    places: Shared,
+    octets_of_one: usize,
+    places_of_one: usize,
+    limits: Limits,
+    /// Of those with a request that is being read or worked on.
+    by_source: Mutex<HashMap<IpAddr, Weak<Share>>>,
 }
 
 /// One caller's part.
@@ -79,8 +94,8 @@ pub(super) struct WorkPlace(#[expect(dead_code, reason = "held until the work is
 impl Admission {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            octets: Arc::new(Semaphore::new(limits.body_octets)),
-            places: Arc::new(Semaphore::new(limits.requests)),
+            octets: Shared(vec![Arc::new(Semaphore::new(limits.body_octets))]),
+            places: Shared(vec![Arc::new(Semaphore::new(limits.requests))]),
             limits,
         }
     }
@@ -88,10 +103,57 @@ impl Admission {
     /// The part of one more caller.
     pub(super) fn share(&self) -> Arc<Share> {
         Arc::new(Share {
-            octets: Shared::new(&self.octets, self.limits.body_octets / 2),
-            places: Shared::new(&self.places, self.limits.requests / 2),
+            octets: self.octets.part(self.limits.body_octets / 2),
+            places: self.places.part(self.limits.requests / 2),
             limits: self.limits,
         })
+    }
+
+    /// The part of strangers, each of whom may send a body of this length.
+    pub(super) fn strangers(&self, body_octets: usize) -> Strangers {
+        let (octets, places) = (self.limits.body_octets / 2, self.limits.requests / 2);
+        Strangers {
+            octets: self.octets.part(octets),
+            places: self.places.part(places),
+            octets_of_one: (octets / 4).max(body_octets),
+            // One more than may hang on one that waits for somebody else.
+            places_of_one: (places / 4).max(2),
+            limits: self.limits,
+            by_source: Mutex::default(),
+        }
+    }
+}
+
+impl Strangers {
+    /// The part of whoever connects from this address.
+    pub(super) fn share(&self, address: IpAddr) -> Arc<Share> {
+        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = source(address);
+        if let Some(share) = by_source.get(&source).and_then(Weak::upgrade) {
+            return share;
+        }
+        // No more are alive than there are connections, so that there is room for as many again.
+        if by_source.len() > self.limits.connections.saturating_mul(2) {
+            by_source.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Share {
+            octets: self.octets.part(self.octets_of_one),
+            places: self.places.part(self.places_of_one),
+            limits: self.limits,
+        });
+        by_source.insert(source, Arc::downgrade(&share));
+        share
+    }
+}
+
+/// What one host has: an address, or a network of IPv6 (RFC 4291, section 2.5.1).
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [first, second, third, fourth, ..] = address.segments();
+            IpAddr::from([first, second, third, fourth, 0, 0, 0, 0])
+        }
     }
 }
 
@@ -168,7 +230,7 @@ mod tests {
         drop(held);
         assert!(read(&third, 6 * MEBIBYTE).await.is_ok());
         drop(also);
-        assert_eq!(admission.octets.available_permits(), 16 * MEBIBYTE);
+        assert_eq!(admission.octets.0[0].available_permits(), 16 * MEBIBYTE);
     }
 
     #[tokio::test]
@@ -177,10 +239,53 @@ mod tests {
         let share = admission.share();
         for octets in [0, 1, 4096, 4097, 100_000, 6 * MEBIBYTE] {
             let held = read(&share, octets).await.unwrap();
-            let counted = 64 * MEBIBYTE - admission.octets.available_permits();
+            let counted = 64 * MEBIBYTE - admission.octets.0[0].available_permits();
             assert!(held.octets.capacity() <= counted.max(1) || octets == 0, "{octets}");
             assert!(counted <= (2 * octets).max(FIRST_ROOM_OCTETS), "{octets}: {counted}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_stranger_leaves_room_for_others_and_all_of_them_for_accounts() {
+        let admission = admission("body_mebibytes = 64\nrequests = 16\nqueue_seconds = 1");
+        let strangers = admission.strangers(6 * MEBIBYTE);
+        let from = |address: &str| strangers.share(address.parse().unwrap());
+        let greedy = from("192.0.2.1");
+        let held = read(&greedy, 6 * MEBIBYTE).await.unwrap();
+        // The same host by another connection, or under another name; and others.
+        for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            assert!(matches!(read(&from(same), 3 * MEBIBYTE).await.unwrap_err(), Error::Busy), "{same}");
+        }
+        assert!(read(&from("192.0.2.2"), 6 * MEBIBYTE).await.is_ok());
+        let places = [greedy.work_place().await.unwrap(), greedy.work_place().await.unwrap()];
+        assert!(matches!(from("192.0.2.1").work_place().await.unwrap_err(), Error::Busy));
+        assert!(from("192.0.2.2").work_place().await.is_ok());
+        drop((held, places));
+        assert!(read(&from("192.0.2.1"), 6 * MEBIBYTE).await.is_ok());
+        // A host has a whole network of IPv6.
+        let held = read(&from("2001:db8::1"), 6 * MEBIBYTE).await.unwrap();
+        let (first, second) = (from("2001:db8::1"), from("2001:db8::ffff:1"));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &from("2001:db8:0:1::1")));
+        drop((held, first, second));
+        // However many there are, half is left.
+        let mut held = Vec::new();
+        for host in 1..=5 {
+            held.push(read(&from(&format!("198.51.100.{host}")), 6 * MEBIBYTE).await.unwrap());
+        }
+        assert!(matches!(read(&from("198.51.100.6"), 6 * MEBIBYTE).await.unwrap_err(), Error::Busy));
+        assert!(read(&admission.share(), 6 * MEBIBYTE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn sources_are_forgotten() {
+        let admission = admission("connections = 4");
+        let strangers = admission.strangers(6 * MEBIBYTE);
+        let kept = strangers.share("192.0.2.1".parse().unwrap());
+        for host in 0..1_000_u32 {
+            drop(strangers.share(IpAddr::from(host.to_be_bytes())));
+        }
+        assert!(strangers.by_source.lock().unwrap().len() <= 10);
+        assert!(Arc::ptr_eq(&kept, &strangers.share("192.0.2.1".parse().unwrap())));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The accept loop: TLS where there is any, connection bound, deadlines, orderly end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,11 +92,11 @@ impl Listener {
                 _ = stopped.changed() => break,
             };
             while connections.try_join_next().is_some() {}
-            let Some((stream, place)) = accepted else {
+            let Some((stream, address, place)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let connection = Connection { place, limits: self.limits, stopped: stopped.clone() };
+            let connection = Connection { address, place, limits: self.limits, stopped: stopped.clone() };
             connections.spawn(connection.serve(stream, self.channel.clone(), self.router.clone()));
         }
         drop(self.socket);
@@ -108,9 +108,9 @@ impl Listener {
 }
 
 /// The next connection with its place; while everybody is at work, further ones stay in the kernel's queue.
-async fn next(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, Arc<Place>)> {
+async fn next(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, IpAddr, Arc<Place>)> {
     match socket.accept().await {
-        Ok((stream, _peer)) => Some((stream, places.take().await?)),
+        Ok((stream, peer)) => Some((stream, peer.ip(), places.take().await?)),
         Err(error) => {
             tracing::warn!(%error, "accept failed");
             None
@@ -120,6 +120,7 @@ async fn next(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, 
 
 /// One connection, from its handshake to its end.
 struct Connection {
+    address: IpAddr,
     place: Arc<Place>,
     limits: Limits,
     stopped: watch::Receiver<bool>,
@@ -130,10 +131,10 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
+        let address = self.address;
         let tls = match channel {
             Channel::Tls(tls) => tls,
-            // Nobody is known by a connection in which anybody may write.
-            Channel::Plain => return self.answer(stream, Peer::default(), router).await,
+            Channel::Plain => return self.answer(stream, Peer::unknown(address), router).await,
         };
         let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
         let handshaken = tokio::select! {
@@ -142,7 +143,7 @@ impl Connection {
         };
         match handshaken {
             Ok(Ok(stream)) => {
-                let peer = Peer::of(stream.get_ref().1);
+                let peer = Peer::of(address, stream.get_ref().1);
                 self.answer(stream, peer, router).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),

@@ -1,5 +1,6 @@
 //! What the TLS handshake of a connection has shown of its client.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use rustls::pki_types::CertificateDer;
@@ -11,19 +12,20 @@ use crate::nonce::{EXPORTER_OCTETS, NONCE_OCTETS};
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-vouchsafe-attestation-nonce";
 
 /// The client's end of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Peer {
+    address: IpAddr,
     certificates: Vec<CertificateDer<'static>>,
     exporter: Option<[u8; EXPORTER_OCTETS]>,
     nonce: Mutex<Option<[u8; NONCE_OCTETS]>>,
 }
 
 impl Peer {
-    /// What the finished handshake says.
+    /// What the finished handshake with a client at this address says.
     ///
     /// The exporter of TLS 1.2 is one of this connection alone only with extended master secrets (RFC 9266, section 4.2), of
     /// which the library does not tell. Connections by TLS 1.2 have none here.
-    pub(super) fn of(session: &ServerConnection) -> Self {
+    pub(super) fn of(address: IpAddr, session: &ServerConnection) -> Self {
         let certificates = session.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let exporter = match session.protocol_version() {
@@ -32,7 +34,17 @@ impl Peer {
             }
             _ => None,
         };
-        Self { certificates, exporter, nonce: Mutex::default() }
+        Self { address, certificates, exporter, nonce: Mutex::default() }
+    }
+
+    /// Of a connection in which anybody may write: nobody is known by it.
+    pub(super) const fn unknown(address: IpAddr) -> Self {
+        Self { address, certificates: Vec::new(), exporter: None, nonce: Mutex::new(None) }
+    }
+
+    /// Where it connects from; of clients behind one address that is all that is seen.
+    pub(super) const fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Whether the client has shown a certificate.
