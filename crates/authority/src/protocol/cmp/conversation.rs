@@ -82,6 +82,7 @@ impl Conversation {
             id: message.header.transaction_id.unwrap_or_default().to_vec(),
             sender: sender.identity.clone(),
             recipient_nonce: message.header.recipient_nonce.map(<[u8]>::to_vec),
+            work: Arc::default(),
         };
         let conversation = Self {
             parties,

@@ -4,7 +4,7 @@
 //! ended is remembered as long, and its messages are refused when they come again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::refusal::{Refusal, codes};
 use super::{elsewhere, limits};
@@ -40,6 +40,8 @@ struct Transaction {
     /// senderNonce of the last answer.
     nonce: Vec<u8>,
     until: i64,
+    /// Gone when the work on the last message is over, though nobody was there any longer to be told how it ended.
+    worker: Weak<()>,
 }
 
 /// The transactions of one server.
@@ -55,6 +57,8 @@ pub(super) struct Place {
     pub(super) sender: Vec<u8>,
     /// recipNonce of the message.
     pub(super) recipient_nonce: Option<Vec<u8>>,
+    /// Held for as long as the message is worked on, and by nothing else.
+    pub(super) work: Arc<()>,
 }
 
 impl Transactions {
@@ -154,7 +158,21 @@ impl Transaction {
             return Err(Refusal::of(codes::BAD_RECIPIENT_NONCE));
         }
         self.state = State::Work;
+        self.worker = Arc::downgrade(&place.work);
         Ok(())
+    }
+
+    /// Whether nobody works on its last message: it waits, has ended, or its client left before it was answered.
+    fn is_idle(&self) -> bool {
+        self.state != State::Work || self.worker.strong_count() == 0
+    }
+
+    /// Whether a next message is awaited.
+    const fn is_awaited(&self) -> bool {
+        match self.state {
+            State::Request(_) | State::Confirmation(_) => true,
+            State::Work | State::Nothing => false,
+        }
     }
 }
 
@@ -165,14 +183,15 @@ fn open(transactions: &mut HashMap<Vec<u8>, Transaction>, place: &Place, now: i6
     if transactions.len() >= limits::TRANSACTIONS {
         // One that has ended is forgotten first; what was in it is refused by its spent nonce. Then one whose next message
         // is awaited, which tells what must be known of it.
-        let idle = transactions.iter().filter(|(_, transaction)| transaction.state != State::Work);
-        let oldest = idle.min_by_key(|(_, transaction)| (transaction.state != State::Nothing, transaction.until));
+        let idle = transactions.iter().filter(|(_, transaction)| transaction.is_idle());
+        let oldest = idle.min_by_key(|(_, transaction)| (transaction.is_awaited(), transaction.until));
         let oldest = oldest.map(|(id, _)| id.clone());
         let oldest = oldest.ok_or_else(|| Refusal::of(codes::TRANSACTIONS_LIMIT))?;
         transactions.remove(&oldest);
     }
     let until = now.saturating_add(limits::TRANSACTION_SECONDS);
-    let transaction = Transaction { state: State::Work, sender: place.sender.clone(), nonce: Vec::new(), until };
+    let (sender, worker) = (place.sender.clone(), Arc::downgrade(&place.work));
+    let transaction = Transaction { state: State::Work, sender, nonce: Vec::new(), until, worker };
     transactions.insert(place.id.clone(), transaction);
     Ok(())
 }
@@ -189,6 +208,7 @@ mod tests {
             id: vec![id; 16],
             sender: b"ref".to_vec(),
             recipient_nonce: answers.map(|octet| vec![octet; 16]),
+            work: Arc::default(),
         }
     }
 
@@ -238,7 +258,12 @@ mod tests {
         let later = NOW + limits::TRANSACTION_SECONDS;
         assert_eq!(code(table.begin(&place("a", 1, None), later)), "cmp.transaction-in-use");
         assert_eq!(table.request(&place("a", 1, Some(7)), later + 1).unwrap(), None);
-        let numbered = |number: usize| Place { id: number.to_be_bytes().repeat(2), ..place("b", 0, None) };
+        let at_work: Arc<()> = Arc::default();
+        let numbered = |number: usize| Place {
+            id: number.to_be_bytes().repeat(2),
+            work: Arc::clone(&at_work),
+            ..place("b", 0, None)
+        };
         for number in 0..limits::TRANSACTIONS {
             table.begin(&numbered(number), NOW).unwrap();
         }
@@ -254,5 +279,23 @@ mod tests {
         let goes_on = Place { recipient_nonce: Some(vec![9; 32]), ..numbered(4) };
         assert_eq!(table.request(&goes_on, NOW).unwrap(), Some([9; 32]));
         table.begin(&place("c", 0, None), NOW).unwrap();
+    }
+
+    /// One device of an account could keep all others of it from CMP for ten minutes by hanging up often enough.
+    #[test]
+    fn transactions_whose_clients_left_keep_nobody_out() {
+        let table = Transactions::default();
+        let numbered = |number: usize| Place { id: number.to_be_bytes().repeat(2), ..place("a", 0, None) };
+        let (works, waits) = (numbered(0), numbered(1));
+        table.begin(&works, NOW).unwrap();
+        table.begin(&waits, NOW).unwrap();
+        table.await_request(&waits, NOW, [9; 32], &[7; 16]);
+        for number in 2..3 * limits::TRANSACTIONS {
+            table.begin(&numbered(number), NOW).unwrap();
+        }
+        // What is worked on is there still, and so is what is awaited: the abandoned make room before them.
+        assert_eq!(code(table.begin(&works, NOW)), "cmp.transaction-in-use");
+        let goes_on = Place { recipient_nonce: Some(vec![7; 16]), ..numbered(1) };
+        assert_eq!(table.request(&goes_on, NOW).unwrap(), Some([9; 32]));
     }
 }
