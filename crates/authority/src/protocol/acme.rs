@@ -182,7 +182,7 @@ impl Acme {
             url: config.url.clone(),
             profile: config.profile.clone(),
             replay: ReplayMint::new(secret),
-            validation: Validation::new(config),
+            validation: Validation::new(config, all.limits),
             accounts_max: config.accounts_max,
             external,
         })

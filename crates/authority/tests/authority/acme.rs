@@ -14,6 +14,8 @@ mod refusals;
 mod resolver;
 #[path = "acme/slots.rs"]
 mod slots;
+#[path = "acme/validations.rs"]
+mod validations;
 
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;

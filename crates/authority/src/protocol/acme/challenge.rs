@@ -125,8 +125,14 @@ fn validate(
     let key_authorization = key_authorization(holder, token);
     let (host, validation) = (authorization.identifier.host(), &request.acme.validation);
     match kind {
-        ChallengeKind::Http01 => validation.http(host, token, &key_authorization).map(|()| Shown::Name),
-        ChallengeKind::Dns01 => validation.dns(host, &key_authorization).map(|()| Shown::Name),
+        ChallengeKind::Http01 => {
+            let _at_work = validation.begin(holder.bound.name())?;
+            validation.http(host, token, &key_authorization).map(|()| Shown::Name)
+        }
+        ChallengeKind::Dns01 => {
+            let _at_work = validation.begin(holder.bound.name())?;
+            validation.dns(host, &key_authorization).map(|()| Shown::Name)
+        }
         ChallengeKind::DeviceAttest01 => attest(request, holder, authorization, key_authorization).map(Shown::Device),
     }
 }

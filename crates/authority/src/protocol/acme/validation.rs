@@ -4,8 +4,10 @@
 //! of an address that is public, follows no redirect, and reads no more than a key authorization needs. The address that
 //! was checked is the one that is connected to.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vouchsafe_evidence::base64url;
@@ -15,6 +17,8 @@ use super::attestation::key_authorization_digest;
 use super::dns::{DnsError, Resolver};
 use super::problem::{Problem, refusals};
 use crate::config::AcmeConfig;
+use crate::error::Error;
+use crate::limits::Limits;
 
 /// How long a connection may take to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
@@ -35,11 +39,62 @@ pub(super) struct Validation {
     port: u16,
     resolver: Option<SocketAddr>,
     private_addresses: bool,
+    /// Validations at once, and those of one account.
+    most: usize,
+    most_of_one: usize,
+    /// How many are at work, by account.
+    at_work: Mutex<HashMap<String, usize>>,
+}
+
+/// A validation at work, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Validating<'a> {
+    validation: &'a Validation,
+    account: &'a str,
+}
+
+impl Drop for Validating<'_> {
+    fn drop(&mut self) {
+        let mut at_work = self.validation.at_work();
+        let left = at_work.get(self.account).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            at_work.remove(self.account);
+        } else {
+            at_work.insert(self.account.to_owned(), left);
+        }
+    }
 }
 
 impl Validation {
-    pub(super) const fn new(config: &AcmeConfig) -> Self {
-        Self { port: config.http_port, resolver: config.resolver, private_addresses: config.private_addresses }
+    pub(super) fn new(config: &AcmeConfig, limits: Limits) -> Self {
+        Self {
+            port: config.http_port,
+            resolver: config.resolver,
+            private_addresses: config.private_addresses,
+            // Hosts of applicants' choice answer as slowly as they like, and every request that waits for one has a place
+            // of those whom their messages show: they have half of all, of which these take half.
+            most: (limits.requests / 4).max(1),
+            most_of_one: (limits.requests / 16).max(1),
+            at_work: Mutex::default(),
+        }
+    }
+
+    /// Begins a validation for an account of this authority.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while there are as many as may be; the challenge waits on.
+    pub(super) fn begin<'a>(&'a self, account: &'a str) -> Result<Validating<'a>, Problem> {
+        let mut at_work = self.at_work();
+        let own = at_work.get(account).copied().unwrap_or(0);
+        if own >= self.most_of_one || at_work.values().sum::<usize>() >= self.most {
+            return Err(Error::Busy.into());
+        }
+        at_work.insert(account.to_owned(), own.saturating_add(1));
+        Ok(Validating { validation: self, account })
+    }
+
+    fn at_work(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the host answers for the token with the key authorization.

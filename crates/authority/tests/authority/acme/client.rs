@@ -74,9 +74,14 @@ impl Stage {
 
     /// A site on this stage, at a port that its configuration names.
     pub async fn site(&self, now: i64, private: bool) -> Site {
+        self.site_with(now, private, "").await
+    }
+
+    /// The same with further settings.
+    pub async fn site_with(&self, now: i64, private: bool, further: &str) -> Site {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
-        let settings = self.settings(dir.path(), port, private);
+        let settings = self.settings(dir.path(), port, private) + further;
         let account = |name: &str, token| {
             format!(
                 "[[accounts]]\nname = '{name}'\ntoken_sha256 = '{}'\nmay = ['enroll', 'issue']\n",
