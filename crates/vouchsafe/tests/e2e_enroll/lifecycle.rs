@@ -73,6 +73,22 @@ fn an_administrator_sees_revokes_and_replaces_attesting_keys() {
     assert_eq!(enroll(&other).code, 0);
     let replaced = key(&other);
     assert_eq!(replaced.code, 0, "{replaced:?}");
+
+    // Its certificate is revoked by its serial number, once.
+    let arguments = ["x509", "-noout", "-serial", "-in"];
+    let serial = std::process::Command::new("openssl").args(arguments).arg(other.path("web.pem")).output().unwrap();
+    let serial = String::from_utf8(serial.stdout).unwrap().trim().replace("serial=", "");
+    let revoke = |reason| administer(&authority, &["revoke", "--serial", &serial, "--by", "alma", "--reason", reason]);
+    let held = revoke("certificate-hold");
+    assert!(held.code == 2 && held.stderr.contains("superseded"), "{held:?}");
+    let once = revoke("superseded");
+    assert!(once.code == 0 && once.stdout.starts_with("1 certificates are revoked"), "{once:?}");
+    let twice = revoke("key-compromise");
+    assert!(twice.code == 0 && twice.stdout.contains("before"), "{twice:?}");
+    // And since others may know its key, the key gets no other.
+    fs::remove_file(other.path("web.pem")).unwrap();
+    let refused = key(&other);
+    assert!(refused.code == 1 && refused.stderr.contains("authority.key-compromised"), "{refused:?}");
 }
 
 #[test]
