@@ -1,4 +1,4 @@
-//! Certificates per second, and the CPU time of one beside its bare cryptography; by JSON, and by EST beside JSON.
+//! Certificates per second, and the CPU time of one beside its bare cryptography; by JSON, and by EST and CMP beside JSON.
 //!
 //! The authority is a process of its own: SQLite with `synchronous = FULL`, HTTPS with keep-alive. The
 //! client takes a nonce, has a software attesting key sign evidence over it, and sends the request.
@@ -15,6 +15,8 @@
 
 #[path = "issuance/bare.rs"]
 mod bare;
+#[path = "../tests/authority/cmp/client.rs"]
+mod client;
 #[path = "../tests/authority/module.rs"]
 mod module;
 #[path = "../tests/authority/postgres.rs"]
@@ -24,6 +26,7 @@ mod process;
 #[path = "../tests/authority/site.rs"]
 mod site;
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,9 +38,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use client::{Answer, Client, GENM, IMPLICIT_CONFIRM, P10CR, Protection, nonce_request};
 use module::Module;
 use process::Served;
-use site::{ALICE, NOW, Site, b64, chain, hex, unhex};
+use site::{ALICE, NOW, Site, b64, chain, digest_hex, hex, unhex};
+
+/// What alice shares with the authority, for CMP.
+const SECRET: &str = "a secret of alice, long enough";
 
 /// Connections of the client, each with one request under way.
 const CONNECTIONS: usize = 32;
@@ -49,6 +56,8 @@ const MEASURED: Duration = Duration::from_secs(15);
 enum By {
     Json,
     Est,
+    /// Protected by a MAC of 500 iterations, which is what openssl makes. No confirmation follows.
+    Cmp,
 }
 
 /// A connection that is kept.
@@ -121,7 +130,32 @@ impl Kept {
                     self.est("POST", "simpleenroll", "application/pkcs10", b64(&csr).as_bytes()).await;
                 assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
             }
+            By::Cmp => {
+                let mut client = Client::new(Protection::pbm("alice-ref", SECRET));
+                client.info.push((IMPLICIT_CONFIRM, vec![5, 0]));
+                let nonce = self.cmp(&mut client, GENM, &nonce_request()).await.nonce();
+                let csr = enrolled.module.csr(&nonce, &enrolled.chain, pcrs);
+                let answer = self.cmp(&mut client, P10CR, &csr).await;
+                assert!(answer.certificate().is_some(), "{:?}", answer.reasons());
+            }
         }
+    }
+
+    /// A message of CMP and its answer.
+    async fn cmp(&mut self, client: &mut Client, number: u8, body: &[u8]) -> Answer {
+        let message = client.message(number, body);
+        let head = format!(
+            "POST /.well-known/cmp HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+            client::MEDIA_TYPE,
+            message.len()
+        );
+        self.stream.write_all(&[head.as_bytes(), &message].concat()).await.unwrap();
+        self.stream.flush().await.unwrap();
+        let (status, answer) = self.answer().await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        let answer = Answer::read(&answer);
+        client.answers = Some(answer.sender_nonce.clone());
+        answer
     }
 
     async fn by_json(&mut self, module: &Module, ak_chain: &[Vec<u8>], pcrs: Option<&[[u8; 32]; 2]>) {
@@ -220,8 +254,24 @@ fn print(label: &str, measured: &Measured) {
     println!("  cores busy                       {busy:>8.2}");
 }
 
+/// An installation whose account has a token and a secret.
+fn install() -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("alice.secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let accounts = format!(
+        "[[accounts]]\nname = 'alice'\ntoken_sha256 = '{}'\nmay = ['enroll', 'issue']\n\
+         cmp_reference = 'alice-ref'\ncmp_secret = '{}'\n",
+        digest_hex(ALICE),
+        secret.display()
+    );
+    Site::install_for(dir, "", &accounts)
+}
+
 async fn run() {
-    let (site, served) = Site::start_served(process::serve_again(&["--serve"]));
+    let mut site = install();
+    let served = site.serve(process::serve_again(&["--serve"])).unwrap();
     let module = Arc::new(Module::new(&site.vendor, NOW));
     let answer = site.enroll(ALICE, &module, "device").await;
     let enrolled = Enrolled { module, chain: Arc::new(chain(&answer["certificates"]["attest"])) };
@@ -230,13 +280,17 @@ async fn run() {
     for (label, by, pcrs) in [
         ("key statement, JSON", By::Json, None),
         ("key statement, EST", By::Est, None),
+        ("key statement, CMP", By::Cmp, None),
         ("key statement and quote, JSON", By::Json, Some([[1; 32], [2; 32]])),
     ] {
         let measured = measure(&site, &served, &enrolled, by, pcrs).await;
         print(label, &measured);
         each.push(measured.server.as_secs_f64() / measured.certificates as f64);
     }
-    println!("CPU of the authority for a certificate by EST, to that by JSON: {:.2} (at most 1.5)", each[1] / each[0]);
+    for (protocol, at) in [("EST", 1), ("CMP", 2)] {
+        let ratio = each[at] / each[0];
+        println!("CPU of the authority for a certificate by {protocol}, to that by JSON: {ratio:.2} (at most 1.5)");
+    }
 }
 
 /// The same on a file of SQLite and on a PostgreSQL server of its own on this machine, one after the other.

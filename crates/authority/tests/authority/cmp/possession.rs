@@ -11,6 +11,9 @@ use crate::methods::{YubiKey, trust_yubico};
 use crate::module::Vendor;
 use crate::site::NOW;
 
+/// A context made from this transaction's identifier and another's.
+type Context = fn(&[u8], &[u8]) -> Vec<u8>;
+
 /// A key in a YubiKey's slot.
 struct Slot {
     key: SoftwareKey,
@@ -57,7 +60,7 @@ async fn evidence_without_a_nonce_is_fresh_by_a_proof_over_the_transaction_alone
             let body = if syntax == P10CR { slot.pkcs10(proofs) } else { slot.crmf(proofs) };
             client.send(&site, syntax, &body).await
         };
-        let wrong: [(&str, fn(&[u8], &[u8]) -> Vec<u8>); 5] = [
+        let wrong: [(&str, Context); 5] = [
             ("another transaction's", |_, other| other.to_vec()),
             ("empty", |_, _| Vec::new()),
             ("zeros", |own, _| vec![0; own.len()]),
