@@ -234,7 +234,7 @@ impl CmpClient {
         if PasswordMac::is_named_by(algorithm) {
             let Protection::Mac { secret, .. } = &self.protection else { return false };
             return PasswordMac::from_algorithm(algorithm)
-                .is_ok_and(|mac| mac.is_of(protection, secret, &message.protected_part));
+                .is_ok_and(|mac| mac.keyed(secret).is_of(protection, &message.protected_part));
         }
         let Some(signer) = message.extra_certs.first() else { return false };
         let Ok(algorithm) = SignatureAlgorithm::from_der(algorithm.as_der()) else { return false };
@@ -260,7 +260,7 @@ impl CmpClient {
         part.sequence(|part| drop_ref(part.raw(&header).raw(body)));
         let part = part.into_der();
         let (protection, chain) = match &self.protection {
-            Protection::Mac { secret, .. } => (mac.make(secret, &part), &[][..]),
+            Protection::Mac { secret, .. } => (mac.keyed(secret).make(&part), &[][..]),
             Protection::Signature { key, chain } => (key.sign(&part).map_err(|_| CmpError::Own)?, chain.as_slice()),
         };
         let mut message = DerWriter::new();

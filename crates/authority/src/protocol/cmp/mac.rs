@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::refusal::{Refusal, codes};
 use super::{limits, oids};
 
-/// Octets of the salt of an answer.
+/// Octets of the salt of this authority's own requests.
 const SALT_OCTETS: usize = 16;
 /// Octets of a key that is derived, where a message leaves it open.
 const KEY_OCTETS: usize = 32;
@@ -58,6 +58,30 @@ pub struct PasswordMac {
     salt: Vec<u8>,
     iterations: u32,
     mac: Hmac,
+}
+
+/// A password-based MAC with the key that a secret gives by its parameters.
+#[derive(Clone)]
+pub(crate) struct KeyedMac {
+    mac: PasswordMac,
+    key: hmac::Key,
+}
+
+impl KeyedMac {
+    /// The MAC of a message.
+    pub(crate) fn make(&self, message: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.key, message).as_ref().to_vec()
+    }
+
+    /// Whether this is the MAC of the message.
+    pub(crate) fn is_of(&self, mac: &[u8], message: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&self.make(message), mac).is_ok()
+    }
+
+    /// The DER of the AlgorithmIdentifier.
+    pub(crate) fn to_der(&self) -> Vec<u8> {
+        self.mac.to_der()
+    }
 }
 
 impl Hash {
@@ -241,29 +265,18 @@ impl PasswordMac {
         }
     }
 
-    /// The MAC of a message.
-    pub(crate) fn make(&self, secret: &[u8], message: &[u8]) -> Vec<u8> {
+    /// With the key that this secret gives, for any number of messages: deriving it is most of the work.
+    pub(crate) fn keyed(self, secret: &[u8]) -> KeyedMac {
         let key = hmac::Key::new(self.mac.algorithm(), &self.key(secret));
-        hmac::sign(&key, message).as_ref().to_vec()
-    }
-
-    /// Whether this is the MAC of the message.
-    pub(crate) fn is_of(&self, mac: &[u8], secret: &[u8], message: &[u8]) -> bool {
-        constant_time::verify_slices_are_equal(&self.make(secret, message), mac).is_ok()
+        KeyedMac { mac: self, key }
     }
 
     /// One for this authority's own requests, with a new salt: the one that every server knows.
     pub(crate) fn for_requests() -> Option<Self> {
-        let derivation = Derivation::PasswordBasedMac(Hash::Sha256);
-        let own = Self { derivation, salt: Vec::new(), iterations: REQUEST_ITERATIONS, mac: Hmac::Sha2(Hash::Sha256) };
-        own.with_new_salt()
-    }
-
-    /// The same with a salt of its own, for the answer.
-    pub(super) fn with_new_salt(&self) -> Option<Self> {
         let mut salt = vec![0; SALT_OCTETS];
         rand::fill(&mut salt).ok()?;
-        Some(Self { salt, ..self.clone() })
+        let (derivation, mac) = (Derivation::PasswordBasedMac(Hash::Sha256), Hmac::Sha2(Hash::Sha256));
+        Some(Self { derivation, salt, iterations: REQUEST_ITERATIONS, mac })
     }
 
     /// How often the hash is iterated for each message.
@@ -330,12 +343,14 @@ mod tests {
             for mac in [Hmac::Sha1(oids::HMAC_SHA1_IANA), Hmac::Sha1(oids::HMAC_SHA1), Hmac::Sha2(Hash::Sha256)] {
                 let algorithm = made(derivation, mac);
                 assert_eq!(read(&algorithm.to_der()).unwrap(), algorithm);
-                let code = algorithm.make(b"secret", b"message");
-                assert!(algorithm.is_of(&code, b"secret", b"message"));
-                assert!(!algorithm.is_of(&code, b"secre", b"message"));
-                assert!(!algorithm.is_of(&code, b"secret", b"massage"));
-                assert!(!algorithm.is_of(&code[1..], b"secret", b"message"));
-                assert_ne!(algorithm.with_new_salt().unwrap().make(b"secret", b"message"), code);
+                let keyed = algorithm.clone().keyed(b"secret");
+                let code = keyed.make(b"message");
+                assert!(keyed.is_of(&code, b"message"));
+                assert!(!algorithm.clone().keyed(b"secre").is_of(&code, b"message"));
+                assert!(!keyed.is_of(&code, b"massage"));
+                assert!(!keyed.is_of(&code[1..], b"message"));
+                let salted = PasswordMac { salt: vec![6; 16], ..algorithm };
+                assert_ne!(salted.keyed(b"secret").make(b"message"), code);
             }
         }
     }

@@ -11,7 +11,7 @@ use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_sig
 use zeroize::Zeroizing;
 
 use super::conversation::refusal_of;
-use super::mac::PasswordMac;
+use super::mac::{KeyedMac, PasswordMac};
 use super::message::Message;
 use super::oids;
 use super::refusal::{Refusal, codes};
@@ -65,8 +65,9 @@ pub(super) struct Signer {
 pub(super) enum Protection {
     /// By a signature.
     Signature,
-    /// By a MAC under the sender's secret.
-    Mac { mac: PasswordMac, secret: Arc<Zeroizing<Vec<u8>>>, reference: Vec<u8> },
+    /// By a MAC under the sender's secret, with the request's own parameters, as RFC 9810, section 5.1.3.1, recommends for
+    /// the messages of a transaction: the key was derived already.
+    Mac { mac: Box<KeyedMac>, reference: Vec<u8> },
 }
 
 /// Who sent a message.
@@ -117,7 +118,7 @@ impl Parties {
         let header = &message.header;
         match (&header.protection_algorithm, message.protection) {
             (Some(algorithm), Some(protection)) if PasswordMac::is_named_by(algorithm) => {
-                self.by_mac(&PasswordMac::from_algorithm(algorithm)?, message, protection)
+                self.by_mac(PasswordMac::from_algorithm(algorithm)?, message, protection)
             }
             (Some(algorithm), Some(protection)) => {
                 let algorithm = SignatureAlgorithm::from_der(algorithm.as_der())
@@ -128,19 +129,18 @@ impl Parties {
         }
     }
 
-    fn by_mac(&self, mac: &PasswordMac, message: &Message<'_>, protection: &[u8]) -> Result<Sender, Refusal> {
+    fn by_mac(&self, mac: PasswordMac, message: &Message<'_>, protection: &[u8]) -> Result<Sender, Refusal> {
         let bad = || Refusal::of(codes::BAD_MAC);
         let reference = message.header.sender_key_id.ok_or_else(bad)?;
         let shared = self.secrets.get(reference).ok_or_else(bad)?;
-        if !mac.is_of(protection, &shared.secret, &message.protected_part) {
+        let mac = Box::new(mac.keyed(&shared.secret));
+        if !mac.is_of(protection, &message.protected_part) {
             return Err(bad());
         }
         let applicant =
             Applicant { account: Arc::clone(&shared.account), by: Credential::CmpMac, names: Names::OfAccount };
-        let mac = mac.with_new_salt().ok_or_else(bad)?;
-        let (secret, reference) = (Arc::clone(&shared.secret), reference.to_vec());
-        let identity = [b"mac ", reference.as_slice()].concat();
-        let protection = Protection::Mac { mac, secret, reference };
+        let (identity, reference) = ([b"mac ", reference].concat(), reference.to_vec());
+        let protection = Protection::Mac { mac, reference };
         Ok(Sender { applicant, protection, identity, certificate: None })
     }
 

@@ -97,7 +97,7 @@ impl ReplyTo {
         };
         let (algorithm, key_id) = match &self.protection {
             Protection::Signature => (build::algorithm_identifier(signer.algorithm()), signer.key_id()),
-            Protection::Mac { mac, reference, .. } => (mac.to_der(), reference.clone()),
+            Protection::Mac { mac, reference } => (mac.to_der(), reference.clone()),
         };
         let mut header = DerWriter::new();
         header.sequence(|header| {
@@ -130,7 +130,7 @@ impl ReplyTo {
         let part = part.into_der();
         let (protection, own) = match &self.protection {
             Protection::Signature => (signer.sign(&part)?, Some(signer.certificate(&self.issuer)?.as_der())),
-            Protection::Mac { mac, secret, .. } => (mac.make(secret, &part), None),
+            Protection::Mac { mac, .. } => (mac.make(&part), None),
         };
         let mut message = DerWriter::new();
         message.sequence(|message| {
