@@ -184,7 +184,7 @@ impl NameRule {
         subject: &NameView,
         alternative: &[GeneralName],
     ) -> Option<Violation> {
-        let why = self.allow.as_ref()?.judge(&facts(applicant, (subject, alternative), &[], None)).err()?;
+        let why = judge(self.allow.as_ref()?, subject, &facts(applicant, (subject, alternative), &[], None)).err()?;
         Some(not_allowed(&why))
     }
 
@@ -220,7 +220,7 @@ impl Service {
             None => None,
             Some(condition) => {
                 let alternative = applicant.names.alternative_names();
-                match condition.judge(&facts(applicant, (subject, &alternative), &known, Some(key))) {
+                match judge(condition, subject, &facts(applicant, (subject, &alternative), &known, Some(key))) {
                     Ok(()) => return Ok(None),
                     Err(why) => Some(why),
                 }
@@ -293,6 +293,26 @@ fn only_common_name(name: &NameView) -> Option<String> {
     if only.oid() == oid::COMMON_NAME { only.text() } else { None }
 }
 
+/// The attributes of a subject that a condition sees, each by its word.
+const ATTRIBUTES: [(oid::Oid, &str); 7] = [
+    (oid::COMMON_NAME, "common_name"),
+    (oid::COUNTRY_NAME, "country"),
+    (oid::LOCALITY_NAME, "locality"),
+    (oid::ORGANIZATION_NAME, "organization"),
+    (oid::ORGANIZATIONAL_UNIT_NAME, "organizational_unit"),
+    (oid::SERIAL_NUMBER, "serial_number"),
+    (oid::STATE_OR_PROVINCE_NAME, "state"),
+];
+
+/// Whether a condition is true of a subject; what it would see wrongly, it is not asked about. Of an attribute that is there
+/// twice it would see one alone, or none, and so take for absent what the certificate says.
+fn judge(condition: &Condition, subject: &NameView, facts: &Map<String, Value>) -> Result<(), String> {
+    match ATTRIBUTES.iter().find(|(attribute, _)| subject.attributes(*attribute).nth(1).is_some()) {
+        Some((_, word)) => Err(format!("is not asked about a subject that has {word} twice")),
+        None => condition.judge(facts),
+    }
+}
+
 /// What a condition sees: `name`, `account`, `identities` and `claims`.
 fn facts(
     applicant: &Applicant,
@@ -300,26 +320,16 @@ fn facts(
     known: &[(Identity, String)],
     key: Option<&CertifiableKey>,
 ) -> Map<String, Value> {
-    const ATTRIBUTES: [(oid::Oid, &str); 7] = [
-        (oid::COMMON_NAME, "common_name"),
-        (oid::COUNTRY_NAME, "country"),
-        (oid::LOCALITY_NAME, "locality"),
-        (oid::ORGANIZATION_NAME, "organization"),
-        (oid::ORGANIZATIONAL_UNIT_NAME, "organizational_unit"),
-        (oid::SERIAL_NUMBER, "serial_number"),
-        (oid::STATE_OR_PROVINCE_NAME, "state"),
-    ];
     let mut name = Map::new();
     name.insert("text".to_owned(), json!(subject.to_display()));
     for (attribute, word) in ATTRIBUTES {
-        let mut values = subject.attributes(attribute);
-        // One that is there twice is none: a condition would look at one of them alone.
-        if let (Some(value), None) = (values.next().and_then(|value| value.text()), values.next()) {
+        if let Some(value) = subject.attributes(attribute).next().and_then(|value| value.text()) {
             name.insert(word.to_owned(), json!(value));
         }
     }
-    let others = subject.rdns().flat_map(|rdn| rdn.attributes());
-    let others = others.filter(|found| !ATTRIBUTES.iter().any(|(known, _)| *known == found.oid())).count();
+    let all = || subject.rdns().flat_map(|rdn| rdn.attributes());
+    let others = all().filter(|found| !ATTRIBUTES.iter().any(|(known, _)| *known == found.oid())).count();
+    name.insert("attributes".to_owned(), json!(all().count()));
     name.insert("others".to_owned(), json!(others));
     let alternative: Vec<Identifier> = alternative.iter().filter_map(Identifier::from_general_name).collect();
     for (kind, word) in [

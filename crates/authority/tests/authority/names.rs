@@ -16,7 +16,11 @@ const PROFILES: &str = "[[profiles]]\nname = 'by-device'\nsubject = 'request'\nn
      [[profiles]]\nname = 'by-inventory'\nsubject = 'request'\nnames.of = ['inventory', 'certificate']\n\
      [[profiles]]\nname = 'by-rule'\nsubject = 'request'\n\
      names.allow = \"name.common_name == identities.device + '.example' && name.organization == account && \
-     name.others == 0 && claims.attesting_key.environment == 'module'\"\n";
+     name.others == 0 && claims.attesting_key.environment == 'module'\"\n\
+     [[profiles]]\nname = 'by-absence'\nsubject = 'request'\n\
+     names.allow = \"name.common_name == identities.device && !has(name.organizational_unit) && name.others == 0\"\n\
+     [[profiles]]\nname = 'by-count'\nsubject = 'request'\n\
+     names.allow = \"name.common_name == identities.device && name.attributes == 1\"\n";
 
 async fn site() -> Site {
     let account = |name: &str, token: &str, profiles: &str| {
@@ -25,7 +29,7 @@ async fn site() -> Site {
             digest_hex(token)
         )
     };
-    let listed = "profiles = ['by-device', 'by-account', 'by-identifier', 'by-inventory', 'by-rule']\n";
+    let listed = "profiles = ['by-device', 'by-account', 'by-identifier', 'by-inventory', 'by-rule', 'by-absence', 'by-count']\n";
     let accounts = account("alice", ALICE, listed) + &account("bob", BOB, "");
     let mut site = Site::install_for(tempfile::tempdir().unwrap(), PROFILES, &accounts);
     site.restart().await;
@@ -136,6 +140,26 @@ async fn a_condition_sees_the_whole_name_and_what_is_known() {
         assert!(reply.codes().contains(&"authority.name-not-permitted".to_owned()), "{bad:?} {:?}", reply.codes());
     }
     assert_eq!(client.ask(&site, "by-rule", &[]).await.codes(), ["authority.subject-empty"]);
+}
+
+/// What is there twice is not there for a condition; it does not become absent so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_subject_has_twice_does_not_hide_from_a_condition() {
+    let site = site().await;
+    let client = Client::enrolled(&site, "device-1").await;
+    let (name, unit, organization) = (oid::COMMON_NAME, oid::ORGANIZATIONAL_UNIT_NAME, oid::ORGANIZATION_NAME);
+    let alone = [(name, "device-1")];
+    assert_eq!(client.ask(&site, "by-absence", &alone).await.status, 201);
+    assert_eq!(client.ask(&site, "by-count", &alone).await.status, 201);
+    for (profile, bad) in [
+        ("by-absence", &[(unit, "admins"), (name, "device-1")][..]),
+        ("by-absence", &[(unit, "admins"), (unit, "admins"), (name, "device-1")]),
+        ("by-absence", &[(unit, "admins"), (unit, "users"), (name, "device-1")]),
+        ("by-absence", &[(name, "device-1"), (name, "device-1")]),
+        ("by-count", &[(organization, "A Bank"), (name, "device-1")]),
+    ] {
+        assert_eq!(client.ask(&site, profile, bad).await.codes(), ["authority.name-not-permitted"], "{bad:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
