@@ -36,7 +36,8 @@ pub(super) struct KnownKey {
 pub(super) enum KeyBinding {
     /// It is recorded.
     New,
-    /// It is recorded already, for this device and account; what ties it to its module is recorded anew.
+    /// It is recorded already, for this device and account; what ties it to its module is recorded anew. It stands by itself
+    /// then, unless the method shows nothing but a name, which whoever knew the key before it could have given too.
     Again,
 }
 

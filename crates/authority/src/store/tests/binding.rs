@@ -11,6 +11,7 @@ on_both!(
     a_key_is_revoked_with_what_rests_on_it_once,
     a_compromised_key_takes_its_successors_along,
     the_successor_of_a_key_that_stands_alone_takes_its_place,
+    a_successor_that_its_module_was_shown_for_stands_by_itself,
     another_module_needs_leave_and_gets_it_once,
     another_account_needs_leave,
 );
@@ -244,6 +245,25 @@ fn the_successor_of_a_key_that_stands_alone_takes_its_place(place: &dyn Place) {
     let listed: Vec<u8> = store.revocations(1_000).unwrap().1.iter().map(|revoked| revoked.der[0]).collect();
     assert_eq!(listed, [1, 2]);
     assert!(matches!(renew(4, 4), Err(StoreError::KeyRevoked)));
+    // Enrolled anew by a method that shows nothing but a name, it is still what the first key named: whoever knew that one
+    // cannot make its successor outlive it so.
+    let again = vec![with_use(5, 3_000, KeyUse::Of([3; 32]))];
+    store.enroll(exclusive(3), decision(DecisionKind::Activation), again).unwrap();
+    let compromised = revocation(1_500, RevocationReason::KeyCompromise);
+    assert_eq!(store.revoke(&[1; 32], compromised, false, decision(DecisionKind::Revocation)).unwrap(), 2);
+    assert!(store.attesting_key(&[3; 32]).unwrap().unwrap().revocation.is_some());
+}
+
+fn a_successor_that_its_module_was_shown_for_stands_by_itself(place: &dyn Place) {
+    let (store, nonces) = (place.open(), Nonces::new());
+    enroll(&*store, key("device", 1, 1)).unwrap();
+    let nonce = nonces.mint(1_000);
+    let spending = nonces.spend(&nonce, 1_000, 1);
+    store.renew(spending, [1; 32], key("device", 1, 2), decision(DecisionKind::Renewal), Vec::new()).unwrap();
+    enroll(&*store, key("device", 1, 2)).unwrap();
+    let compromised = revocation(1_500, RevocationReason::KeyCompromise);
+    store.revoke(&[1; 32], compromised, false, decision(DecisionKind::Revocation)).unwrap();
+    assert_eq!(store.attesting_key(&[2; 32]).unwrap().unwrap().revocation, None);
 }
 
 fn another_module_needs_leave_and_gets_it_once(place: &dyn Place) {

@@ -123,7 +123,7 @@ pub(super) async fn bind_key(
             let statement = prepared(
                 transaction,
                 "UPDATE attesting_keys SET is_virtual = $2, method = $3, environment = $4, proof = $5, approvers = $6,
-                     predecessor = NULL, enrolled_at = $7 WHERE spki_digest = $1",
+                     predecessor = CASE WHEN $8 THEN predecessor END, enrolled_at = $7 WHERE spki_digest = $1",
             )
             .await?;
             let (spki_digest, proof) = (key.spki_digest.as_slice(), key.proof.digest.as_slice());
@@ -131,7 +131,17 @@ pub(super) async fn bind_key(
             transaction
                 .execute(
                     &statement,
-                    &[&spki_digest, &key.is_virtual, &method, &environment, &proof, &approvers(&key.proof), &at],
+                    // Where nothing but a name is shown, it stays a successor, and goes with what vouched for it.
+                    &[
+                        &spki_digest,
+                        &key.is_virtual,
+                        &method,
+                        &environment,
+                        &proof,
+                        &approvers(&key.proof),
+                        &at,
+                        &key.is_exclusive,
+                    ],
                 )
                 .await?;
             Ok(())

@@ -114,7 +114,7 @@ pub(super) fn bind_key(
         KeyBinding::Again => {
             connection.execute(
                 "UPDATE attesting_keys SET is_virtual = ?2, method = ?3, environment = ?4, proof = ?5, approvers = ?6,
-                     predecessor = NULL, enrolled_at = ?7 WHERE spki_digest = ?1",
+                     predecessor = CASE WHEN ?8 THEN predecessor END, enrolled_at = ?7 WHERE spki_digest = ?1",
                 params![
                     key.spki_digest,
                     key.is_virtual,
@@ -122,7 +122,9 @@ pub(super) fn bind_key(
                     key.proof.environment.label(),
                     key.proof.digest,
                     approvers(&key.proof),
-                    at
+                    at,
+                    // Where nothing but a name is shown, it stays a successor, and goes with what vouched for it.
+                    key.is_exclusive
                 ],
             )?;
             Ok(())
