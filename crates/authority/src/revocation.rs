@@ -2,7 +2,7 @@
 //! key, by administrators.
 //!
 //! It is for good: what is revoked stays so, with its first time and reason. A key of which a certificate is revoked as
-//! compromised is never certified again.
+//! compromised is never certified again, and what else its account has for it is revoked too.
 
 use serde_json::{Value, json};
 use vouchsafe_evidence::x509::{CertView, NameView};
@@ -58,7 +58,7 @@ pub(crate) fn revoke(
                 return Err(own_codes::NOT_ISSUED_HERE.refusal());
             }
             let decision = decided(("revoked", serial), &issued.der)?;
-            usize::from(store.revoke_certificate(serial, revocation, decision)?)
+            store.revoke_certificate(serial, revocation, decision)?
         }
         Revocable::Key(key) => {
             let holder = store.key_holder(key)?.ok_or(Error::NotFound)?;
@@ -81,7 +81,8 @@ impl Service {
         revoke((&*self.store, &self.recorder, &self.hierarchy), self.now(), by, request)
     }
 
-    /// Revokes the certificate with this serial number. Returns whether it was not revoked before. The next list holds it.
+    /// Revokes the certificate with this serial number, for a compromised key with the account's others of that key. Returns
+    /// whether any was not revoked before. The next list holds it.
     ///
     /// # Errors
     /// [`Error::NotFound`] unless the certificate was issued here for this account, to this subject where one is named,
@@ -104,6 +105,6 @@ impl Service {
         let decision =
             self.decision(DecisionKind::Revocation, account, Outcome::Accepted, report.as_bytes(), &issued.der)?;
         let revocation = Revocation { at: self.now(), reason, approver: account.to_owned() };
-        Ok(self.store.revoke_certificate(serial, revocation, decision)?)
+        Ok(self.store.revoke_certificate(serial, revocation, decision)? > 0)
     }
 }

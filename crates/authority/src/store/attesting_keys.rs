@@ -369,12 +369,18 @@ pub trait AttestingKeyStore {
         decision: Decision,
     ) -> Result<usize, StoreError>;
 
-    /// Revokes one certificate by its serial number. Returns whether it was not revoked before.
+    /// Revokes one certificate by its serial number. For [`super::RevocationReason::KeyCompromise`] the other certificates go
+    /// with it that the same account has for the same key and that are valid after the revocation: whoever knows the key can
+    /// use them all. Returns how many were not revoked before.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    fn revoke_certificate(&self, serial: &[u8], revocation: Revocation, decision: Decision)
-    -> Result<bool, StoreError>;
+    fn revoke_certificate(
+        &self,
+        serial: &[u8],
+        revocation: Revocation,
+        decision: Decision,
+    ) -> Result<usize, StoreError>;
 
     /// How many revocations were ever recorded, and the revoked certificates that are valid after `now`, in the order of
     /// their revocation; both of one moment. The number grows with every revocation and never falls.

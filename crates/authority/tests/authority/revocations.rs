@@ -72,6 +72,23 @@ async fn what_an_administrator_revokes_is_in_the_next_list_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_others_have_the_key_of_goes_with_the_others_of_that_key() {
+    let site = site("").await;
+    let client = Client::enrolled(&site, "device-1").await;
+    let (key, other) = (SoftwareKey::generate(), SoftwareKey::generate());
+    let mut certificates = Vec::new();
+    for key in [&key, &key, &other] {
+        certificates.push(serial(&client.certificate(&site, "device", key, "").await));
+    }
+    let body = json!({"serial": hex(&certificates[1]), "reason": "key-compromise"});
+    assert_eq!(revoke(&site, body).await.json(), json!({"revoked": 2}));
+    let (entries, reasons) = listed(&site).await;
+    let listed: Vec<Vec<u8>> = entries.into_iter().map(|(serial, _)| serial).collect();
+    assert_eq!((listed.len(), reasons), (2, vec![1, 1]));
+    assert!(listed.contains(&certificates[0]) && listed.contains(&certificates[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_revocation_is_refused() {
     let mut site = site("").await;
     let client = Client::enrolled(&site, "device-1").await;

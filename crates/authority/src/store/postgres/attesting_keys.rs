@@ -243,7 +243,7 @@ impl AttestingKeyStore for Postgres {
         serial: &[u8],
         revocation: Revocation,
         decision: Decision,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<usize, StoreError> {
         let serial = serial.to_vec();
         self.transaction(async move |transaction| {
             insert_decision(transaction, &decision).await?;
@@ -251,14 +251,25 @@ impl AttestingKeyStore for Postgres {
                 INSERT INTO revocations (serial, at, reason) SELECT serial, $2, $3 FROM certificates WHERE serial = $1
                 ON CONFLICT (serial) DO NOTHING";
             let reason = revocation.reason.label();
-            let revoked = transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await? > 0;
+            let mut revoked = transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await?;
             if revocation.reason.burns_keys() {
+                // Whatever was certified for the key since this began has changed its row, and this is tried again.
+                let all = "
+                    INSERT INTO revocations (serial, at, reason)
+                    SELECT others.serial, $2, $3 FROM certificates AS named
+                    JOIN decisions AS granted ON granted.id = named.decision
+                    JOIN certificates AS others ON others.key = named.key
+                    JOIN decisions AS beside ON beside.id = others.decision
+                    WHERE named.serial = $1 AND named.key <> '' AND NOT others.is_of_key AND others.not_after > $2
+                        AND beside.account = granted.account
+                    ON CONFLICT (serial) DO NOTHING";
+                revoked = revoked.saturating_add(transaction.execute(all, &[&serial, &revocation.at, &reason]).await?);
                 let burn = "
                     UPDATE certified_keys SET compromised_at = $2 WHERE compromised_at IS NULL
                         AND key IN (SELECT certificates.key FROM certificates WHERE serial = $1)";
                 transaction.execute(burn, &[&serial, &revocation.at]).await?;
             }
-            Ok(revoked)
+            Ok(usize::try_from(revoked).unwrap_or(usize::MAX))
         })
     }
 

@@ -222,22 +222,31 @@ impl AttestingKeyStore for Sqlite {
         serial: &[u8],
         revocation: Revocation,
         decision: Decision,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<usize, StoreError> {
         let serial = serial.to_vec();
         self.writer.write(move |connection| {
             insert_decision(connection, &decision)?;
-            let revoked = connection.execute(
+            let revoke = |sql: &str| connection.execute(sql, params![serial, revocation.at, revocation.reason.label()]);
+            let mut revoked = revoke(
                 "INSERT OR IGNORE INTO revocations (certificate, at, reason)
                  SELECT id, ?2, ?3 FROM certificates WHERE serial = ?1",
-                params![serial, revocation.at, revocation.reason.label()],
             )?;
             if revocation.reason.burns_keys() {
+                revoked += revoke(
+                    "INSERT OR IGNORE INTO revocations (certificate, at, reason)
+                     SELECT others.id, ?2, ?3 FROM certificates AS named
+                     JOIN decisions AS granted ON granted.id = named.decision
+                     JOIN certificates AS others ON others.key = named.key
+                     JOIN decisions AS beside ON beside.id = others.decision
+                     WHERE named.serial = ?1 AND named.key <> X'' AND NOT others.is_of_key AND others.not_after > ?2
+                         AND beside.account = granted.account",
+                )?;
                 let mut key = connection.prepare("SELECT key FROM certificates WHERE serial = ?1")?;
                 if let Some(key) = key.query_row([&serial], |row| row.get(0)).optional()? {
                     burn(connection, &key, revocation.at)?;
                 }
             }
-            Ok(revoked > 0)
+            Ok(revoked)
         })
     }
 

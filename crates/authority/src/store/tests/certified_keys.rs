@@ -11,6 +11,7 @@ on_both!(
     of_two_subjects_at_once_one_gets_the_key,
     a_key_attests_or_is_certified_whichever_is_first,
     a_compromised_key_is_never_certified_again,
+    a_compromised_key_takes_its_certificates_along,
     a_key_is_revoked_with_all_its_certificates,
     what_fell_between_the_verdict_and_the_record_is_noticed,
     one_that_fell_takes_no_other_of_its_group_along,
@@ -66,7 +67,7 @@ fn a_key_is_certified_for_one_subject_of_one_account(place: &dyn Place) {
     // It stays so when all of its certificates are revoked.
     for serial in [1, 4, 5] {
         let ceased = revocation(1_500, RevocationReason::CessationOfOperation);
-        assert!(store.revoke_certificate(&[serial; 20], ceased, decision(DecisionKind::Revocation)).unwrap());
+        assert_eq!(store.revoke_certificate(&[serial; 20], ceased, decision(DecisionKind::Revocation)).unwrap(), 1);
     }
     assert!(matches!(certify(&*store, 9, certified(7, 2)), Err(StoreError::KeyHasOtherSubject)));
     certify(&*store, 9, certified(7, 1)).unwrap();
@@ -154,11 +155,13 @@ fn a_compromised_key_is_never_certified_again(place: &dyn Place) {
         store.revoke_certificate(&[serial; 20], revocation(1_500, reason), decision(DecisionKind::Revocation)).unwrap()
     };
     certify(&*store, 1, certified(7, 1)).unwrap();
-    assert!(revoke(1, RevocationReason::Superseded));
+    assert_eq!(revoke(1, RevocationReason::Superseded), 1);
     certify(&*store, 2, certified(7, 1)).unwrap();
-    // What was revoked for less before still says so, and the key is known to be lost.
-    assert!(!revoke(1, RevocationReason::KeyCompromise));
+    // What was revoked for less before still says so, and the key is known to be lost: so is what else there is of it.
+    assert_eq!(revoke(1, RevocationReason::KeyCompromise), 1);
+    assert_eq!(revoke(1, RevocationReason::KeyCompromise), 0);
     assert_eq!(store.revocations(1_000).unwrap().1[0].reason, RevocationReason::Superseded);
+    assert_eq!(store.revocations(1_000).unwrap().1[1].reason, RevocationReason::KeyCompromise);
     for shared in [false, true] {
         let again = certify(&*store, 3, Certified { may_have_others: shared, ..certified(7, 1) });
         assert!(matches!(again, Err(StoreError::KeyCompromised)), "{again:?}");
@@ -178,6 +181,31 @@ fn a_compromised_key_is_never_certified_again(place: &dyn Place) {
     assert_eq!(store.revoke(&[1; 32], compromised, true, decision(DecisionKind::Revocation)).unwrap(), 2);
     assert!(matches!(certify(&*store, 13, certified(12, 1)), Err(StoreError::KeyCompromised)));
     certify(&*store, 14, certified(11, 1)).unwrap();
+}
+
+fn a_compromised_key_takes_its_certificates_along(place: &dyn Place) {
+    let store = place.open();
+    let shared = |key| Certified { may_have_others: true, ..certified(key, 1) };
+    for (serial, key, account, not_after) in [
+        (1, 7, "alice", 2_000),
+        (2, 7, "alice", 2_000),
+        (3, 7, "alice", 1_500),
+        (4, 7, "bob", 2_000),
+        (5, 8, "alice", 2_000),
+    ] {
+        let record = CertificateRecord { not_after, certified: shared(key), ..certificate(serial) };
+        decide_for(&*store, account, vec![record]).0.unwrap();
+    }
+    let revoke = |serial: u8, at, reason| {
+        store.revoke_certificate(&[serial; 20], revocation(at, reason), decision(DecisionKind::Revocation)).unwrap()
+    };
+    // For another reason it goes alone; what has expired needs none, and what is another account's is not this one's to end.
+    assert_eq!(revoke(1, 1_400, RevocationReason::Superseded), 1);
+    assert!(!store.issued(&[2; 20]).unwrap().unwrap().is_revoked);
+    assert_eq!(revoke(1, 1_500, RevocationReason::KeyCompromise), 1);
+    let is_revoked = |serial: u8| store.issued(&[serial; 20]).unwrap().unwrap().is_revoked;
+    assert_eq!([1, 2, 3, 4, 5].map(is_revoked), [true, true, false, false, false]);
+    assert_eq!(revoke(9, 1_500, RevocationReason::KeyCompromise), 0);
 }
 
 fn a_key_is_revoked_with_all_its_certificates(place: &dyn Place) {
