@@ -3,6 +3,8 @@
 //! Large rows lie in rowid tables, so that they are appended; random keys are in narrow indices. Nonces begin
 //! with their time, so that they too are appended and the oldest are removed without another index.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
@@ -14,7 +16,10 @@ const STATEMENTS_KEPT: usize = 64;
 /// once for all of them. 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// How long a program that has the database locked is waited for.
-pub(super) const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long other instances are waited for that start on the same file, and how often they are looked at.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+const START_PAUSE: Duration = Duration::from_millis(10);
 
 /// Version of the schema, in `user_version`.
 const VERSION: i64 = 4;
@@ -191,7 +196,7 @@ DROP TABLE attestation_keys;
 pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
     plan_once(connection)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    log_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -199,6 +204,18 @@ pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
     // An erased row leaves no octets behind in its page.
     connection.pragma_update(None, "secure_delete", true)?;
     Ok(())
+}
+
+/// Writes to a log ahead of the database, as several instances on one file need it. While others change to that too, SQLite
+/// says at once that the file is locked, without any patience of its own.
+fn log_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL").map_err(StoreError::from) {
+            Err(StoreError::Locked) if begun.elapsed() < START_PATIENCE => std::thread::sleep(START_PAUSE),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Keeps the plans of statements. Otherwise SQLite, built to look at statistics, compiles a statement anew for every
