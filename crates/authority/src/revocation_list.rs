@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use axum::body::Bytes;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::CertView;
 use vouchsafe_evidence::x509::build::{self, CrlTemplate, DerWriter, RevokedEntry};
@@ -68,12 +69,12 @@ struct Kept {
     made: i64,
     /// How many revocations were recorded by then.
     count: i64,
-    der: Vec<u8>,
+    der: Bytes,
 }
 
 impl Service {
-    /// The revocation list of this name, DER.
-    pub(crate) fn revocation_list(&self, name: &str) -> Result<Vec<u8>, Error> {
+    /// The revocation list of this name, DER. Whoever fetches it, however many and however slowly, has the same octets.
+    pub(crate) fn revocation_list(&self, name: &str) -> Result<Bytes, Error> {
         // Every issuer of the configuration has a list of its own name, for as long as it is there.
         let authority = match ListName::ALL.into_iter().find(|list| list.label() == name) {
             Some(list) => list.authority(&self.hierarchy),
@@ -89,7 +90,7 @@ impl Service {
             Some(kept) => Ok(kept.der.clone()),
             None => {
                 let revocations = self.store.revocations(now)?;
-                let der = sign(authority, &revocations, now)?;
+                let der = Bytes::from(sign(authority, &revocations, now)?);
                 kept.insert(name.to_owned(), Kept { made: now, count: revocations.0, der: der.clone() });
                 Ok(der)
             }

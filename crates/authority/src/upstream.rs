@@ -17,7 +17,7 @@ mod est;
 mod http;
 mod load;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
@@ -50,8 +50,9 @@ pub use load::LoadError;
 
 /// Octets of the identifier of a transaction: 128 bits (RFC 9483, section 3.1).
 pub(crate) const TRANSACTION_OCTETS: usize = 16;
-/// Requests that one upstream is asked for at once.
+/// Requests that one upstream is asked for at once, and those of one account: a CA that is slow is so for nobody alone.
 const AT_ONCE: usize = 32;
+const AT_ONCE_OF_ONE: usize = AT_ONCE / 2;
 /// Characters that are repeated of what an upstream says.
 const WORDS_CHARACTERS: usize = 300;
 /// Times that a confirmation is sent.
@@ -189,8 +190,8 @@ pub(crate) struct Upstream {
     issuers: Issuers,
     client: Client,
     places: Arc<Semaphore>,
-    /// What is being asked for at this moment, by the nonce that it spends.
-    asking: Mutex<HashSet<[u8; NONCE_OCTETS]>>,
+    /// For whom something is being asked for at this moment, by the nonce that it spends.
+    asking: Mutex<HashMap<[u8; NONCE_OCTETS], String>>,
 }
 
 #[derive(Debug)]
@@ -322,11 +323,16 @@ struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    /// Nothing if the same order is being filled already.
-    fn begin(upstream: &'a Upstream, nonce: [u8; NONCE_OCTETS]) -> Option<Self> {
-        let is_first = upstream.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce);
+    /// Nothing if the same order is being filled already, or as many of this account as may be.
+    fn begin(upstream: &'a Upstream, nonce: [u8; NONCE_OCTETS], account: &str) -> Option<Self> {
+        let mut asking = upstream.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = asking.values().filter(|other| *other == account).count();
+        if own >= AT_ONCE_OF_ONE || asking.contains_key(&nonce) {
+            return None;
+        }
+        asking.insert(nonce, account.to_owned());
         // Made where it is the first alone: whatever is made is dropped, and takes the nonce with it.
-        is_first.then(|| Self { upstream, nonce })
+        Some(Self { upstream, nonce })
     }
 }
 
@@ -340,7 +346,7 @@ impl Drop for Filling<'_> {
 async fn fill(upstream: &Upstream, parts: &Parts, awaiting: Awaiting) -> Result<Progress, Error> {
     // No more wait for an upstream than may, so that a slow one takes no places from other profiles.
     let _place = upstream.places.try_acquire().map_err(|_| Error::Busy)?;
-    let _filling = Filling::begin(upstream, awaiting.nonce).ok_or(Error::Busy)?;
+    let _filling = Filling::begin(upstream, awaiting.nonce, &awaiting.decision.account).ok_or(Error::Busy)?;
     let Awaiting { order, decision, spending, sent, transaction, nonce, digest } = awaiting;
     // What was decided before is told again, and nobody is asked.
     if parts.spent(nonce).await?.is_some() {

@@ -57,7 +57,7 @@ pub(super) fn decide(service: &Service, call: &Call, resource: Resource) -> Resu
         Resource::IssuerCertificate => {
             let name = call.id.strip_suffix(".cer").ok_or(Error::NotFound)?;
             let issuer = service.hierarchy.issuer(name).map_err(|_| Error::NotFound)?;
-            ("application/pkix-cert", issuer.ca().certificate().as_der().to_vec())
+            ("application/pkix-cert", issuer.ca().certificate().as_der().to_vec().into())
         }
     };
     let mut response = Response::new(Body::from(body));

@@ -85,8 +85,8 @@ fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, E
     with_type(status, "application/json", serde_json::to_vec(value)?)
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Result<Response, Error> {
-    let mut response = Response::new(Body::from(body));
+fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Result<Response, Error> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

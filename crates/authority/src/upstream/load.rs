@@ -1,6 +1,6 @@
 //! What a configuration says of CAs elsewhere, read from its files.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -144,7 +144,7 @@ impl Upstream {
                 Client::Est(EstClient { server, basic: None })
             }
         };
-        let (places, asking) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::new(HashSet::new()));
+        let (places, asking) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::new(HashMap::new()));
         Ok(Self { name: config.name.clone(), issuers, client, places, asking })
     }
 }

@@ -8,6 +8,8 @@ mod openssl;
 mod registered_names;
 #[path = "upstream/registrar.rs"]
 mod registrar;
+#[path = "upstream/several.rs"]
+mod several;
 #[path = "upstream/tap.rs"]
 mod tap;
 #[path = "upstream/wrong.rs"]

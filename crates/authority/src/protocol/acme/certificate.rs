@@ -24,6 +24,7 @@ use crate::init::pem;
 use crate::issue::IssuedChain;
 use crate::names::ProvenName;
 use crate::nonce::Session;
+use crate::record::sha256;
 use crate::service::Service;
 use crate::store::{AcmeChange, AcmeKind, DecisionKind, Outcome, Revocation, RevocationReason, StoreError};
 use crate::text::to_hex;
@@ -106,7 +107,7 @@ fn complete(
     order.content.stage = Stage::Valid { chain: chain.certificates.iter().map(|der| base64url::encode(der)).collect() };
     let of = AcmeChange::Create {
         kind: AcmeKind::Certificate,
-        id: leaf.serial().to_vec(),
+        id: certificate_id(request.service, &leaf),
         owner: order.content.account.clone().into_bytes(),
         expires: leaf.not_after(),
         body: order.content.account.clone().into_bytes(),
@@ -308,8 +309,18 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     Ok(Answer::of(AnswerBody::None))
 }
 
+/// By what a certificate is told from others: its serial number, which this authority gives once; of one from a CA elsewhere,
+/// whose numbers may be those of another such CA, a digest, which is longer than any of them.
+fn certificate_id(service: &Service, certificate: &CertView) -> Vec<u8> {
+    match service.upstreams.issuer_of(certificate) {
+        Some(_) => sha256(certificate.as_der()).to_vec(),
+        None => certificate.serial().to_vec(),
+    }
+}
+
 /// The account that a certificate was issued to; nothing for one that was not issued by this protocol.
 fn owner_of(request: &Request<'_>, certificate: &CertView) -> Result<Option<String>, Problem> {
-    let row = request.service.store.acme_document(AcmeKind::Certificate, certificate.serial())?;
+    let row =
+        request.service.store.acme_document(AcmeKind::Certificate, &certificate_id(request.service, certificate))?;
     Ok(row.and_then(|row| String::from_utf8(row.body).ok()))
 }

@@ -12,10 +12,10 @@ use crate::module::{pem, sign_certificate};
 use crate::site::NOW;
 
 /// A CA whose key the test has.
-struct Ca {
+pub(super) struct Ca {
     name: NameView,
     key: SoftwareKey,
-    certificate: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
 }
 
 fn name(text: &str) -> NameView {
@@ -23,7 +23,7 @@ fn name(text: &str) -> NameView {
 }
 
 impl Ca {
-    fn new(common_name: &str) -> Self {
+    pub(super) fn new(common_name: &str) -> Self {
         let key = SoftwareKey::generate();
         let extensions = vec![
             build::basic_constraints(true, BasicConstraints { ca: true, path_length: None }),
@@ -34,7 +34,7 @@ impl Ca {
         Self { name: issuer, key, certificate }
     }
 
-    fn issue(&self, change: impl FnOnce(&mut CertificateTemplate), spki: &SpkiView) -> Vec<u8> {
+    pub(super) fn issue(&self, change: impl FnOnce(&mut CertificateTemplate), spki: &SpkiView) -> Vec<u8> {
         let mut template = CertificateTemplate {
             serial: vec![1],
             algorithm: build::algorithm_identifier(oid::ECDSA_WITH_SHA256),
@@ -110,11 +110,11 @@ async fn liar(ca: &Ca) -> (Site, Tap) {
     (front(dir, &settings).await, tap)
 }
 
-fn granting(certificate: Vec<u8>) -> Action {
+pub(super) fn granting(certificate: Vec<u8>) -> Action {
     Action::Answer(Box::new(move |seen| answered(seen, CP, &response(0, &[], None, Some(&certificate)))))
 }
 
-fn confirming() -> Action {
+pub(super) fn confirming() -> Action {
     Action::Answer(Box::new(|seen| answered(seen, PKICONF, &[5, 0])))
 }
 
