@@ -19,6 +19,7 @@ use vouchsafe_verifier::{Instant, Rejection, codes};
 use zeroize::Zeroizing;
 
 use self::proof::Established;
+pub(crate) use self::proof::module_identity;
 use crate::ak_certificate::{self, AkKey, AkSubject, Families};
 use crate::appraisal::device_id;
 use crate::baseline::{Baseline, Quote};

@@ -13,11 +13,12 @@ use vouchsafe_verifier::{CertifiableKey, Condition, PolicyError};
 
 use crate::appraisal::key_digest;
 use crate::enroll::{Applicant, Names};
+use crate::enrolment::module_identity;
 use crate::error::{Error, Violation, own_codes};
 use crate::profile::Profile;
 use crate::protocol::acme::{Identifier, IdentifierKind};
 use crate::service::Service;
-use crate::store::{Device, ListedIdentity};
+use crate::store::{Device, InventoryRow};
 use crate::text::to_hex;
 
 /// The prefixes by which a verdict names a device that no maker's serial number tells from others.
@@ -53,7 +54,7 @@ pub enum Identity {
     Device,
     /// SHA-256 of the SubjectPublicKeyInfo of the device's endorsement key, in lower hexadecimal digits.
     EkDigest,
-    /// The device's name in the inventory, where the inventory lists it for this account.
+    /// The device's name in the inventory, where the inventory lists it for this account and with its module.
     Inventory,
     /// The device as the verdict names it, such as `ak:..` or `yubikey-piv:123`.
     PermanentIdentifier,
@@ -271,13 +272,12 @@ impl Service {
         Ok(CertView::parse(&row.ek_certificate).ok().map(|certificate| to_hex(&certificate.spki().sha256())))
     }
 
-    /// The device's name, where the inventory lists it now, for this account.
+    /// The device's name, where the inventory lists it now, for this account and with the module that it has: another one that
+    /// was enrolled by its maker's word can have been given any name.
     fn listed_name(&self, account: &str, device: &Device) -> Result<Option<String>, Error> {
-        let row = match self.store.listed(&ListedIdentity::EndorsementKey(device.identity))? {
-            Some(row) => Some(row),
-            None => self.store.listed_device(&device.name)?,
-        };
-        Ok(row.filter(|row| row.device == device.name && row.account == account).map(|row| row.device))
+        let row = self.store.listed_device(&device.name)?;
+        let is_meant = |row: &InventoryRow| row.account == account && module_identity(&row.identity) == device.identity;
+        Ok(row.filter(is_meant).map(|row| row.device))
     }
 }
 

@@ -117,7 +117,7 @@ impl Service {
         let named = ListedIdentity::Serial { vendor: vendor.to_owned(), serial: serial.to_owned() };
         let row = self.listed(account, device, &named)?;
         Ok(Established {
-            identity: identity("serial", &[vendor.as_bytes(), serial.as_bytes()]),
+            identity: module_identity(&named),
             ek: None,
             ek_certificate: Vec::new(),
             is_virtual: row.is_virtual,
@@ -232,6 +232,14 @@ pub(super) const fn stands_alone(proof: &Proof) -> bool {
 
 const fn proof(method: Method, environment: Environment, digest: Digest, approvers: Vec<String>) -> Proof {
     Proof { method, environment, digest, approvers }
+}
+
+/// The identity of the module that the inventory lists so.
+pub(crate) fn module_identity(listed: &ListedIdentity) -> Digest {
+    match listed {
+        ListedIdentity::EndorsementKey(digest) => *digest,
+        ListedIdentity::Serial { vendor, serial } => identity("serial", &[vendor.as_bytes(), serial.as_bytes()]),
+    }
 }
 
 /// The identity of a module by something else than its endorsement key. What kind of name it is belongs to it, so that

@@ -1,6 +1,9 @@
 //! Who may have which name: what the profile takes from a request, and what it refuses.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use vouchsafe_authority::{Administration, Clock};
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::CertView;
@@ -119,6 +122,29 @@ async fn a_name_in_the_inventory_is_the_accounts_that_the_row_names() {
         assert_eq!(client.may_be(&site, "by-inventory", "device-1").await, permitted, "{account}");
     }
     assert!(!client.may_be(&site, "by-inventory", "device-2").await);
+}
+
+/// Whoever has the account's token can call a module of their own what the inventory lists with another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_the_inventory_is_the_modules_that_the_row_names() {
+    let site = site().await;
+    let (client, other) = (Client::enrolled(&site, "device-1").await, Client::enrolled(&site, "device-2").await);
+    let ek = |client: &Client| hex(&CertView::parse(&client.module.ek_certificate).unwrap().spki().sha256());
+    let free = hex(&[7; 32]);
+    for (columns, module, permitted) in [
+        ("ek_sha256", free.clone(), false),
+        ("vendor,serial", "Maker,S-1".to_owned(), false),
+        ("ek_sha256", ek(&client), true),
+    ] {
+        // The row is a new one: those of enrolled devices are not changed.
+        let administration = Administration::open(&site.config(), Arc::clone(&site.clock) as Arc<dyn Clock>).unwrap();
+        administration.remove_listed("device-1", "alma").unwrap();
+        let csv = format!("device,account,{columns}\ndevice-1,alice,{module}\n");
+        let reply = site.send("/v1/inventory", Some(ALICE), "text/csv", csv.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        assert_eq!(client.may_be(&site, "by-inventory", "device-1").await, permitted, "{module}");
+        assert!(!other.may_be(&site, "by-inventory", "device-1").await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
