@@ -97,7 +97,7 @@ impl Verdict {
         let outcome = if is_accepted { Outcome::Accepted } else { Outcome::Rejected };
         let reasons: Vec<Reason> = self.authentication_reasons().iter().map(Reason::from).collect();
         let mut appraisal = Map::new();
-        appraisal.insert("ear_status".to_owned(), json!(self.status(outcome)));
+        appraisal.insert("ear_status".to_owned(), json!(self.status(outcome, &self.key_vector())));
         if !reasons.is_empty() {
             appraisal.insert("ear_verifier_claims".to_owned(), json!({"vouchsafe_reasons": reasons}));
         }
@@ -105,7 +105,8 @@ impl Verdict {
         Value::Object(appraisal)
     }
 
-    fn key_appraisal(&self, records: &[Value]) -> Value {
+    /// What can be said of the module and of the key in it.
+    fn key_vector(&self) -> Map<String, Value> {
         let claims = &self.key().claims;
         let mut vector = self.identity();
         if self.key().outcome != Outcome::Absent && !claims.is_empty() {
@@ -122,6 +123,10 @@ impl Verdict {
             };
             vector.insert("storage-opaque".to_owned(), json!(storage));
         }
+        vector
+    }
+
+    fn key_appraisal(&self, records: &[Value]) -> Value {
         // A key stands for nothing unless the whole is accepted: its own part may hold and yet be bound to nothing.
         let outcome = match (self.key().outcome, self.is_accepted() && records.is_empty()) {
             (Outcome::Accepted, false) => Outcome::Rejected,
@@ -133,7 +138,7 @@ impl Verdict {
         said.insert("vouchsafe_freshness".to_owned(), json!(self.freshness().label()));
         said.insert("vouchsafe_freshness_note".to_owned(), json!(self.freshness_note()));
         said.insert("vouchsafe_module_advisories".to_owned(), json!(self.module_advisories()));
-        self.appraisal(self.key(), outcome, (vector, said), records)
+        self.appraisal(self.key(), outcome, (self.key_vector(), said), records)
     }
 
     fn platform_appraisal(&self, records: &[Value]) -> Value {
@@ -165,13 +170,17 @@ impl Verdict {
         sections.iter().any(|claims| claims.is("kind", "virtual"))
     }
 
-    /// The status of an outcome: a warning where the policy judged nothing.
-    fn status(&self, outcome: Outcome) -> &'static str {
-        match (outcome, self.policy_note()) {
-            (Outcome::Absent, _) => "none",
-            (Outcome::Rejected, _) => "contraindicated",
-            (Outcome::Accepted, Some(_)) => "warning",
-            (Outcome::Accepted, None) => "affirming",
+    /// The status of an outcome: a warning where the policy judged nothing, and nothing better than the worst that the
+    /// trustworthiness vector says, whatever a policy accepts (draft-ietf-rats-ear-04, ear_status).
+    fn status(&self, outcome: Outcome, vector: &Map<String, Value>) -> &'static str {
+        let worst = vector.values().filter_map(Value::as_i64).max().unwrap_or_default();
+        match outcome {
+            Outcome::Absent => "none",
+            Outcome::Rejected => "contraindicated",
+            Outcome::Accepted if worst >= i64::from(trustworthiness::CONTRAINDICATED) => "contraindicated",
+            Outcome::Accepted if worst >= i64::from(trustworthiness::WARNING) => "warning",
+            Outcome::Accepted if self.policy_note().is_some() => "warning",
+            Outcome::Accepted => "affirming",
         }
     }
 
@@ -194,7 +203,7 @@ impl Verdict {
         said.insert("vouchsafe_reasons".to_owned(), json!(reasons));
         said.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
         let mut appraisal = Map::new();
-        appraisal.insert("ear_status".to_owned(), json!(self.status(outcome)));
+        appraisal.insert("ear_status".to_owned(), json!(self.status(outcome, &vector)));
         // The draft has no empty vector and no empty map of claims.
         for (name, members) in [("ear_trustworthiness_vector", vector), ("ear_verifier_claims", said)] {
             if !members.is_empty() {

@@ -215,6 +215,27 @@ fn a_rejected_key_is_contraindicated_and_the_exit_code_stays() {
     assert_eq!(verify(LISTED, &["--result", "ear"]).code, 2, "a result needs a key");
 }
 
+/// A status is never better than the worst that the vector beside it says: here, that the module is software.
+#[test]
+fn a_key_in_a_module_of_software_is_a_warning_whatever_the_policy_accepts() {
+    let folder = TempDir::new().unwrap();
+    let key = folder.path().join("key.pem");
+    assert!(openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", text(&key)]));
+    let (file, trust) = (repository("vectors/policy/csbr-virtual/request.der"), repository("vectors/trust/virtual"));
+    let run = vouchsafe(
+        [
+            &["verify", text(&file), "--trust", text(&trust), "--at", AT, "--nonce", NONCE][..],
+            &["--result", "ear", "--result-key", text(&key)],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    let (_, claims, ..) = token(&run.stdout);
+    let appraisal = &claims["submods"]["key"];
+    assert_eq!(appraisal["ear_trustworthiness_vector"]["hardware"], 32);
+    assert_eq!(appraisal["ear_status"], "warning");
+}
+
 fn verify_with(key: &Path) -> i32 {
     verify(LISTED, &["--result", "ear", "--result-key", text(key)]).code
 }
