@@ -205,8 +205,9 @@ async fn the_routes_of_the_other_role_are_absent() {
             (&pair.issuing, vouchsafe_authority::Role::Issuing),
         ] {
             let path = route.path.replace("{id}", "00");
-            // A list that is there; "00" is none anywhere.
-            let path = path.replace("lists/00", "lists/issuing");
+            // An issuer that is there; "00" is none anywhere.
+            let path = path.replace("lists/00", "lists/issuing").replace("crl/00", "crl/issuing.crl");
+            let path = path.replace("ca/00", "ca/issuing.cer");
             let reply = site.exchange(route.verb.methods()[0], &path, &headers, b"").await;
             // What answers where nothing is; a route that is there refuses in its own protocol's form.
             let kind = serde_json::from_slice::<serde_json::Value>(&reply.body).unwrap_or_default()["type"].clone();
