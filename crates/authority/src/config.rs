@@ -420,7 +420,8 @@ impl Config {
             CertificateSource::Issuer(issuer) => issuer == name,
             CertificateSource::Upstream(_) => false,
         };
-        self.profiles.iter().any(comes_from) || self.issuers.iter().any(|issuer| issuer.follows.as_deref() == Some(name))
+        self.profiles.iter().any(comes_from)
+            || self.issuers.iter().any(|issuer| issuer.follows.as_deref() == Some(name))
     }
 
     /// Name or file of the appraisal policy.

@@ -154,7 +154,9 @@ pub enum Error {
     #[error("the client certificate is revoked")]
     ClientCertificateRevoked,
     /// Whether the client's certificate is revoked cannot be told.
-    #[error("whether client certificates of this CA are revoked cannot be told at the moment, and none counts until it can")]
+    #[error(
+        "whether client certificates of this CA are revoked cannot be told at the moment, and none counts until it can"
+    )]
     ClientListUnusable,
     /// No challenge could be made.
     #[error("challenge")]

@@ -20,10 +20,10 @@ use crate::profile::{CertificateSource, DeviceRule, EvidenceRule, Profile, Purpo
 use crate::publish::Published;
 use crate::registration::{Registered, RegisteredKey};
 use crate::service::{Service, violations};
-use crate::upstream::{Awaiting, Order, Wanted};
 use crate::store::{
     CertificateRecord, Certified, Decision, DecisionKind, Digest, KeyUse, Outcome, Spending, Spent, StoreError,
 };
+use crate::upstream::{Awaiting, Order, Wanted};
 
 /// Room that a report gets at first; most need less.
 const REPORT_ROOM_OCTETS: usize = 8 * 1024;
@@ -350,8 +350,7 @@ impl Service {
             self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
         let issuer = Issuer { ca: ca.ca(), now: self.now() };
         let issued = issuer.issue(grounds, profile, subject, &published)?;
-        let certificates =
-            std::iter::once(issued.record(key_use, certified)).chain(published.attesting_key).collect();
+        let certificates = std::iter::once(issued.record(key_use, certified)).chain(published.attesting_key).collect();
         let chain = ca.chain_below_root();
         let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
         Ok(Judged { decision, conclusion: Conclusion::Told { certificates, answer: Ok(chain) } })

@@ -419,7 +419,10 @@ mod tests {
         assert_eq!(mint.forwarding(&nonce).1, transaction);
         assert_eq!(mint.forwarding(&nonce).0.octets(), sent.octets());
         assert_eq!(sent.octets()[..TIME_OCTETS], nonce[..TIME_OCTETS]);
-        assert!(!sent.octets().windows(MAC_OCTETS).any(|window| window == transaction), "one says nothing of the other");
+        assert!(
+            !sent.octets().windows(MAC_OCTETS).any(|window| window == transaction),
+            "one says nothing of the other"
+        );
         let (other, another) = mint.forwarding(&mint.mint(Purpose::Appraisal, "a", NOW).unwrap());
         assert!(other.octets() != sent.octets() && another != transaction);
         assert_eq!(mint.recognize(sent.octets(), Purpose::Appraisal, "a").unwrap_err(), NonceError::Foreign);

@@ -1,8 +1,8 @@
 //! What is of the file of SQLite alone. What every store promises is tried beside its source, on each.
 
 use vouchsafe_authority::store::{
-    AkMaterial, AttestingKeyStore, CertificateRecord, Certified, Decision, DecisionKind, EnrolledKey, KeyUse, Outcome, Proof,
-    Sqlite, Store, StoreError,
+    AkMaterial, AttestingKeyStore, CertificateRecord, Certified, Decision, DecisionKind, EnrolledKey, KeyUse, Outcome,
+    Proof, Sqlite, Store, StoreError,
 };
 use vouchsafe_verifier::enrolment::{Environment, Method};
 

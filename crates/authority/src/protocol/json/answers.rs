@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::{Operation, json, with_type};
 use super::accept::Form;
+use super::{Operation, json, with_type};
 use crate::ak_certificate::Families;
 use crate::appraisal::AppraisalAnswer;
 use crate::attestation_result::key_set;
