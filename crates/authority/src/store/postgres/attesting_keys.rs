@@ -245,15 +245,22 @@ impl AttestingKeyStore for Postgres {
         decision: Decision,
     ) -> Result<usize, StoreError> {
         let serial = serial.to_vec();
-        self.transaction(async move |transaction| {
+        self.locking(async move |transaction| {
             insert_decision(transaction, &decision).await?;
+            if revocation.reason.burns_keys() {
+                // Nobody certifies the key until this is committed, and however often somebody does, this has its turn; what
+                // was certified before can be seen below.
+                let key = "
+                    SELECT 1 FROM certified_keys
+                    WHERE key IN (SELECT certificates.key FROM certificates WHERE serial = $1) FOR UPDATE";
+                transaction.query_opt(key, &[&serial]).await?;
+            }
             let revoke = "
                 INSERT INTO revocations (serial, at, reason) SELECT serial, $2, $3 FROM certificates WHERE serial = $1
                 ON CONFLICT (serial) DO NOTHING";
             let reason = revocation.reason.label();
             let mut revoked = transaction.execute(revoke, &[&serial, &revocation.at, &reason]).await?;
             if revocation.reason.burns_keys() {
-                // Whatever was certified for the key since this began has changed its row, and this is tried again.
                 let all = "
                     INSERT INTO revocations (serial, at, reason)
                     SELECT others.serial, $2, $3 FROM certificates AS named

@@ -12,6 +12,7 @@ on_both!(
     a_key_attests_or_is_certified_whichever_is_first,
     a_compromised_key_is_never_certified_again,
     a_compromised_key_takes_its_certificates_along,
+    nothing_is_certified_for_a_compromised_key_unrevoked,
     a_key_is_revoked_with_all_its_certificates,
     what_fell_between_the_verdict_and_the_record_is_noticed,
     one_that_fell_takes_no_other_of_its_group_along,
@@ -206,6 +207,41 @@ fn a_compromised_key_takes_its_certificates_along(place: &dyn Place) {
     let is_revoked = |serial: u8| store.issued(&[serial; 20]).unwrap().unwrap().is_revoked;
     assert_eq!([1, 2, 3, 4, 5].map(is_revoked), [true, true, false, false, false]);
     assert_eq!(revoke(9, 1_500, RevocationReason::KeyCompromise), 0);
+}
+
+/// While a key is certified again and again, one of its certificates is revoked because others know it: whatever was
+/// recorded is revoked, and nothing is recorded afterwards.
+fn nothing_is_certified_for_a_compromised_key_unrevoked(place: &dyn Place) {
+    let instances = [place.open(), place.open()];
+    for key in 1..=8_u8 {
+        certify(&*instances[0], key, certified(key, 1)).unwrap();
+        let recorded = std::sync::Mutex::new(vec![vec![key; 20]]);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let (store, recorded) = (&*instances[usize::from(thread % 2)], &recorded);
+                scope.spawn(move || {
+                    for number in 0..=u8::MAX {
+                        let mut serial = vec![number; 20];
+                        (serial[0], serial[1], serial[2]) = (100 + key, thread, 7);
+                        // Half of them by the way that others share, half by one of their own.
+                        let certified = Certified { may_have_others: thread > 1, ..certified(key, 1) };
+                        let record = CertificateRecord { serial: serial.clone(), certified, ..certificate(1) };
+                        match decide_for(store, "alice", vec![record]).0 {
+                            Ok(_) => recorded.lock().unwrap().push(serial),
+                            Err(StoreError::KeyCompromised) => return,
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(key) * 3));
+            let compromised = revocation(1_500, RevocationReason::KeyCompromise);
+            instances[1].revoke_certificate(&[key; 20], compromised, decision(DecisionKind::Revocation)).unwrap();
+        });
+        let recorded = recorded.into_inner().unwrap();
+        let left = recorded.iter().filter(|serial| !instances[0].issued(serial).unwrap().unwrap().is_revoked).count();
+        assert_eq!(left, 0, "of {}", recorded.len());
+    }
 }
 
 fn a_key_is_revoked_with_all_its_certificates(place: &dyn Place) {
