@@ -294,7 +294,7 @@ impl AttestingKeyStore for Postgres {
         revocation: Revocation,
         decision: Decision,
     ) -> Result<usize, StoreError> {
-        self.transaction(async move |transaction| {
+        self.locking(async move |transaction| {
             insert_decision(transaction, &decision).await?;
             let id = device_id(transaction, &replacement.device).await?;
             let leave = "UPDATE devices SET replaceable_until = $2, replacement_approver = $3 WHERE id = $1";
@@ -366,12 +366,20 @@ async fn revoke_keys_of(
     device: i64,
     revocation: &Revocation,
 ) -> Result<usize, StoreError> {
-    let keys = "SELECT spki_digest FROM attesting_keys WHERE device = $1 AND revoked_at IS NULL";
-    let keys = transaction.query(keys, &[&device]).await?;
-    for row in &keys {
-        revoke_key(transaction, &digest(row, 0, "spki_digest")?, revocation, false).await?;
+    let standing = "
+        SELECT spki_digest FROM attesting_keys WHERE device = $1 AND revoked_at IS NULL ORDER BY spki_digest FOR UPDATE";
+    let mut revoked: usize = 0;
+    loop {
+        let keys = transaction.query(standing, &[&device]).await?;
+        if keys.is_empty() {
+            return Ok(revoked);
+        }
+        for row in &keys {
+            revoke_key(transaction, &digest(row, 0, "spki_digest")?, revocation, false).await?;
+        }
+        // Those that they named as successors until they were locked can be seen now.
+        revoked = revoked.saturating_add(keys.len());
     }
-    Ok(keys.len())
 }
 
 /// The keys that are certified on this key's own word.

@@ -13,6 +13,7 @@ on_both!(
     the_successor_of_a_key_that_stands_alone_takes_its_place,
     a_successor_that_its_module_was_shown_for_stands_by_itself,
     another_module_needs_leave_and_gets_it_once,
+    leave_is_given_however_often_the_failed_module_renews,
     another_account_needs_leave,
 );
 
@@ -286,6 +287,45 @@ fn another_module_needs_leave_and_gets_it_once(place: &dyn Place) {
     let by = store.attesting_key(&[5; 32]).unwrap().unwrap().revocation.unwrap().approver;
     assert_eq!(by, "somebody");
     assert!(matches!(enroll(&*store, key("device", 3, 3)), Err(StoreError::DeviceBoundElsewhere)));
+}
+
+/// While a module renews its key and names successors, an administrator gives leave for another in its place: its keys are
+/// revoked, all that there are then, and renew no more.
+fn leave_is_given_however_often_the_failed_module_renews(place: &dyn Place) {
+    let (instances, nonces) = ([place.open(), place.open()], Nonces::new());
+    enroll(&*instances[0], key("device", 1, 1)).unwrap();
+    let renew = |store: &dyn Store, from: u8, to: u8, serial: Vec<u8>| {
+        let nonce = nonces.mint(1_000);
+        let certificates = vec![CertificateRecord { serial, ..with_use(to, 3_000, KeyUse::Of([to; 32])) }];
+        let spending = nonces.spend(&nonce, 1_000, 1);
+        store.renew(spending, [from; 32], key("device", 1, to), decision(DecisionKind::Renewal), certificates)
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let (store, renew) = (&*instances[usize::from(thread % 2)], &renew);
+            scope.spawn(move || {
+                for number in 0..=u8::MAX {
+                    let mut serial = vec![number; 20];
+                    (serial[0], serial[1]) = (1, thread);
+                    // Now and then a successor.
+                    let to = if number % 16 == 15 { 10 + thread * 16 + number / 16 } else { 1 };
+                    match renew(store, 1, to, serial) {
+                        Ok(_) => {}
+                        Err(StoreError::KeyRevoked) => return,
+                        // Renewals may get in one another's way.
+                        Err(StoreError::Server(error)) if error.passes() => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let leave = Replacement { device: "device".to_owned(), until: 1_200, approver: "somebody".to_owned() };
+        let ceased = revocation(1_000, RevocationReason::CessationOfOperation);
+        instances[1].approve_replacement(leave, ceased, decision(DecisionKind::Replacement)).unwrap();
+    });
+    let keys = instances[0].attesting_keys().unwrap();
+    assert!(keys.iter().all(|key| key.revocation.is_some()), "of {}", keys.len());
 }
 
 fn another_account_needs_leave(place: &dyn Place) {
