@@ -5,9 +5,10 @@
 //! compromised is never certified again, and what else its account has for it is revoked too.
 
 use serde_json::{Value, json};
-use vouchsafe_evidence::x509::{CertView, NameView};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use crate::ca::Hierarchy;
+use crate::certified_key::key_identity;
 use crate::error::{Error, own_codes};
 use crate::record::Recorder;
 use crate::request::{Revocable, RevocationRequest};
@@ -86,11 +87,11 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::NotFound`] unless the certificate was issued here for this account, to this subject where one is named,
-    /// and is valid still: of others' certificates nothing is told.
+    /// and is valid still: of others' certificates nothing is told. As [`Self::check_reason`] by the key that was `shown`.
     pub(crate) fn revoke_issued(
         &self,
         account: &str,
-        subject: Option<&NameView>,
+        (subject, shown): (Option<&NameView>, Option<&SpkiView>),
         serial: &[u8],
         reason: RevocationReason,
     ) -> Result<bool, Error> {
@@ -101,10 +102,39 @@ impl Service {
         if !is_meant || !is_own || certificate.not_after() < self.now() {
             return Err(Error::NotFound);
         }
+        self.check_reason(account, &certificate, shown, reason)?;
         let report = json!({ "revoked": to_hex(serial), "reason": reason.label(), "account": account }).to_string();
         let decision =
             self.decision(DecisionKind::Revocation, account, Outcome::Accepted, report.as_bytes(), &issued.der)?;
         let revocation = Revocation { at: self.now(), reason, approver: account.to_owned() };
         Ok(self.store.revoke_certificate(serial, revocation, decision)? > 0)
+    }
+
+    /// Whether an account may have a certificate revoked for this reason. That others may know a key, after which nobody has
+    /// a certificate of it, says the account whose key it was first, or whoever has shown the key: where a profile gives a key
+    /// to several, one could keep another from it.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`].
+    pub(crate) fn check_reason(
+        &self,
+        account: &str,
+        certificate: &CertView,
+        shown: Option<&SpkiView>,
+        reason: RevocationReason,
+    ) -> Result<(), Error> {
+        if !reason.burns_keys() || shown.is_some_and(|shown| shown.same_key(certificate.spki())) {
+            return Ok(());
+        }
+        match self.store.key_holder(&key_identity(certificate.spki()))? {
+            Some(holder) if holder.account != account => {
+                Err(Error::Rejected(vec![own_codes::KEY_HAS_OTHER_SUBJECT.found(
+                    "The key was certified for another account first, which says whether others may know it, as do the key \
+                     itself and administrators. Revoke this account's certificate for another reason."
+                        .to_owned(),
+                )]))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }

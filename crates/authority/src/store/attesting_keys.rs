@@ -227,7 +227,7 @@ impl RevocationReason {
     }
 
     /// Whether a key is never certified again of which a certificate was revoked for it: others may know it.
-    pub(super) const fn burns_keys(self) -> bool {
+    pub(crate) const fn burns_keys(self) -> bool {
         match self {
             Self::KeyCompromise => true,
             Self::Unspecified | Self::AffiliationChanged | Self::Superseded | Self::CessationOfOperation => false,

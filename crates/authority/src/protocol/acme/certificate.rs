@@ -296,7 +296,10 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     let reason = RevocationReason::from_number(wanted.reason).ok_or_else(|| refusals::REVOCATION_REASON.problem())?;
     let service = request.service;
     let report = format!("{{\"serial\":\"{}\"}}", to_hex(certificate.serial()));
+    // The key itself has signed where no account has.
+    let shown = account.is_empty().then(|| certificate.spki());
     let account = if account.is_empty() { issued.account } else { account };
+    service.check_reason(&account, &certificate, shown, reason)?;
     let decision = service.decision(
         DecisionKind::Revocation,
         &account,

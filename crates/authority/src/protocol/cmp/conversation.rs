@@ -225,7 +225,8 @@ impl Conversation {
             let serial = CertView::parse(&unconfirmed.certificate).map(|view| view.serial().to_vec());
             let serial = serial.map_err(|_| Error::Worker)?;
             let reason = RevocationReason::CessationOfOperation;
-            if let Err(error) = service.revoke_issued(&self.place.account, None, without_zeros(&serial), reason) {
+            if let Err(error) = service.revoke_issued(&self.place.account, (None, None), without_zeros(&serial), reason)
+            {
                 return self.ended(&refusal_of(error));
             }
         }

@@ -34,7 +34,9 @@ pub(super) fn revoke(service: &Service, sender: &Sender, details: &RevocationDet
         Names::Only(subject) => Some(subject),
     };
     let account = sender.applicant.account.name();
-    match service.revoke_issued(account, subject, serial, reason) {
+    // Who signs by the key itself has it.
+    let shown = sender.certificate.as_ref().map(CertView::spki);
+    match service.revoke_issued(account, (subject, shown), serial, reason) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Refusal::of(codes::ALREADY_REVOKED)),
         Err(Error::NotFound) => Err(Refusal::of(codes::NOT_THE_OWNER)),

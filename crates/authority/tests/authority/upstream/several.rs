@@ -4,9 +4,14 @@ use super::wrong::{Ca, confirming, granting};
 use super::*;
 use crate::acme::client::{ALICE_SECRET, Client as AcmeClient, Stage};
 use crate::acme::devices::{response, tpm_object};
+use crate::cmp::client::{CR, IMPLICIT_CONFIRM, RR};
 use crate::module::pem;
 use crate::site::NOW;
 use vouchsafe_evidence::x509::build::CsrTemplate;
+
+/// Numbers of reasons (RFC 5280, section 5.3.1).
+const KEY_COMPROMISE: u8 = 1;
+const SUPERSEDED: u8 = 4;
 
 /// What tells certificates apart is not the number alone: each order gets its own.
 #[tokio::test(flavor = "multi_thread")]
@@ -87,4 +92,39 @@ async fn one_account_leaves_the_upstream_to_others() {
     let reply = front.post("/v1/certificates", Some(BOB), bobs).await;
     leaf(&reply);
     assert_eq!(waiting.len(), OF_ONE);
+}
+
+/// Where a profile gives one key to several, a registration authority could have kept any other account from its own key: by
+/// a certificate for it, for which nobody shows the key, and a revocation because the key is compromised.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_another_accounts_key_nobody_says_that_it_is_compromised() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = secret(dir.path(), "ra.secret", RA_SECRET);
+    let profiles = "[[profiles]]\nname = 'device'\nsubjects_per_key = 'many'\n[[profiles]]\nname = 'plain'\n\
+                    subject = 'request'\nevidence = 'registration-authority'\nsubjects_per_key = 'many'\n";
+    let rest = format!("profiles = ['plain']\ncmp_reference = 'ra'\ncmp_secret = '{}'", path.display());
+    let accounts = account("registrar", "'issue', 'register'", &rest) + &account("alice", "'issue', 'enroll'", "");
+    let mut site = Site::install_for(dir, profiles, &accounts);
+    site.restart().await;
+    let (module, ak_chain) = enrolled(&site, ALICE, "device-1").await;
+    let (alices, own) = (SoftwareKey::generate(), SoftwareKey::generate());
+    leaf(&certify(&site, &asked(&site, &module, &ak_chain, &alices).await).await);
+    let ra = || Client::new(Protection::pbm("ra", RA_SECRET)).on("/p/plain");
+    let registered = async |key: &SoftwareKey| {
+        let mut client = ra();
+        client.info.push((IMPLICIT_CONFIRM, vec![5, 0]));
+        let answer = client.send(&site, CR, &crmf("device-7", &key.spki(), &[], &[0x80, 0])).await;
+        CertView::parse(&answer.certificate().unwrap_or_else(|| panic!("{:?}", answer.reasons()))).unwrap()
+    };
+    let revoked = async |certificate: &CertView, reason| ra().send(&site, RR, &revocation(certificate, reason)).await;
+    let certificate = registered(&alices).await;
+    let answer = revoked(&certificate, KEY_COMPROMISE).await;
+    assert_eq!(answer.codes(), ["authority.key-has-other-subject"]);
+    leaf(&certify(&site, &asked(&site, &module, &ak_chain, &alices).await).await);
+    // Its own certificate it revokes for another reason, and of its own keys it says what it knows.
+    assert_eq!(revoked(&certificate, SUPERSEDED).await.codes(), Vec::<String>::new());
+    leaf(&certify(&site, &asked(&site, &module, &ak_chain, &alices).await).await);
+    assert_eq!(revoked(&registered(&own).await, KEY_COMPROMISE).await.codes(), Vec::<String>::new());
+    let refused = ra().send(&site, CR, &crmf("device-7", &own.spki(), &[], &[0x80, 0])).await;
+    assert_eq!(refused.codes(), ["authority.key-compromised"]);
 }
