@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -31,6 +31,11 @@ impl Shared {
     /// One caller's part of this.
     fn part(&self, own: usize) -> Self {
         Self(std::iter::once(Arc::new(Semaphore::new(own))).chain(self.0.iter().cloned()).collect())
+    }
+
+    /// Whether something of the narrowest bound, which is `own`, is granted.
+    fn has_granted(&self, own: usize) -> bool {
+        self.0.first().is_some_and(|bound| bound.available_permits() < own)
     }
 
     fn now(&self, count: usize) -> Result<Grant, Error> {
@@ -68,8 +73,8 @@ pub(super) struct Strangers {
     octets_of_one: usize,
     places_of_one: usize,
     limits: Limits,
-    /// Of those with a request that is being read or worked on.
-    by_source: Mutex<HashMap<IpAddr, Weak<Share>>>,
+    /// Of those with a request that is being read or worked on, and of some besides.
+    by_source: Mutex<HashMap<IpAddr, Arc<Share>>>,
 }
 
 /// One caller's part.
@@ -129,19 +134,24 @@ impl Strangers {
     pub(super) fn share(&self, address: IpAddr) -> Arc<Share> {
         let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         let source = source(address);
-        if let Some(share) = by_source.get(&source).and_then(Weak::upgrade) {
-            return share;
+        if let Some(share) = by_source.get(&source) {
+            return Arc::clone(share);
         }
-        // No more are alive than there are connections, so that there is room for as many again.
-        if by_source.len() > self.limits.connections.saturating_mul(2) {
-            by_source.retain(|_, share| share.strong_count() > 0);
+        // No more are in use than there are connections and requests that outlive theirs, so that there is room for as many
+        // again. Who has left has what is worked on for it all the same.
+        let room = self.limits.connections.saturating_add(self.limits.requests).saturating_mul(2);
+        if by_source.len() > room {
+            let is_in_use = |share: &Share| {
+                share.octets.has_granted(self.octets_of_one) || share.places.has_granted(self.places_of_one)
+            };
+            by_source.retain(|_, share| Arc::strong_count(share) > 1 || is_in_use(share));
         }
         let share = Arc::new(Share {
             octets: self.octets.part(self.octets_of_one),
             places: self.places.part(self.places_of_one),
             limits: self.limits,
         });
-        by_source.insert(source, Arc::downgrade(&share));
+        by_source.insert(source, Arc::clone(&share));
         share
     }
 }
@@ -278,14 +288,26 @@ mod tests {
 
     #[tokio::test]
     async fn sources_are_forgotten() {
-        let admission = admission("connections = 4");
+        let admission = admission("connections = 4\nrequests = 16\nqueue_seconds = 1");
         let strangers = admission.strangers(6 * MEBIBYTE);
-        let kept = strangers.share("192.0.2.1".parse().unwrap());
+        let from = |address: &str| strangers.share(address.parse().unwrap());
+        let kept = from("192.0.2.1");
+        // It has hung up, and is worked for.
+        let left = from("192.0.2.2");
+        let places = [left.work_place().await.unwrap(), left.work_place().await.unwrap()];
+        drop(left);
+        let left = from("192.0.2.3");
+        let body = read(&left, 6 * MEBIBYTE).await.unwrap();
+        drop(left);
         for host in 0..1_000_u32 {
             drop(strangers.share(IpAddr::from(host.to_be_bytes())));
         }
-        assert!(strangers.by_source.lock().unwrap().len() <= 10);
-        assert!(Arc::ptr_eq(&kept, &strangers.share("192.0.2.1".parse().unwrap())));
+        assert!(strangers.by_source.lock().unwrap().len() <= 42);
+        assert!(Arc::ptr_eq(&kept, &from("192.0.2.1")));
+        assert!(matches!(from("192.0.2.2").work_place().await.unwrap_err(), Error::Busy));
+        assert!(matches!(read(&from("192.0.2.3"), 3 * MEBIBYTE).await.unwrap_err(), Error::Busy));
+        drop((places, body));
+        assert!(from("192.0.2.2").work_place().await.is_ok());
     }
 
     #[tokio::test]
