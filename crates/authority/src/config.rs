@@ -162,6 +162,19 @@ pub enum Capability {
     Register,
 }
 
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Administer => "administer",
+            Self::Appraise => "appraise",
+            Self::Enroll => "enroll",
+            Self::Issue => "issue",
+            Self::Monitor => "monitor",
+            Self::Register => "register",
+        })
+    }
+}
+
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {

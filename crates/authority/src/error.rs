@@ -217,11 +217,14 @@ pub enum Error {
     /// There is no such resource.
     #[error("no such resource")]
     NotFound,
+    /// Nothing was issued here that is meant.
+    #[error("this authority has issued no such certificate; one that a CA elsewhere issued is revoked there")]
+    NoSuchCertificate,
     /// The protocol has this operation, and it is not done here.
     #[error("{0} is not offered here")]
     NotImplemented(&'static str),
     /// The account lacks the right.
-    #[error("the account may not {0:?}")]
+    #[error("the account may not {0}: its `may` in the authority's configuration does not name that")]
     NotPermitted(Capability),
     /// The account may not use this certificate profile.
     #[error("this account may not use this profile")]

@@ -31,6 +31,7 @@ use crate::enroll::{Applicant, Credential, Names};
 use crate::error::Error;
 use crate::inventory::INVENTORY_OCTETS;
 use crate::protocol::json::Operation;
+use crate::protocol::refusal::log;
 use crate::protocol::{self, Call, Finished, Scheme, Verb, Weight, acme, cmp, distribution, est};
 use crate::record::sha256;
 use crate::service::{Caller, Service};
@@ -253,27 +254,46 @@ fn routes(server: &Arc<Server>, routes: impl Iterator<Item = &'static Route>) ->
     for route in routes {
         let server = Arc::clone(server);
         let handler = move |request: Request| async move { server.serve(route, request).await };
-        let refused = move || async move { route.verb.refusal(Error::MethodNotAllowed) };
+        let refused = move || async move { refusal(route.verb, "", Error::MethodNotAllowed) };
         let methods = route.verb.methods().iter().fold(MethodRouter::new().fallback(refused), |methods, method| {
             methods.on(if *method == "GET" { MethodFilter::GET } else { MethodFilter::POST }, handler.clone())
         });
         router = router.route(route.path, methods);
     }
-    router.fallback(|| async { Verb::Json(Operation::Trust).refusal(Error::NotFound) })
+    router.fallback(|| async { refusal(Verb::Json(Operation::Trust), "", Error::NotFound) })
+}
+
+/// The answer that refuses, which the log has too.
+fn refusal(verb: Verb, account: &str, error: Error) -> Response {
+    let response = verb.refusal(error);
+    log(verb.protocol(), account, &response);
+    response
 }
 
 impl Server {
     async fn serve(self: Arc<Self>, route: &'static Route, request: Request) -> Response {
-        match self.granted(route, request).await {
-            Ok(response) => response,
-            Err(error) => route.verb.refusal(error),
+        let mut account = String::new();
+        match self.granted(route, request, &mut account).await {
+            Ok(response) => {
+                // Some protocols refuse in messages of their own.
+                log(route.verb.protocol(), &account, &response);
+                response
+            }
+            Err(error) => refusal(route.verb, &account, error),
         }
     }
 
-    async fn granted(self: Arc<Self>, route: &'static Route, request: Request) -> Result<Response, Error> {
+    /// The answer to a request; `account` becomes the name of the account that asks, as soon as it is known.
+    async fn granted(
+        self: Arc<Self>,
+        route: &'static Route,
+        request: Request,
+        account: &mut String,
+    ) -> Result<Response, Error> {
         let (mut parts, body) = request.into_parts();
         let peer = parts.extensions.get::<Arc<Peer>>().cloned().ok_or(Error::Worker)?;
         let Known { caller, share } = self.authenticate(route.verb.scheme(), &parts.headers, &peer).await?;
+        caller.name().clone_into(account);
         self.authorize(route.access, &caller)?;
         check_declared_length(&parts.headers, route.body_octets)?;
         let id = path_id(route, &mut parts).await?;

@@ -157,7 +157,7 @@ impl Administration {
     /// Revokes certificates that are none of attesting keys: one, or all of a key.
     ///
     /// # Errors
-    /// [`AdministrationError::Approver`]; [`Error::NotFound`] where nothing was issued that is meant, [`Error::Rejected`]
+    /// [`AdministrationError::Approver`]; [`Error::NoSuchCertificate`] where nothing was issued that is meant, [`Error::Rejected`]
     /// where a certificate of an attesting key is meant, or one that another CA issued.
     pub fn revoke_certificates(
         &self,

@@ -47,7 +47,7 @@ fn text(validities: &Validities, now: i64) -> String {
     metric(
         "certificates_valid",
         "gauge",
-        "Certificates that are valid and not revoked, but for those of attesting keys.",
+        "Certificates that are valid and not revoked, without those of attesting keys.",
         Some(issued.valid.to_string()),
     );
     metric(

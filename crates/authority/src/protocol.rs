@@ -8,7 +8,7 @@ pub mod cmp;
 pub mod distribution;
 pub mod est;
 pub mod json;
-mod refusal;
+pub(crate) mod refusal;
 
 use std::sync::Arc;
 
@@ -48,6 +48,17 @@ impl Verb {
             Self::Est(operation) => operation.methods(),
             Self::Cmp(operation) => operation.methods(),
             Self::Distribution(resource) => resource.methods(),
+        }
+    }
+
+    /// The protocol, as the log says it.
+    pub(crate) const fn protocol(self) -> &'static str {
+        match self {
+            Self::Acme(_) => "ACME",
+            Self::Json(_) => "JSON",
+            Self::Est(_) => "EST",
+            Self::Cmp(_) => "CMP",
+            Self::Distribution(_) => "distribution",
         }
     }
 

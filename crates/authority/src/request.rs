@@ -142,18 +142,14 @@ impl Evidence {
     }
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum PurposeName {
-    AttestationKey,
-    Certificate,
-    Appraisal,
-}
+const ATTESTATION_KEY: &str = "attestation-key";
+const CERTIFICATE: &str = "certificate";
+const APPRAISAL: &str = "appraisal";
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct NonceBody {
-    purpose: PurposeName,
+    purpose: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
 }
@@ -273,28 +269,25 @@ impl TryFrom<NonceBody> for NonceRequest {
 
     fn try_from(body: NonceBody) -> Result<Self, Error> {
         const EXPECTED: &str = "left out, but for certificates";
-        match (body.purpose, body.profile) {
-            (PurposeName::Certificate, profile) => {
-                Ok(Self::Certificate { profile: profile.unwrap_or_else(default_profile) })
-            }
-            (PurposeName::AttestationKey, None) => Ok(Self::AttestationKey),
-            (PurposeName::Appraisal, None) => Ok(Self::Appraisal),
-            (PurposeName::AttestationKey | PurposeName::Appraisal, Some(_)) => {
-                Err(Error::Malformed { field: "profile", expected: EXPECTED })
-            }
+        const PURPOSES: &str = "attestation-key, certificate or appraisal";
+        match (body.purpose.as_str(), body.profile) {
+            (CERTIFICATE, profile) => Ok(Self::Certificate { profile: profile.unwrap_or_else(default_profile) }),
+            (ATTESTATION_KEY, None) => Ok(Self::AttestationKey),
+            (APPRAISAL, None) => Ok(Self::Appraisal),
+            (ATTESTATION_KEY | APPRAISAL, Some(_)) => Err(Error::Malformed { field: "profile", expected: EXPECTED }),
+            _ => Err(Error::Malformed { field: "purpose", expected: PURPOSES }),
         }
     }
 }
 
 impl From<&NonceRequest> for NonceBody {
     fn from(request: &NonceRequest) -> Self {
-        match request {
-            NonceRequest::AttestationKey => Self { purpose: PurposeName::AttestationKey, profile: None },
-            NonceRequest::Certificate { profile } => {
-                Self { purpose: PurposeName::Certificate, profile: Some(profile.clone()) }
-            }
-            NonceRequest::Appraisal => Self { purpose: PurposeName::Appraisal, profile: None },
-        }
+        let (purpose, profile) = match request {
+            NonceRequest::AttestationKey => (ATTESTATION_KEY, None),
+            NonceRequest::Certificate { profile } => (CERTIFICATE, Some(profile.clone())),
+            NonceRequest::Appraisal => (APPRAISAL, None),
+        };
+        Self { purpose: purpose.to_owned(), profile }
     }
 }
 

@@ -34,7 +34,7 @@ impl Revoked {
 /// Revokes what an administrator asks for, who is recorded with it as `by`.
 ///
 /// # Errors
-/// [`Error::NotFound`] where nothing was issued that is meant; [`Error::Rejected`] where a certificate of an attesting key is
+/// [`Error::NoSuchCertificate`] where nothing was issued that is meant; [`Error::Rejected`] where a certificate of an attesting key is
 /// meant, or one that another CA issued.
 pub(crate) fn revoke(
     (store, recorder, hierarchy): (&dyn Store, &Recorder, &Hierarchy),
@@ -50,7 +50,7 @@ pub(crate) fn revoke(
     };
     let certificates = match &request.of {
         Revocable::Serial(serial) => {
-            let issued = store.issued(serial)?.ok_or(Error::NotFound)?;
+            let issued = store.issued(serial)?.ok_or(Error::NoSuchCertificate)?;
             let certificate = CertView::parse(&issued.der).map_err(|_| Error::Worker)?;
             if hierarchy.attestation_roots().any(|root| root.certificate().subject() == certificate.issuer()) {
                 return Err(own_codes::ATTESTING_CERTIFICATE.refusal());
@@ -62,12 +62,12 @@ pub(crate) fn revoke(
             store.revoke_certificate(serial, revocation, decision)?
         }
         Revocable::Key(key) => {
-            let holder = store.key_holder(key)?.ok_or(Error::NotFound)?;
+            let holder = store.key_holder(key)?.ok_or(Error::NoSuchCertificate)?;
             if holder.is_attesting {
                 return Err(own_codes::ATTESTING_CERTIFICATE.refusal());
             }
             match store.revoke_certified(key, revocation, decided(("revoked_key", key), &[])?) {
-                Err(StoreError::NoSuchKey) => return Err(Error::NotFound),
+                Err(StoreError::NoSuchKey) => return Err(Error::NoSuchCertificate),
                 revoked => revoked?,
             }
         }

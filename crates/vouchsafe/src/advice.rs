@@ -35,6 +35,20 @@ const ADVICE: &[(&str, &str)] = &[
     ("chain.", "Put what is missing of the chain into the bundle or into intermediates/ beside the anchors."),
     ("cx509.", "Let the agent make the certificate: `vouchsafe key attest --mechanism tpm-certify-x509`."),
     (
+        "authority.key-compromised",
+        "A key that others may know is certified for nobody again. Make a new one under another name (`vouchsafe key \
+         create`) and ask for a certificate of that.",
+    ),
+    (
+        "authority.key-has-other-subject",
+        "Make a key of its own for this subject and account (`vouchsafe key create`): the profile gives a key one subject, \
+         alternative names included.",
+    ),
+    (
+        "authority.key-certified",
+        "Enroll another key: one that has a certificate of another kind never becomes an attesting key.",
+    ),
+    (
         "authority.",
         "The evidence is true, but the authority does not know the device so: see what it has enrolled, and under which \
          account (`vouchsafe enroll ak`).",
@@ -147,6 +161,14 @@ mod tests {
         for code in vouchsafe_verifier::all_codes() {
             assert_eq!(advice([code.id], Situation::Appraisal).len(), 1, "{}", code.id);
             assert_eq!(advice([code.id], Situation::AkEnrollment).len(), 1, "{}", code.id);
+        }
+    }
+
+    #[test]
+    fn who_needs_another_key_is_not_told_to_enroll() {
+        for code in ["key-compromised", "key-has-other-subject", "key-certified"] {
+            let [found] = advice([&*format!("authority.{code}")], Situation::Appraisal)[..] else { panic!("{code}") };
+            assert!(!found.contains("enroll ak"), "{code}: {found}");
         }
     }
 

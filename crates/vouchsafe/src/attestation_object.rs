@@ -69,7 +69,7 @@ pub fn of(bundle: &AttestationBundle) -> Result<Vec<u8>, Failure> {
     if certificates.is_empty() {
         return Err(Failure::new("nobody can verify this")
             .because("the attesting key has no certificate yet")
-            .next("vouchsafe enroll ak"));
+            .next("vouchsafe enroll ak --device NAME"));
     }
     let mut object = Vec::new();
     head(&mut object, Major::Map, 2);

@@ -5,7 +5,7 @@ mod inventory;
 mod issuers;
 mod revoke;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,7 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand, ValueEnum};
 use vouchsafe_authority::config::{ConfigError, DEFAULT_CONFIG_PATH};
 use vouchsafe_authority::{
-    Administration, AdministrationError, Authority, Config, Error, Role, SystemClock, init, trust,
+    Administration, AdministrationError, Authority, Config, Error, InitError, Role, StartError, SystemClock, init,
+    trust,
 };
 use vouchsafe_verifier::hex;
 
@@ -128,8 +129,13 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 fn configuration(installation: &Installation) -> Result<Config, Failure> {
     let name = installation.config.display();
-    let text = read_small_text(&installation.config)
-        .map_err(|failure| if installation.config.exists() { failure } else { failure.next(SMALLEST_CONFIGURATION) })?;
+    let text = read_small_text(&installation.config).map_err(|failure| {
+        match (installation.config.exists(), installation.config == Path::new(DEFAULT_CONFIG_PATH)) {
+            (true, _) => failure,
+            (false, true) => failure.next(format!("name it with `--config FILE`; {SMALLEST_CONFIGURATION}")),
+            (false, false) => failure.next(SMALLEST_CONFIGURATION),
+        }
+    })?;
     let config = Config::from_toml(&text).map_err(|error| {
         let lacks_tls = text.parse::<toml::Table>().is_ok_and(|table| !table.contains_key("tls"));
         Failure::new(format!("the configuration {name} cannot be used")).because(causes(&error)).next(
@@ -232,9 +238,11 @@ fn serve(installation: &Installation) -> Result<(), Failure> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let source = trust::folder(config.trust().to_owned());
         let running = Authority::start(config, source, Arc::new(SystemClock)).await.map_err(|error| {
-            Failure::new("the authority cannot start")
-                .because(causes(&error))
-                .next("`vouchsafe authority init` creates one; its files and its address must be free to use")
+            let failure = Failure::new("the authority cannot start").because(causes(&error));
+            match start_hint(&error) {
+                Some(hint) => failure.next(hint),
+                None => failure,
+            }
         })?;
         console::out(&format!("https://{}\n", running.address()))?;
         tokio::select! {
@@ -244,6 +252,22 @@ fn serve(installation: &Installation) -> Result<(), Failure> {
         running.stop().await;
         Ok(())
     })
+}
+
+/// What to do about an authority that does not start, where its error does not say that by itself.
+const fn start_hint(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Init(InitError::NotInitialized { .. }) => {
+            Some("`vouchsafe authority init` with the same --config and --state creates one")
+        }
+        StartError::Listen { .. } => Some(
+            "stop what listens there (`ss -ltnp` shows it), or set another address as `listen` in the configuration",
+        ),
+        StartError::Policy { .. } | StartError::PolicyFile { .. } => Some(
+            "set `policy` in the configuration to the name of a policy that comes with the program, or to a policy's file",
+        ),
+        _ => None,
+    }
 }
 
 fn token(account: &Account) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The client of the certification side's HTTPS interface.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,18 @@ pub struct AuthorityAddress {
     /// A file with the account's token.
     #[arg(long, value_name = "FILE", env = "VOUCHSAFE_TOKEN_FILE")]
     pub token_file: PathBuf,
+}
+
+/// The token in a file.
+fn token(path: &Path) -> Result<String, Failure> {
+    let text = files::read_small_text(path)?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return Err(Failure::new(format!("the token file {} does not hold a token", path.display()))
+            .because("a token is one line of letters and digits, without blanks")
+            .next("leave in it only what `vouchsafe authority token` said after \"token: \""));
+    }
+    Ok(token.to_owned())
 }
 
 /// Why there is no answer.
@@ -303,11 +315,7 @@ impl AuthorityClient {
             .timeout_global(Some(PATIENCE))
             .build()
             .new_agent();
-        Ok(Self {
-            http,
-            url: address.authority.trim_end_matches('/').to_owned(),
-            token: files::read_small_text(&address.token_file)?.trim().to_owned(),
-        })
+        Ok(Self { http, url: address.authority.trim_end_matches('/').to_owned(), token: token(&address.token_file)? })
     }
 
     /// The authority's URL.

@@ -31,10 +31,10 @@ use stage::Stage;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Use this TPM for the honest device instead of a software TPM, such as device:/dev/tpmrm0.
+    /// Use this TPM for the honest device instead of a software TPM, such as device:/dev/tpmrm0; needs --ek-root, too.
     #[arg(long, value_name = "ADDRESS", requires = "ek_root")]
     tpm: Option<Address>,
-    /// The certificates of that TPM's vendor (PEM): roots, and intermediates if there are any.
+    /// The certificates of the vendor of the TPM of --tpm (PEM): roots, and intermediates if there are any.
     #[arg(long, value_name = "FILE", requires = "tpm")]
     ek_root: Option<PathBuf>,
     /// Show the line of a PKCS #11 token instead (SoftHSM): an attesting key made in a ceremony of two witnesses, and what

@@ -153,10 +153,19 @@ fn socket(findings: &mut Findings, config: &SocketConfig) {
     }
 }
 
+/// Random octets that a TPM is asked for, to see whether it answers.
+const PROBE_OCTETS: u64 = 16;
+
 /// What a running agent says of one of its modules.
 fn served(findings: &mut Findings, endpoint: &Endpoint, provider: &ProviderConfig) -> Result<(), ClientFault> {
     let name = provider.name.as_str();
     let mut client = Client::connect(endpoint)?.with_provider_named(Some(name))?;
+    match &provider.module {
+        // All that follows an agent can say from memory, of a TPM that is gone, too.
+        ModuleConfig::Tpm(_) => drop(client.random(PROBE_OCTETS)?),
+        // Its token was asked already, where the configuration's modules were looked at.
+        ModuleConfig::Pkcs11(_) => {}
+    }
     let mechanisms: Vec<String> = client.list_mechanisms()?.into_iter().map(|mechanism| mechanism.name).collect();
     findings.good(format!("{name} attests by {}", printable(&mechanisms.join(", "))));
     if mechanisms.iter().any(|name| name == "tpm-certify") && !mechanisms.iter().any(|name| name == "tpm-certify-x509")
@@ -173,7 +182,10 @@ fn served(findings: &mut Findings, endpoint: &Endpoint, provider: &ProviderConfi
         return Ok(());
     }
     if machine.iter().all(|key| key.certificates.is_empty()) {
-        findings.bad(format!("{name}: no attesting key of the machine has a certificate"), "run `vouchsafe enroll ak`");
+        findings.bad(
+            format!("{name}: no attesting key of the machine has a certificate"),
+            "run `vouchsafe enroll ak --device NAME`",
+        );
     } else {
         findings.good(format!("{name}: an attesting key has a certificate"));
     }
@@ -216,7 +228,10 @@ fn unserved(findings: &mut Findings, address: &Address) {
     if certified.is_empty() {
         findings.bad(NO_ENDORSEMENT, PROVISION_ENDORSEMENT);
     } else {
-        findings.good(format!("endorsement certificates for {}", certified.join(", ")));
+        findings.good(format!(
+            "endorsement certificates for {} (templates of its keys, as the TCG EK Credential Profile names them)",
+            certified.join(", ")
+        ));
     }
     findings.good(if certifies {
         "the TPM makes certificates (TPM2_CertifyX509)"
@@ -267,8 +282,11 @@ mod tests {
         let found = examine(&config);
         assert_eq!(found.problems, 2, "{}", found.lines);
         assert!(found.lines.contains("has mode 0600, the configuration says 0666"), "{}", found.lines);
-        agent.stop();
+        // An agent that has lost its TPM still answers.
         drop(tpm);
+        let found = examine(&config);
+        assert_eq!(found.problems, 3, "{}", found.lines);
+        agent.stop();
 
         let found = examine(&config);
         assert!(found.lines.contains("the TPM does not answer"), "{}", found.lines);

@@ -269,7 +269,7 @@ fn attest(agent: &AgentSocket, arguments: &AttestArguments) -> Result<(), Failur
     if certificates.is_empty() {
         console::err(
             "The attesting key has no certificate yet, so nobody can verify this.\n\
-             next: vouchsafe enroll ak\n",
+             next: vouchsafe enroll ak --device NAME\n",
         );
     }
     Ok(())

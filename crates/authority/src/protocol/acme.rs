@@ -297,7 +297,7 @@ fn refused(problem: &Problem) -> Response {
     if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
         set(&mut response, &header::RETRY_AFTER, Some(super::refusal::RETRY_AFTER_SECONDS));
     }
-    response
+    problem.refused().beside(response)
 }
 
 /// Answers a request; with every answer goes a fresh replay nonce.
@@ -320,7 +320,8 @@ fn answer(service: &Service, acme: &Acme, call: &Call, resource: Resource) -> Re
     let signed = || Request::read(service, acme, call, resource);
     let by_holder = |act: fn(&Request<'_>, &Holder) -> Result<Answer, Problem>| {
         let request = signed()?;
-        act(&request, &request.holder()?)
+        let holder = request.holder()?;
+        act(&request, &holder).map_err(|problem| problem.told_to(holder.bound.name()))
     };
     match resource {
         Resource::Directory => Ok(Answer::json(acme.directory(service))),

@@ -99,9 +99,10 @@ pub(super) fn decide(service: &Service, call: &Call, operation: Operation) -> Re
     match Message::parse(&call.body) {
         Ok(message) => Conversation::hold(service, &message, operation, &call.id),
         Err(malformed) => {
-            let content = reply::Content { body: reply::error(&malformed.into()), ..reply::Content::default() };
+            let refusal = Refusal::from(malformed);
+            let content = reply::Content { body: reply::error(&refusal), ..reply::Content::default() };
             let answer = ReplyTo::nobody(service.now()).message(&service.cmp, &content)?;
-            Ok(Decided::Answer(response(answer.der)))
+            Ok(Decided::Answer(refusal.refused().beside(response(answer.der))))
         }
     }
 }

@@ -14,7 +14,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::refusal::{RETRY_AFTER_SECONDS, class, detail, violations};
+use super::refusal::{RETRY_AFTER_SECONDS, Refused, class, detail, violations};
 use super::{Call, Decided, Weight};
 use crate::enroll::{CertificationRequest, EnrollmentRequest, Freshness, Intent};
 use crate::error::Error;
@@ -161,7 +161,7 @@ fn plain(media_type: &'static str, body: Vec<u8>) -> Response {
 
 /// The answer that refuses: text for people, each line beginning with a stable code for programs.
 pub(super) fn refusal(error: Error) -> Response {
-    let class = class(&error);
+    let (class, refused) = (class(&error), Refused::of(&error));
     let mut text = format!("{}: {}\n", class.code, detail(&error, class.status));
     for violation in violations(error) {
         text.push_str(&format!("{}: {} ({})\n", violation.code, violation.message, violation.clause));
@@ -174,5 +174,5 @@ pub(super) fn refusal(error: Error) -> Response {
     if class.status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
-    response
+    refused.beside(response)
 }

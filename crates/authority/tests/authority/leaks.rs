@@ -220,6 +220,9 @@ impl World {
         assert_eq!(verdicts, ["accepted", "rejected"]);
         public.add("logs", &self.served.logs());
         assert!(self.served.logs().windows(7).any(|window| window == b"decided"), "the logs are looked at");
+        let logs = String::from_utf8_lossy(&self.served.logs()).into_owned();
+        let is_refusal = |line: &str| line.contains("INFO") && line.contains("refused protocol=\"JSON\" account=");
+        assert!(logs.lines().any(is_refusal), "an account's refusals are logged");
         public
     }
 

@@ -120,7 +120,7 @@ async fn what_is_no_revocation_is_refused() {
         json!({"serial": "11".repeat(20), "reason": "superseded"}),
         json!({"key": "11".repeat(32), "reason": "superseded"}),
     ] {
-        assert_eq!(problem(body).await, (404, "not-found".to_owned()));
+        assert_eq!(problem(body).await, (404, "no-such-certificate".to_owned()));
     }
     let administration = Administration::open(&site.config(), Arc::clone(&site.clock) as Arc<dyn Clock>).unwrap();
     let store = Sqlite::open(&site.state().join("authority.sqlite")).unwrap();
@@ -156,7 +156,7 @@ async fn whoever_revokes_at_the_machine_is_recorded_and_the_running_server_lists
     assert_eq!(listed(&site).await, (vec![(serial(&certificate), site.clock.now())], vec![]));
     let key = RevocationRequest { of: Revocable::Key([9; 32]), ..request };
     let unknown = administration.revoke_certificates(&key, "alma").unwrap_err();
-    assert!(matches!(unknown, AdministrationError::Refused(Error::NotFound)), "{unknown:?}");
+    assert!(matches!(unknown, AdministrationError::Refused(Error::NoSuchCertificate)), "{unknown:?}");
     let store = Sqlite::open(&site.state().join("authority.sqlite")).unwrap();
     let decisions = (1..60).filter_map(|id| store.decision(id).unwrap());
     let by: Vec<String> = decisions.filter(|decision| decision.kind == "revocation").map(|of| of.account).collect();

@@ -249,7 +249,10 @@ impl Revoke {
             console::out(&format!("{}\n", json!({"revoked": report.revoked, "dependents": dependents})))?;
             return Ok(Answer::Yes);
         }
-        let mut text = format!("{} certificates are revoked.\n", report.revoked);
+        let mut text = match report.revoked {
+            1 => "1 certificate is revoked.\n".to_owned(),
+            number => format!("{number} certificates are revoked.\n"),
+        };
         text.push_str(&dependents_text(&report.dependents));
         if report.dependents.iter().any(|dependent| !dependent.is_revoked) {
             text.push_str(&console::hanging(

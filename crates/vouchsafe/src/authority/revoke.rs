@@ -2,6 +2,7 @@
 
 use clap::Args;
 use vouchsafe_authority::request::{Revocable, RevocationRequest};
+use vouchsafe_authority::{AdministrationError, Error};
 
 use super::attesting_keys::Reason;
 use super::{Installation, administration, causes, refused};
@@ -47,6 +48,10 @@ Examples:
 
 Attesting keys are revoked by `vouchsafe authority attesting-keys revoke`.";
 
+/// What to look at where nothing is found.
+const SHOWN_BY: &str = "`openssl x509 -in FILE -noout -serial -issuer` shows a certificate's number and which CA issued it; \
+                        `vouchsafe authority revoke --help` shows how the digest of its key is computed";
+
 /// Revokes what was asked for.
 ///
 /// # Errors
@@ -57,17 +62,27 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         (None, Some(key)) => Revocable::key(key),
         (None, None) => return Err(Failure::new("name a serial number or a key")),
     };
-    let of = of.map_err(|error| Failure::new("there is no such certificate").because(causes(&error)))?;
+    let of = of.map_err(|error| {
+        Failure::new("no certificate can have this number, or no key this digest")
+            .because(causes(&error))
+            .next(SHOWN_BY)
+    })?;
     let request = RevocationRequest { of, reason: arguments.reason.into() };
-    let revoked = administration(&arguments.installation)?
-        .revoke_certificates(&request, &arguments.by)
-        .map_err(|error| refused("the certificates cannot be revoked", &error))?;
+    let revoked =
+        administration(&arguments.installation)?.revoke_certificates(&request, &arguments.by).map_err(|error| {
+            let failure = refused("the certificates cannot be revoked", &error);
+            match error {
+                AdministrationError::Refused(Error::NoSuchCertificate) => failure.next(SHOWN_BY),
+                _ => failure,
+            }
+        })?;
     if arguments.json {
         console::out(&format!("{}\n", revoked.to_json()))?;
         return Ok(Answer::Yes);
     }
     console::out(&match revoked.certificates {
         0 => "They were revoked before, or have expired.\n".to_owned(),
+        1 => "1 certificate is revoked; the lists that this authority serves have it already.\n".to_owned(),
         number => {
             format!("{number} certificates are revoked; the lists that this authority serves have them already.\n")
         }

@@ -82,7 +82,7 @@ fn an_administrator_sees_revokes_and_replaces_attesting_keys() {
     let held = revoke("certificate-hold");
     assert!(held.code == 2 && held.stderr.contains("superseded"), "{held:?}");
     let once = revoke("superseded");
-    assert!(once.code == 0 && once.stdout.starts_with("1 certificates are revoked"), "{once:?}");
+    assert!(once.code == 0 && once.stdout.starts_with("1 certificate is revoked"), "{once:?}");
     let twice = revoke("key-compromise");
     assert!(twice.code == 0 && twice.stdout.contains("before"), "{twice:?}");
     // And since others may know its key, the key gets no other.

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use vouchsafe_evidence::text::printable;
 
-use super::super::refusal;
+use super::super::refusal::{self, Refused};
 use super::jws::{Algorithm, JwsError};
 use crate::error::{Error, Violation};
 use crate::store::StoreError;
@@ -84,7 +84,13 @@ impl Refusal {
     /// The refusal, described by what was found.
     pub(super) fn found(self, detail: String) -> Problem {
         let (_, status) = self.kind.parts();
-        Problem { kind: self.kind, status, parts: vec![(self.code.to_owned(), printable(&detail))], location: None }
+        Problem {
+            kind: self.kind,
+            status,
+            parts: vec![(self.code.to_owned(), printable(&detail))],
+            location: None,
+            account: None,
+        }
     }
 }
 
@@ -156,6 +162,8 @@ pub struct Problem {
     parts: Vec<(String, String)>,
     /// Where the object in question is.
     location: Option<String>,
+    /// The account that is refused, where that is known.
+    account: Option<String>,
 }
 
 impl Problem {
@@ -178,11 +186,25 @@ impl Problem {
         } else {
             violations.into_iter().map(|Violation { code, message, .. }| (code, message)).collect()
         };
-        Self { kind, status, parts, location: None }
+        Self { kind, status, parts, location: None, account: None }
     }
 
     pub(super) fn at(self, location: String) -> Self {
         Self { location: Some(location), ..self }
+    }
+
+    /// The same, told to an account of this authority.
+    pub(super) fn told_to(self, account: &str) -> Self {
+        Self { account: Some(account.to_owned()), ..self }
+    }
+
+    /// As the log says it.
+    pub(super) fn refused(&self) -> Refused {
+        let refused = Refused::new(self.parts.iter().map(|(code, _)| code.as_str()));
+        match &self.account {
+            Some(account) => refused.told_to(account),
+            None => refused,
+        }
     }
 
     pub(super) const fn status(&self) -> StatusCode {

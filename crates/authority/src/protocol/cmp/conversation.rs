@@ -74,7 +74,8 @@ impl Conversation {
             Ok(sender) => sender,
             Err(refusal) => {
                 let content = Content { body: reply::error(&refusal), extra_certs: chain, ..Content::default() };
-                return Ok(Decided::Answer(response(strangers.message(&parties, &content)?.der)));
+                let response = response(strangers.message(&parties, &content)?.der);
+                return Ok(Decided::Answer(refusal.refused().beside(response)));
             }
         };
         let place = Place {
@@ -144,7 +145,7 @@ impl Conversation {
         let request = match wanted.request(sender, is_registrar) {
             Ok(request) => request,
             Err(refusal) => {
-                return self.told(Content { body: reply::rejected(kind, id, &refusal), ..Content::default() });
+                return self.told(rejected(kind, id, &refusal));
             }
         };
         let transaction = self.place.id.clone();
@@ -181,8 +182,7 @@ impl Conversation {
         let (certificate, above) = match issued {
             Ok(issued) => issued,
             Err(error) => {
-                let body = reply::rejected(kind, id, &refusal_of(error));
-                return self.send(Content { body, ..Content::default() }, Next::Nothing);
+                return self.send(rejected(kind, id, &refusal_of(error)), Next::Nothing);
             }
         };
         // A secret makes a root trustworthy; a signature that chains to it does not (RFC 9483, section 4.1.1).
@@ -195,7 +195,7 @@ impl Conversation {
         // The chain of the issuer that it came from, which need not be the one that the server's own certificate came from.
         let mut extra_certs = above;
         extra_certs.extend(self.chain.iter().filter(|own| !extra_certs.contains(own)).cloned().collect::<Vec<_>>());
-        self.send(Content { body, implicit_confirm: implicit, extra_certs, sender_nonce: None }, next)
+        self.send(Content { body, implicit_confirm: implicit, extra_certs, refused: None, sender_nonce: None }, next)
     }
 
     /// certConf.
@@ -276,8 +276,9 @@ impl Conversation {
             return self.refused(&refusal);
         }
         let refusal = super::revocation::revoke(service, sender, details).err();
-        let content =
-            Content { body: reply::revoked(refusal.as_ref()), extra_certs: self.helpful(), ..Content::default() };
+        let refused = refusal.as_ref().map(Refusal::refused);
+        let body = reply::revoked(refusal.as_ref());
+        let content = Content { body, extra_certs: self.helpful(), refused, ..Content::default() };
         self.told(content)
     }
 
@@ -299,13 +300,14 @@ impl Conversation {
     /// An error; the transaction is where it was.
     fn refused(self, refusal: &Refusal) -> Result<Decided, Error> {
         let content = Content { body: reply::error(refusal), extra_certs: self.helpful(), ..Content::default() };
-        Ok(Decided::Answer(response(self.reply.message(&self.parties, &content)?.der)))
+        let response = response(self.reply.message(&self.parties, &content)?.der);
+        Ok(Decided::Answer(refusal.refused().told_to(&self.place.account).beside(response)))
     }
 
     /// An error that ends the transaction.
     fn ended(self, refusal: &Refusal) -> Result<Decided, Error> {
-        let body = reply::error(refusal);
-        self.answered(&body)
+        let (extra_certs, refused) = (self.helpful(), Some(refusal.refused()));
+        self.told(Content { body: reply::error(refusal), extra_certs, refused, ..Content::default() })
     }
 
     fn answered(self, body: &[u8]) -> Result<Decided, Error> {
@@ -338,7 +340,11 @@ impl Conversation {
                 transactions.await_confirmation(&self.place, self.now, unconfirmed, &answer.sender_nonce);
             }
         }
-        Ok(response(answer.der))
+        let response = response(answer.der);
+        Ok(match content.refused {
+            Some(refused) => refused.told_to(&self.place.account).beside(response),
+            None => response,
+        })
     }
 }
 
@@ -495,6 +501,11 @@ fn profile<'a>(service: &'a Service, header: &Header<'_>, label: &str) -> Result
         (_, _) => return Err(Refusal::of(codes::PROFILE)),
     };
     Ok(service.profile(name).map_err(refusal_of)?.name())
+}
+
+/// ip, cp or kup without a certificate.
+fn rejected(kind: MessageType, id: i64, refusal: &Refusal) -> Content {
+    Content { body: reply::rejected(kind, id, refusal), refused: Some(refusal.refused()), ..Content::default() }
 }
 
 /// A refusal of the core, in CMP's words.

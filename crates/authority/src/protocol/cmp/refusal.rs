@@ -5,6 +5,8 @@ use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::CrmfDefect;
 use vouchsafe_evidence::x509::build::DerWriter;
 
+use crate::protocol::refusal::Refused;
+
 /// Bits of PKIFailureInfo (RFC 9810, section 5.2.3) that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailInfo {
@@ -162,6 +164,11 @@ impl Refusal {
     #[must_use]
     pub fn texts(&self) -> &[String] {
         &self.texts
+    }
+
+    /// As the log says it: the codes alone.
+    pub(super) fn refused(&self) -> Refused {
+        Refused::new(self.texts.iter().filter_map(|text| Some(text.split_once(": ")?.0)))
     }
 
     /// The bit of PKIFailureInfo.

@@ -12,6 +12,7 @@ use super::parties::{Parties, Protection};
 use super::refusal::Refusal;
 use crate::certificate::CertificateError;
 use crate::error::Error;
+use crate::protocol::refusal::Refused;
 
 /// Octets of a senderNonce: 128 bits (RFC 9483, section 3.1).
 const SENDER_NONCE_OCTETS: usize = 16;
@@ -38,6 +39,8 @@ pub(super) struct Content {
     pub(super) implicit_confirm: bool,
     /// Certificates that help the client, DER.
     pub(super) extra_certs: Vec<Vec<u8>>,
+    /// Why the body refuses, if it does.
+    pub(super) refused: Option<Refused>,
     /// senderNonce, where it says more than a random one ([`super::elsewhere`]).
     pub(super) sender_nonce: Option<Vec<u8>>,
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::error::{Error, Violation};
-use crate::protocol::refusal::{Class, RETRY_AFTER_SECONDS, class, detail, violations};
+use crate::protocol::refusal::{Class, RETRY_AFTER_SECONDS, Refused, class, detail, violations};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -22,6 +22,7 @@ struct Problem<'a> {
 /// The response that carries the error.
 pub(in crate::protocol) fn response(error: Error) -> Response {
     let Class { status, code, title } = class(&error);
+    let refused = Refused::of(&error);
     let problem = Problem {
         kind: format!("urn:vouchsafe:problem:{code}"),
         title,
@@ -40,5 +41,5 @@ pub(in crate::protocol) fn response(error: Error) -> Response {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
-    response
+    refused.beside(response)
 }
