@@ -504,3 +504,21 @@ pub fn octets(text: &str) -> Result<Vec<u8>, Failure> {
             .next("use a client of the same version as the authority")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_holds_more_than_a_token_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "a-token_1\n").unwrap();
+        assert_eq!(token(&path).unwrap(), "a-token_1");
+        for text in ["", "\n", "token: a-token_1\n", "one\ntwo\n", "caf\u{e9}"] {
+            std::fs::write(&path, text).unwrap();
+            let failure = format!("{:?}", token(&path).unwrap_err());
+            assert!(failure.contains(path.to_str().unwrap()), "{text:?}: {failure}");
+        }
+    }
+}

@@ -62,11 +62,8 @@ pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         (None, Some(key)) => Revocable::key(key),
         (None, None) => return Err(Failure::new("name a serial number or a key")),
     };
-    let of = of.map_err(|error| {
-        Failure::new("no certificate can have this number, or no key this digest")
-            .because(causes(&error))
-            .next(SHOWN_BY)
-    })?;
+    let of =
+        of.map_err(|error| Failure::new("the certificates cannot be revoked").because(causes(&error)).next(SHOWN_BY))?;
     let request = RevocationRequest { of, reason: arguments.reason.into() };
     let revoked =
         administration(&arguments.installation)?.revoke_certificates(&request, &arguments.by).map_err(|error| {
