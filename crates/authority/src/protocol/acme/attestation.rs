@@ -78,7 +78,7 @@ pub(super) fn key_authorization_digest(key_authorization: &str) -> Digest {
 /// Reads an attestation object; `authData`, which has no meaning here, may be there.
 ///
 /// # Errors
-/// [`Problem`] for an object that is malformed or of another format, and for a key that did not sign the key
+/// A problem document for an object that is malformed or of another format, and for a key that did not sign the key
 /// authorization.
 pub fn read(object: &[u8], key_authorization: &str) -> Result<Presented, Problem> {
     if object.len() > OBJECT_OCTETS_MAX {
