@@ -296,3 +296,24 @@ async fn a_false_statement_is_refused_with_every_code_in_either_syntax() {
     assert!(in_crmf.codes().contains(&"tpm.key-not-fixed".to_owned()), "{:?}", in_crmf.reasons());
     assert_eq!(in_crmf.codes(), in_pkcs10.codes());
 }
+
+/// Answers are under the key of their requests: sent back, they authenticate their sender and do nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_sent_back_changes_nothing() {
+    let site = site().await;
+    let (module, ak_chain) = enrolled(&site, ALICE, "device-1").await;
+    let mut client = alice();
+    let back = async |answer: &Answer| client::deliver(&site, "/.well-known/cmp", &answer.der).await.codes();
+    let asked = client.send(&site, GENM, &nonce_request()).await;
+    assert_eq!(back(&asked).await, ["cmp.message-type"], "genp");
+    let refused = client.clone().send(&site, GENM, &nonce_request()).await;
+    assert_eq!(refused.codes(), ["cmp.transaction-in-use"]);
+    // An error would end the transaction, if it answered what the server said last.
+    assert_eq!(back(&refused).await, ["cmp.bad-recipient-nonce"], "error");
+    let answer = client.send(&site, P10CR, &module.csr(&asked.nonce(), &ak_chain, None)).await;
+    let certificate = answer.certificate().unwrap_or_else(|| panic!("{:?}", answer.reasons()));
+    assert_eq!(back(&answer).await, ["cmp.message-type"], "cp");
+    let confirmed = client.confirm(&site, &certificate, 0xFF).await;
+    assert_eq!(confirmed.number, PKICONF, "{:?}", confirmed.reasons());
+    assert_eq!(back(&confirmed).await, ["cmp.message-type"], "pkiConf");
+}

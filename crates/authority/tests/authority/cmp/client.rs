@@ -310,7 +310,6 @@ impl Answer {
         Self { number, body: body.contents().to_vec(), sender_nonce, der: der.to_vec() }
     }
 
-    /// The nonce of a genp.
     /// extraCerts, DER each.
     pub fn extra_certificates(&self) -> Vec<Vec<u8>> {
         let mut message = Element::parse(&self.der, "PKIMessage").unwrap().reader();
@@ -321,6 +320,7 @@ impl Answer {
         std::iter::from_fn(|| certificates.element().ok().map(|certificate| certificate.as_der().to_vec())).collect()
     }
 
+    /// The nonce of a genp.
     pub fn nonce(&self) -> Vec<u8> {
         assert_eq!(self.number, GENP, "{:?}", self.reasons());
         let list = Element::parse(&self.body, "genp").unwrap();
