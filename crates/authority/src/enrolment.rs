@@ -18,8 +18,8 @@ use vouchsafe_verifier::enrolment::{EkParameters, HostAk, Method, QualifiedAk, q
 use vouchsafe_verifier::{Instant, Rejection, codes};
 use zeroize::Zeroizing;
 
-use self::proof::Established;
 pub(crate) use self::proof::module_identity;
+use self::proof::{Established, stands_alone};
 use crate::ak_certificate::{self, AkKey, AkSubject, Families};
 use crate::appraisal::device_id;
 use crate::baseline::{Baseline, Quote};
@@ -204,8 +204,8 @@ impl Service {
                 is_virtual: established.is_virtual,
                 material: key.material(),
                 spki_digest: key.as_key().spki().sha256(),
+                is_exclusive: stands_alone(&established.proof),
                 proof: established.proof,
-                is_exclusive: established.is_exclusive,
                 baseline: baseline.map(|baseline| baseline.to_bytes()),
             },
         };

@@ -32,8 +32,6 @@ pub(crate) struct Established {
     pub(crate) ek_certificate: Vec<u8>,
     /// Whether the module is known to be, or may be, one in software.
     pub(crate) is_virtual: bool,
-    /// Whether the method vouches for one key of the account on the device at a time.
-    pub(crate) is_exclusive: bool,
     /// For the record.
     pub(crate) proof: Proof,
 }
@@ -75,7 +73,6 @@ impl Service {
             identity,
             ek: Some(ChallengedEk { key, parameters: ek.parameters() }),
             is_virtual: ek.is_virtual(),
-            is_exclusive: false,
             proof: proof(Method::Manufacturer, Environment::Module, sha256(&certificate), Vec::new()),
             ek_certificate: certificate,
         })
@@ -106,7 +103,6 @@ impl Service {
             ek: Some(ek),
             ek_certificate: Vec::new(),
             is_virtual: row.is_virtual,
-            is_exclusive: false,
             proof: proof(Method::Inventory, Environment::Module, row.digest, vec![row.approver]),
         })
     }
@@ -121,7 +117,6 @@ impl Service {
             ek: None,
             ek_certificate: Vec::new(),
             is_virtual: row.is_virtual,
-            is_exclusive: true,
             proof: proof(Method::Inventory, Environment::Host, row.digest, vec![row.approver]),
         })
     }
@@ -151,7 +146,6 @@ impl Service {
             ek: None,
             ek_certificate: Vec::new(),
             is_virtual: attested.is_virtual(),
-            is_exclusive: false,
             proof: proof(Method::Manufacturer, Environment::Host, sha256(&delimited(&parts)), Vec::new()),
         })
     }
@@ -178,7 +172,6 @@ impl Service {
             ek: None,
             ek_certificate: Vec::new(),
             is_virtual: self.enrolment.virtual_ceremonies,
-            is_exclusive: false,
             proof: proof(Method::Ceremony, Environment::Host, *witnessed.sha256(), witnessed.witnesses().to_vec()),
         })
     }
@@ -192,7 +185,6 @@ fn first_ek(spki: &[u8]) -> Result<Established, Error> {
         ek: Some(ek),
         ek_certificate: Vec::new(),
         is_virtual: true,
-        is_exclusive: false,
         proof: proof(Method::FirstUse, Environment::Module, identity, Vec::new()),
     })
 }
@@ -205,7 +197,6 @@ fn first_key(key: &HostAk) -> Established {
         ek: None,
         ek_certificate: Vec::new(),
         is_virtual: true,
-        is_exclusive: true,
         proof: proof(Method::FirstUse, Environment::Host, digest, Vec::new()),
     }
 }
@@ -218,8 +209,8 @@ fn bare_ek(spki: &[u8]) -> Result<(ChallengedEk, Digest), Error> {
     Ok((ChallengedEk { key, parameters }, identity))
 }
 
-/// Whether the method vouches for one key of the account on a device at a time, as [`Established::is_exclusive`] says at the
-/// enrolment: nothing tells the module of a key that host software drives from others but a name, or the key.
+/// Whether the method vouches for one key of the account on a device at a time: nothing tells the module of a key that host
+/// software drives from others but a name, or the key.
 pub(super) const fn stands_alone(proof: &Proof) -> bool {
     match proof.environment {
         Environment::Module => false,
