@@ -27,7 +27,7 @@ use self::issuers::IssuerFile;
 use self::role::PseudonymFile;
 use self::upstream::UpstreamFile;
 use crate::limits::{Limits, LimitsFile};
-use crate::profile::{CertificateSource, Profile, ProfileConfig, ProfileError};
+use crate::profile::{Profile, ProfileConfig, ProfileError};
 use crate::request::MethodName;
 
 pub(crate) use self::acme::read_external_key;
@@ -37,6 +37,7 @@ pub use self::cmp::{CmpSecret, CmpSecretError};
 pub use self::database::{DatabaseConfig, DatabaseConfigError, PostgresConfig};
 pub use self::distribution::{DistributionConfig, DistributionError};
 pub use self::enrolment::{CeremonyConfig, EnrolmentConfig, WitnessesError};
+pub(crate) use self::issuers::predecessors;
 pub use self::issuers::{DEFAULT_ISSUER, IssuerConfig, IssuerKey, IssuersError};
 pub use self::role::{Link, PseudonymConfig, Role, RoleError};
 pub use self::upstream::{
@@ -429,11 +430,7 @@ impl Config {
 
     /// Whether certificates come from the issuer of this name, or another issuer follows it.
     pub(crate) fn names_issuer(&self, name: &str) -> bool {
-        let comes_from = |profile: &Profile| match profile.source() {
-            CertificateSource::Issuer(issuer) => issuer == name,
-            CertificateSource::Upstream(_) => false,
-        };
-        self.profiles.iter().any(comes_from)
+        self.profiles.iter().any(|profile| profile.issuer() == Some(name))
             || self.issuers.iter().any(|issuer| issuer.follows.as_deref() == Some(name))
     }
 

@@ -7,7 +7,7 @@ use vouchsafe_evidence::x509::extensions::AuthorityKeyIdentifier;
 use crate::ca::{HierarchyError, ISSUING_CA, key_identifier_of, load_certificate, read_chain};
 use crate::certificate::DAY_SECONDS;
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_ISSUER, IssuerKey};
+use crate::config::{Config, DEFAULT_ISSUER, IssuerKey, predecessors};
 use crate::error::Error;
 use crate::init::{ca_folder, database_file};
 use crate::lifecycle::AdministrationError;
@@ -89,8 +89,7 @@ pub fn issuers(config: &Config, clock: &dyn Clock) -> Result<Vec<IssuerStatus>, 
     let mut known = certificates(config)?;
     let store = store::open(&config.database, &database_file(config))?;
     add_last_certificates(&*store, now, &mut known).map_err(AdministrationError::Store)?;
-    let states: Vec<IssuerState> = known.iter().map(|issuer| state(config, issuer)).collect();
-    Ok(known.into_iter().zip(states).map(|(issuer, state)| issuer.status(config, state, now)).collect())
+    Ok(known.into_iter().map(|issuer| issuer.status(config, now)).collect())
 }
 
 /// An issuer and its certificate.
@@ -122,19 +121,19 @@ impl Known {
             && named.is_some_and(|named| named.key_identifier() == Some(self.key_identifier.as_slice()))
     }
 
-    fn status(self, config: &Config, state: IssuerState, now: i64) -> IssuerStatus {
+    fn status(self, config: &Config, now: i64) -> IssuerStatus {
         let not_after = self.certificate.not_after();
         let revocation_list = match &config.distribution {
             Some(distribution) => distribution.revocation_list(&self.name),
             None => format!("/v1/revocation-lists/{}", self.name),
         };
         IssuerStatus {
+            state: state(config, &self),
             subject: self.certificate.subject().to_display(),
             key: self.key,
             not_before: self.certificate.not_before(),
             not_after,
             days_left: not_after.saturating_sub(now).div_euclid(DAY_SECONDS),
-            state,
             profiles: profiles_of(config, &self.name),
             follows: self.follows,
             last_certificate: self.last_certificate,
@@ -180,21 +179,17 @@ fn add_last_certificates(store: &dyn Store, now: i64, issuers: &mut [Known]) -> 
 }
 
 fn profiles_of(config: &Config, issuer: &str) -> Vec<String> {
-    let is_of = |profile: &&Profile| match profile.source() {
-        CertificateSource::Issuer(name) => name == issuer,
-        CertificateSource::Upstream(_) => false,
-    };
-    config.profiles.iter().filter(is_of).map(|profile| profile.name().to_owned()).collect()
+    let of_issuer = config.profiles.iter().filter(|profile| profile.issuer() == Some(issuer));
+    of_issuer.map(|profile| profile.name().to_owned()).collect()
 }
 
 fn state(config: &Config, issuer: &Known) -> IssuerState {
-    let before = |name: &&str| config.issuers.iter().find(|known| known.name == *name)?.follows.as_deref();
-    let mut predecessors = std::iter::successors(issuer.follows.as_deref(), before).take(config.issuers.len());
+    let mut before = predecessors(&config.issuers, issuer.follows.as_deref());
     if !profiles_of(config, &issuer.name).is_empty() {
         IssuerState::Active
     } else if issuer.last_certificate.is_some() {
         IssuerState::Overlap
-    } else if predecessors.any(|name| !profiles_of(config, name).is_empty()) {
+    } else if before.any(|name| !profiles_of(config, name).is_empty()) {
         IssuerState::Announced
     } else {
         IssuerState::Retired
@@ -218,9 +213,6 @@ impl Service {
 
     /// The issuer of a profile's certificates, where that is of this installation.
     pub(crate) fn issuer_of_profile(&self, profile: &str) -> Option<&str> {
-        match self.profile(profile).ok()?.source() {
-            CertificateSource::Issuer(issuer) => Some(issuer),
-            CertificateSource::Upstream(_) => None,
-        }
+        self.profile(profile).ok()?.issuer()
     }
 }

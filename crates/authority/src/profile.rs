@@ -367,6 +367,15 @@ impl Profile {
         &self.source
     }
 
+    /// The CA of this installation that its certificates come from, unless they come from elsewhere.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        match &self.source {
+            CertificateSource::Issuer(issuer) => Some(issuer),
+            CertificateSource::Upstream(_) => None,
+        }
+    }
+
     /// What its certificates rest on.
     #[must_use]
     pub const fn evidence(&self) -> EvidenceRule {

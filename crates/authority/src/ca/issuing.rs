@@ -176,19 +176,22 @@ pub(crate) fn read_chain(
     for certificate in &chain {
         check_is_ca(certificate, path)?;
     }
+    let refused = || HierarchyError::Chain { path: path.to_owned() };
+    let (last, below) = chain.split_last().ok_or_else(refused)?;
     let is_row = chain.windows(2).all(|pair| matches!(pair, [below, above] if is_issued_by(below, above)));
-    let last_signs_itself = chain.last().is_some_and(is_self_signed);
-    let above = chain.len() > 1 && last_signs_itself;
-    let root = match chain.last() {
-        Some(last) if last_signs_itself => Some(last.clone()),
-        last => own_root.filter(|root| last.is_some_and(|last| is_issued_by(last, root))).cloned(),
-    };
-    if above {
+    // Above what signs itself nothing stands.
+    if !is_row || below.iter().any(is_self_signed) {
+        return Err(refused());
+    }
+    if !is_self_signed(last) {
+        let root = own_root.filter(|root| is_issued_by(last, root)).cloned();
+        return Ok((chain, root));
+    }
+    let root = last.clone();
+    if !below.is_empty() {
         chain.pop();
     }
-    // Above what signs itself nothing stands.
-    let ends_early = (above || chain.len() > 1) && chain.iter().any(is_self_signed);
-    if is_row && !ends_early { Ok((chain, root)) } else { Err(HierarchyError::Chain { path: path.to_owned() }) }
+    Ok((chain, Some(root)))
 }
 
 /// RFC 5280, sections 4.2.1.3 and 4.2.1.9: what an issuer of certificates and of revocation lists must be allowed.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::is_name;
 use crate::issuing_key::TokenKeyConfig;
-use crate::profile::{CertificateSource, Profile};
+use crate::profile::Profile;
 
 /// Name of the issuing CA that `init` makes.
 pub const DEFAULT_ISSUER: &str = "issuing";
@@ -105,30 +105,30 @@ pub(super) fn check(files: Vec<IssuerFile>, profiles: &[Profile]) -> Result<Vec<
     }
     check_succession(&issuers)?;
     for profile in profiles {
-        let issuer = match profile.source() {
-            CertificateSource::Issuer(issuer) => issuer,
-            CertificateSource::Upstream(_) => continue,
-        };
-        if issuer != DEFAULT_ISSUER && !issuers.iter().any(|known| known.name == *issuer) {
-            let (profile, issuer) = (profile.name().to_owned(), issuer.clone());
+        let Some(issuer) = profile.issuer() else { continue };
+        if issuer != DEFAULT_ISSUER && !issuers.iter().any(|known| known.name == issuer) {
+            let (profile, issuer) = (profile.name().to_owned(), issuer.to_owned());
             return Err(IssuersError::Unknown { profile, issuer });
         }
     }
     Ok(issuers)
 }
 
+/// The issuer that one `follows`, the one that this follows, and so on: no more than there are issuers, lest it be a ring.
+pub(crate) fn predecessors<'a>(issuers: &'a [IssuerConfig], follows: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let before = |name: &&str| issuers.iter().find(|issuer| issuer.name == *name)?.follows.as_deref();
+    std::iter::successors(follows, before).take(issuers.len())
+}
+
 /// Each issuer follows at most one and is followed by at most one, so that those of one succession stand in a row. Every row
 /// ends: with more steps than issuers it would be a ring.
 fn check_succession(issuers: &[IssuerConfig]) -> Result<(), IssuersError> {
-    let before =
-        |name: &str| issuers.iter().find(|issuer| issuer.name == name).and_then(|issuer| issuer.follows.as_deref());
     for issuer in issuers {
         let Some(follows) = issuer.follows.as_deref() else { continue };
         let wrong = || IssuersError::Follows { issuer: issuer.name.clone(), follows: follows.to_owned() };
         let is_there = follows == DEFAULT_ISSUER || issuers.iter().any(|known| known.name == follows);
         let followers = issuers.iter().filter(|other| other.follows.as_deref() == Some(follows)).count();
-        let mut steps = std::iter::successors(Some(follows), |name| before(name)).take(issuers.len());
-        if !is_there || followers > 1 || steps.any(|name| name == issuer.name) {
+        if !is_there || followers > 1 || predecessors(issuers, Some(follows)).any(|name| name == issuer.name) {
             return Err(wrong());
         }
     }
