@@ -20,6 +20,7 @@ mod refusal;
 mod reply;
 mod revocation;
 mod transactions;
+pub(crate) mod write;
 
 use axum::body::Body as HttpBody;
 use axum::http::{HeaderValue, header};
@@ -38,6 +39,7 @@ pub use mac::PasswordMac;
 pub use message::{Header, InfoTypeAndValue, Message};
 pub(crate) use parties::Parties;
 pub use parties::PartiesError;
+pub(crate) use refusal::write_rejection;
 pub use refusal::{CmpCode, FailInfo, Refusal, codes};
 
 /// The media type of messages (RFC 9811, section 3.3).

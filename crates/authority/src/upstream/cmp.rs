@@ -22,7 +22,8 @@ use super::check::Issuers;
 use super::http::{HttpError, Server};
 use super::{Asked, Confirmation, Order, TRANSACTION_OCTETS, Words};
 use crate::certificate::SigningKey;
-use crate::protocol::cmp::{FailInfo, Message, PasswordMac, oids};
+use crate::protocol::cmp::write::{self, HeaderFields, Protector, body, directory_name, drop_ref, explicit};
+use crate::protocol::cmp::{FailInfo, Message, MessageType, PasswordMac, oids, write_rejection};
 
 /// The media type of messages (RFC 9811, section 3.3).
 const MEDIA_TYPE: &str = "Content-Type: application/pkixcmp\r\nAccept: application/pkixcmp\r\n";
@@ -30,13 +31,6 @@ const MEDIA_TYPE: &str = "Content-Type: application/pkixcmp\r\nAccept: applicati
 const NONCE_OCTETS: usize = 16;
 /// Texts of a PKIFreeText that are repeated.
 const TEXTS_MAX: usize = 16;
-
-/// Numbers of bodies.
-const CR: u8 = 2;
-const CP: u8 = 3;
-const PKICONF: u8 = 19;
-const ERROR: u8 = 23;
-const CERT_CONF: u8 = 24;
 
 /// By what messages are this authority's.
 pub(super) enum Protection {
@@ -67,8 +61,8 @@ pub(super) enum CmpError {
     #[error("the answer is no message of CMP")]
     Malformed(#[from] Malformed),
     /// A message of this type was not awaited.
-    #[error("the answer is a message of the type {0}")]
-    MessageType(u8),
+    #[error("the answer is a message of the type {}", .0.number())]
+    MessageType(MessageType),
     /// This authority's own message could not be made.
     #[error("the message could not be protected")]
     Own,
@@ -146,7 +140,7 @@ impl CmpClient {
         issuers: &Issuers,
         now: i64,
     ) -> Result<Asked, CmpError> {
-        let body = body(CR, |body| {
+        let body = body(MessageType::Cr, |body| {
             body.sequence(|list| drop_ref(list.raw(request)));
         });
         let (answer, recipient_nonce) = self.exchange(&body, (transaction, None), 2, issuers, now).await?;
@@ -155,7 +149,7 @@ impl CmpClient {
                 let unconfirmed = Unconfirmed { transaction, recipient_nonce, certificate: certificate.clone() };
                 Asked::Certificate { certificate, confirmation: Confirmation::Cmp(Box::new(unconfirmed)) }
             }
-            Answer::Confirmed => return Err(CmpError::MessageType(PKICONF)),
+            Answer::Confirmed => return Err(CmpError::MessageType(MessageType::Pkiconf)),
             Answer::Refused { fail_info, .. } if has_bit(&fail_info, FailInfo::TransactionIdInUse) => Asked::Before,
             Answer::Refused { words, fail_info } if has_bit(&fail_info, FailInfo::SystemUnavailable) => {
                 Asked::Unavailable(words)
@@ -173,12 +167,12 @@ impl CmpClient {
         now: i64,
     ) -> Result<(), CmpError> {
         let (hash, named) = certificate_hash(&unconfirmed.certificate)?;
-        let body = body(CERT_CONF, |body| {
+        let body = body(MessageType::CertConf, |body| {
             body.sequence(|list| {
                 list.sequence(|status| {
                     status.octet_string(&hash).uint(0);
                     if let Some(sentence) = refused {
-                        write_rejection(status, sentence);
+                        write_rejection(status, FailInfo::BadCertTemplate, [sentence]);
                     }
                     if named {
                         explicit(status, 0, |field| {
@@ -192,8 +186,8 @@ impl CmpClient {
         // hashAlg is of version 3 (RFC 9810, section 5.3.18).
         match self.exchange(&body, place, if named { 3 } else { 2 }, issuers, now).await? {
             (Answer::Confirmed, _) => Ok(()),
-            (Answer::Certificate(_), _) => Err(CmpError::MessageType(CP)),
-            (Answer::Refused { .. }, _) => Err(CmpError::MessageType(ERROR)),
+            (Answer::Certificate(_), _) => Err(CmpError::MessageType(MessageType::Cp)),
+            (Answer::Refused { .. }, _) => Err(CmpError::MessageType(MessageType::Error)),
         }
     }
 
@@ -207,8 +201,16 @@ impl CmpClient {
     ) -> Result<(Answer, Option<Vec<u8>>), CmpError> {
         let mut nonce = [0; NONCE_OCTETS];
         rand::fill(&mut nonce).map_err(|_| CmpError::Own)?;
-        let header = Header { version, transaction, nonce, recipient_nonce, now };
-        let message = self.message(&header, body)?;
+        let fields = HeaderFields {
+            version,
+            recipient: &directory_name(self.recipient.as_der()),
+            now,
+            transaction_id: Some(&transaction),
+            sender_nonce: &nonce,
+            recipient_nonce,
+            implicit_confirm: false,
+        };
+        let message = self.message(&fields, body)?;
         let reply = self.server.post("", MEDIA_TYPE, &message).await?;
         if reply.status != 200 {
             return Err(CmpError::Status(reply.status));
@@ -223,7 +225,7 @@ impl CmpClient {
             return Err(CmpError::Transaction);
         }
         let sender_nonce = answer.header.sender_nonce.map(<[u8]>::to_vec);
-        Ok((read_answer(&answer.protected_part)?, sender_nonce))
+        Ok((read_answer(answer.body.message_type(), &answer.protected_part)?, sender_nonce))
     }
 
     /// Whether a message is protected by the secret, or signed in the name of the upstream CA.
@@ -244,104 +246,32 @@ impl CmpClient {
     }
 
     /// A whole message.
-    fn message(&self, header: &Header<'_>, body: &[u8]) -> Result<Vec<u8>, CmpError> {
-        let mac = PasswordMac::for_requests().ok_or(CmpError::Own)?;
-        let (algorithm, key_id, sender) = match &self.protection {
-            Protection::Mac { reference, .. } => (mac.to_der(), Some(reference.clone()), None),
+    fn message(&self, fields: &HeaderFields<'_>, body: &[u8]) -> Result<Vec<u8>, CmpError> {
+        match &self.protection {
+            Protection::Mac { reference, secret } => {
+                let mac = PasswordMac::for_requests().ok_or(CmpError::Own)?.keyed(secret);
+                let by = Protector {
+                    sender: &write::nobody(),
+                    algorithm: &mac.to_der(),
+                    key_id: Some(reference),
+                    certificates: Vec::new(),
+                };
+                write::message(fields, &by, body, |part| Ok(mac.make(part)))
+            }
             Protection::Signature { key, chain } => {
                 let own = chain.first().ok_or(CmpError::Own)?;
                 let key_id = own.extension(oid::SUBJECT_KEY_IDENTIFIER)?;
-                let key_id = key_id.map(|extension| subject_key_identifier(extension.value()).map(<[u8]>::to_vec));
-                (build::algorithm_identifier(key.algorithm()), key_id.transpose()?, Some(own.subject()))
+                let key_id = key_id.map(|extension| subject_key_identifier(extension.value())).transpose()?;
+                let by = Protector {
+                    sender: &directory_name(own.subject().as_der()),
+                    algorithm: &build::algorithm_identifier(key.algorithm()),
+                    key_id,
+                    certificates: chain.iter().map(CertView::as_der).collect(),
+                };
+                write::message(fields, &by, body, |part| key.sign(part).map_err(|_| CmpError::Own))
             }
-        };
-        let header = self.header(header, &algorithm, key_id.as_deref(), sender);
-        let mut part = DerWriter::new();
-        part.sequence(|part| drop_ref(part.raw(&header).raw(body)));
-        let part = part.into_der();
-        let (protection, chain) = match &self.protection {
-            Protection::Mac { secret, .. } => (mac.keyed(secret).make(&part), &[][..]),
-            Protection::Signature { key, chain } => (key.sign(&part).map_err(|_| CmpError::Own)?, chain.as_slice()),
-        };
-        let mut message = DerWriter::new();
-        message.sequence(|message| {
-            message.raw(&header).raw(body);
-            explicit(message, 0, |field| drop_ref(field.bit_string(&protection, 0)));
-            if !chain.is_empty() {
-                explicit(message, 1, |field| {
-                    field.sequence(|list| {
-                        for certificate in chain {
-                            list.raw(certificate.as_der());
-                        }
-                    });
-                });
-            }
-        });
-        Ok(message.into_der())
+        }
     }
-
-    fn header(
-        &self,
-        header: &Header<'_>,
-        algorithm: &[u8],
-        key_id: Option<&[u8]>,
-        sender: Option<&NameView>,
-    ) -> Vec<u8> {
-        let mut writer = DerWriter::new();
-        writer.sequence(|fields| {
-            fields.uint(header.version);
-            explicit(fields, 4, |name| match sender {
-                Some(sender) => drop_ref(name.raw(sender.as_der())),
-                None => drop_ref(name.sequence(|_| {})),
-            });
-            explicit(fields, 4, |name| drop_ref(name.raw(self.recipient.as_der())));
-            explicit(fields, 0, |time| drop_ref(time.generalized_time(header.now)));
-            explicit(fields, 1, |field| drop_ref(field.raw(algorithm)));
-            if let Some(key_id) = key_id {
-                explicit(fields, 2, |field| drop_ref(field.octet_string(key_id)));
-            }
-            explicit(fields, 4, |field| drop_ref(field.octet_string(&header.transaction)));
-            explicit(fields, 5, |field| drop_ref(field.octet_string(&header.nonce)));
-            if let Some(nonce) = header.recipient_nonce {
-                explicit(fields, 6, |field| drop_ref(field.octet_string(nonce)));
-            }
-        });
-        writer.into_der()
-    }
-}
-
-/// What differs between the headers of messages.
-struct Header<'a> {
-    version: u64,
-    transaction: [u8; TRANSACTION_OCTETS],
-    nonce: [u8; NONCE_OCTETS],
-    recipient_nonce: Option<&'a [u8]>,
-    now: i64,
-}
-
-/// The writer's methods return the writer, which closures must not.
-const fn drop_ref(_: &mut DerWriter) {}
-
-fn explicit(writer: &mut DerWriter, number: u8, write: impl FnOnce(&mut DerWriter)) {
-    writer.constructed(Tag::context_constructed(number), write);
-}
-
-fn body(number: u8, write: impl FnOnce(&mut DerWriter)) -> Vec<u8> {
-    let mut writer = DerWriter::new();
-    explicit(&mut writer, number, write);
-    writer.into_der()
-}
-
-/// PKIStatusInfo: rejection, a sentence, badCertTemplate.
-fn write_rejection(writer: &mut DerWriter, sentence: &str) {
-    const REJECTION: u64 = 2;
-    writer.sequence(|info| {
-        info.uint(REJECTION).sequence(|texts| drop_ref(texts.string(Tag::UTF8_STRING, sentence)));
-        info.bit_string(
-            &[0, 0, 0x80 >> (FailInfo::BadCertTemplate.bit() % 8)],
-            7 - FailInfo::BadCertTemplate.bit() % 8,
-        );
-    });
 }
 
 /// The digest of a certificate by the hash of its signature, and whether that must be named since the signature has none
@@ -358,30 +288,28 @@ fn has_bit(fail_info: &[u8], bit: FailInfo) -> bool {
     fail_info.get(bit / 8).is_some_and(|octet| octet & (0x80 >> (bit % 8)) != 0)
 }
 
-/// What the body of a protected part says.
-fn read_answer(part: &[u8]) -> Result<Answer, CmpError> {
+/// What the body of a protected part says, which is of this type.
+fn read_answer(kind: MessageType, part: &[u8]) -> Result<Answer, CmpError> {
     let mut fields = Element::parse(part, "ProtectedPart")?.reader();
     fields.expect(Tag::SEQUENCE, "header")?;
     let body = fields.element()?;
     body.check_strict()?;
     let mut contents = body.reader();
-    let number = body.tag().leading_octet() & 0x1F;
-    match number {
-        CP => {
-            let mut message = contents.sequence("CertRepMessage")?;
-            message.optional(Tag::context_constructed(1))?;
-            let mut responses = message.sequence("response")?;
-            let response = responses.expect(Tag::SEQUENCE, "CertResponse")?;
-            responses.finish()?;
-            read_response(response.reader())
-        }
-        ERROR => {
-            let mut error = contents.sequence("ErrorMsgContent")?;
-            let (_, words, fail_info) = read_status(error.sequence("pKIStatusInfo")?)?;
-            Ok(Answer::Refused { words, fail_info })
-        }
-        PKICONF => Ok(Answer::Confirmed),
-        other => Err(CmpError::MessageType(other)),
+    if kind == MessageType::Cp {
+        let mut message = contents.sequence("CertRepMessage")?;
+        message.optional(Tag::context_constructed(1))?;
+        let mut responses = message.sequence("response")?;
+        let response = responses.expect(Tag::SEQUENCE, "CertResponse")?;
+        responses.finish()?;
+        read_response(response.reader())
+    } else if kind == MessageType::Error {
+        let mut error = contents.sequence("ErrorMsgContent")?;
+        let (_, words, fail_info) = read_status(error.sequence("pKIStatusInfo")?)?;
+        Ok(Answer::Refused { words, fail_info })
+    } else if kind == MessageType::Pkiconf {
+        Ok(Answer::Confirmed)
+    } else {
+        Err(CmpError::MessageType(kind))
     }
 }
 

@@ -179,22 +179,31 @@ impl Refusal {
 
     /// Writes the PKIStatusInfo: rejection, statusString, failInfo.
     pub fn write(&self, writer: &mut DerWriter) {
-        const REJECTION: u64 = 2;
-        let bit = usize::from(self.fail_info.bit());
-        let mut octets = vec![0_u8; bit / 8 + 1];
-        if let Some(last) = octets.last_mut() {
-            *last = 0x80 >> (bit % 8);
-        }
-        let unused = u8::try_from(7 - bit % 8).unwrap_or_default();
-        writer.sequence(|status| {
-            status.uint(REJECTION).sequence(|texts| {
-                for text in &self.texts {
-                    texts.string(vouchsafe_evidence::x509::der::Tag::UTF8_STRING, text);
-                }
-            });
-            status.bit_string(&octets, unused);
-        });
+        write_rejection(writer, self.fail_info, self.texts.iter().map(String::as_str));
     }
+}
+
+/// PKIStatusInfo: rejection, these texts in statusString, failInfo.
+pub(crate) fn write_rejection<'a>(
+    writer: &mut DerWriter,
+    fail_info: FailInfo,
+    texts: impl IntoIterator<Item = &'a str>,
+) {
+    const REJECTION: u64 = 2;
+    let bit = usize::from(fail_info.bit());
+    let mut octets = vec![0_u8; bit / 8 + 1];
+    if let Some(last) = octets.last_mut() {
+        *last = 0x80 >> (bit % 8);
+    }
+    let unused = u8::try_from(7 - bit % 8).unwrap_or_default();
+    writer.sequence(|status| {
+        status.uint(REJECTION).sequence(|list| {
+            for text in texts {
+                list.string(vouchsafe_evidence::x509::der::Tag::UTF8_STRING, text);
+            }
+        });
+        status.bit_string(&octets, unused);
+    });
 }
 
 impl From<Malformed> for Refusal {

@@ -7,9 +7,9 @@ use vouchsafe_evidence::x509::der::Tag;
 
 use super::body::MessageType;
 use super::message::Header;
-use super::oids;
 use super::parties::{Parties, Protection};
 use super::refusal::Refusal;
+use super::write::{self, HeaderFields, Protector, body, directory_name, drop_ref, explicit, nobody};
 use crate::certificate::CertificateError;
 use crate::error::Error;
 use crate::protocol::refusal::Refused;
@@ -68,12 +68,7 @@ impl ReplyTo {
 
     /// The answer to what is no message.
     pub(super) fn nobody(now: i64) -> Self {
-        let mut name = DerWriter::new();
-        name.constructed(Tag::context_constructed(4), |name| {
-            name.sequence(|_| {});
-        });
-        let protection = Protection::Signature;
-        let recipient = name.into_der();
+        let (recipient, protection) = (nobody(), Protection::Signature);
         Self { version: 2, recipient, transaction_id: None, nonce: None, protection, now, issuer: String::new() }
     }
 
@@ -98,72 +93,34 @@ impl ReplyTo {
                 nonce
             }
         };
-        let (algorithm, key_id) = match &self.protection {
-            Protection::Signature => (build::algorithm_identifier(signer.algorithm()), signer.key_id()),
-            Protection::Mac { mac, reference } => (mac.to_der(), reference.clone()),
+        let (algorithm, key_id, own) = match &self.protection {
+            Protection::Signature => {
+                let own = signer.certificate(&self.issuer)?.as_der();
+                (build::algorithm_identifier(signer.algorithm()), signer.key_id(), Some(own))
+            }
+            Protection::Mac { mac, reference } => (mac.to_der(), reference.clone(), None),
         };
-        let mut header = DerWriter::new();
-        header.sequence(|header| {
-            header.uint(self.version);
-            header.constructed(Tag::context_constructed(4), |sender| {
-                sender.raw(signer.name().as_der());
-            });
-            header.raw(&self.recipient);
-            explicit(header, 0, |time| drop_ref(time.generalized_time(self.now)));
-            explicit(header, 1, |field| drop_ref(field.raw(&algorithm)));
-            explicit(header, 2, |field| drop_ref(field.octet_string(&key_id)));
-            if let Some(id) = &self.transaction_id {
-                explicit(header, 4, |field| drop_ref(field.octet_string(id)));
-            }
-            explicit(header, 5, |field| drop_ref(field.octet_string(&sender_nonce)));
-            if let Some(nonce) = &self.nonce {
-                explicit(header, 6, |field| drop_ref(field.octet_string(nonce)));
-            }
-            if content.implicit_confirm {
-                explicit(header, 8, |field| {
-                    field.sequence(|list| {
-                        list.sequence(|info| drop_ref(info.oid(oids::IMPLICIT_CONFIRM).null()));
-                    });
-                });
-            }
-        });
-        let header = header.into_der();
-        let mut part = DerWriter::new();
-        part.sequence(|part| drop_ref(part.raw(&header).raw(&content.body)));
-        let part = part.into_der();
-        let (protection, own) = match &self.protection {
-            Protection::Signature => (signer.sign(&part)?, Some(signer.certificate(&self.issuer)?.as_der())),
-            Protection::Mac { mac, .. } => (mac.make(&part), None),
+        let fields = HeaderFields {
+            version: self.version,
+            recipient: &self.recipient,
+            now: self.now,
+            transaction_id: self.transaction_id.as_deref(),
+            sender_nonce: &sender_nonce,
+            recipient_nonce: self.nonce.as_deref(),
+            implicit_confirm: content.implicit_confirm,
         };
-        let mut message = DerWriter::new();
-        message.sequence(|message| {
-            message.raw(&header).raw(&content.body);
-            explicit(message, 0, |field| drop_ref(field.bit_string(&protection, 0)));
-            if own.is_some() || !content.extra_certs.is_empty() {
-                explicit(message, 1, |field| {
-                    field.sequence(|list| {
-                        for certificate in own.into_iter().chain(content.extra_certs.iter().map(Vec::as_slice)) {
-                            list.raw(certificate);
-                        }
-                    });
-                });
-            }
-        });
-        Ok(Answer { der: message.into_der(), sender_nonce })
+        let by = Protector {
+            sender: &directory_name(signer.name().as_der()),
+            algorithm: &algorithm,
+            key_id: Some(&key_id),
+            certificates: own.into_iter().chain(content.extra_certs.iter().map(Vec::as_slice)).collect(),
+        };
+        let der = write::message(&fields, &by, &content.body, |part| match &self.protection {
+            Protection::Signature => signer.sign(part),
+            Protection::Mac { mac, .. } => Ok(mac.make(part)),
+        })?;
+        Ok(Answer { der, sender_nonce })
     }
-}
-
-/// The writer's methods return the writer, which closures must not.
-const fn drop_ref(_: &mut DerWriter) {}
-
-fn explicit(writer: &mut DerWriter, number: u8, write: impl FnOnce(&mut DerWriter)) {
-    writer.constructed(Tag::context_constructed(number), write);
-}
-
-fn body(kind: MessageType, write: impl FnOnce(&mut DerWriter)) -> Vec<u8> {
-    let mut writer = DerWriter::new();
-    explicit(&mut writer, kind.number(), write);
-    writer.into_der()
 }
 
 /// error.
