@@ -25,11 +25,12 @@ use tokio::sync::{Semaphore, oneshot};
 use vouchsafe_evidence::oid::Oid;
 use vouchsafe_evidence::text::printable;
 use vouchsafe_evidence::x509::extensions::GeneralName;
-use vouchsafe_evidence::x509::{CertView, CsrView, NameView, SpkiView};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 
 use self::check::Issuers;
 use self::cmp::{CmpClient, Unconfirmed};
 use self::est::EstClient;
+use crate::certificate::CertificateError;
 use crate::clock::Clock;
 use crate::config::UpstreamProtocol;
 use crate::enroll::CertificationRequest;
@@ -101,19 +102,15 @@ enum Confirmation {
 pub(crate) struct Order {
     upstream: Arc<Upstream>,
     grounds: Grounds,
-    subject: NameView,
-    names: Vec<GeneralName>,
-    purposes: Vec<Oid>,
-    not_after: i64,
-    key_use: KeyUse,
-    certified: Certified,
+    wanted: Wanted,
     /// The client's request, which is kept with the decision.
     kept: Vec<u8>,
-    /// The client's request, where it may be handed on.
-    bare: Option<CsrView>,
+    /// What is sent: the request that was made here, or the client's own.
+    message: Vec<u8>,
 }
 
 /// What a certificate from elsewhere is to hold.
+#[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) subject: NameView,
     pub(crate) names: Vec<GeneralName>,
@@ -121,6 +118,13 @@ pub(crate) struct Wanted {
     pub(crate) not_after: i64,
     pub(crate) key_use: KeyUse,
     pub(crate) certified: Certified,
+}
+
+impl Wanted {
+    /// Whether these are the alternative names, in whatever order.
+    fn has_names(&self, names: &[GeneralName]) -> bool {
+        names.iter().all(|name| self.names.contains(name)) && self.names.iter().all(|name| names.contains(name))
+    }
 }
 
 impl Order {
@@ -134,44 +138,17 @@ impl Order {
         wanted: Wanted,
         request: CertificationRequest<'_>,
     ) -> Result<Self, Error> {
-        let Wanted { subject, names, purposes, not_after, key_use, certified } = wanted;
+        let message = match upstream.client {
+            Client::Cmp(_) => cmp::request(grounds.spki(), &wanted).map_err(CertificateError::from)?,
+            Client::Est(_) => est::bare(request, grounds.spki(), &wanted)
+                .map_err(|why| Error::Rejected(vec![not_forwardable(why)]))?,
+        };
         let kept = request.octets().to_vec();
-        let upstream = Arc::clone(upstream);
-        let mut order =
-            Self { upstream, grounds, subject, names, purposes, not_after, key_use, certified, kept, bare: None };
-        match order.upstream.client {
-            Client::Cmp(_) => {}
-            Client::Est(_) => {
-                let csr = match request {
-                    CertificationRequest::Presented { csr, .. } => Ok(csr.clone()),
-                    CertificationRequest::Pkcs10(octets) => CsrView::parse(octets).map_err(|_| NotBare::Syntax),
-                    CertificationRequest::Crmf(_) | CertificationRequest::RaVerified(_) => Err(NotBare::Syntax),
-                };
-                let bare = csr.and_then(|csr| est::check_bare(&csr, &order).map(|()| csr));
-                order.bare = Some(bare.map_err(|why| Error::Rejected(vec![not_forwardable(why)]))?);
-            }
-        }
-        Ok(order)
+        Ok(Self { upstream: Arc::clone(upstream), grounds, wanted, kept, message })
     }
 
     fn spki(&self) -> &SpkiView {
         self.grounds.spki()
-    }
-
-    const fn subject(&self) -> &NameView {
-        &self.subject
-    }
-
-    fn alternative_names(&self) -> &[GeneralName] {
-        &self.names
-    }
-
-    fn purposes(&self) -> &[Oid] {
-        &self.purposes
-    }
-
-    const fn not_after(&self) -> i64 {
-        self.not_after
     }
 }
 
@@ -220,11 +197,8 @@ pub(crate) struct Awaiting {
     pub(crate) digest: Digest,
 }
 
-/// How far an order has come.
-enum Progress {
-    /// What is to be told once that is recorded: the store's answer, and this authority's.
-    Told(Result<(), StoreError>, Result<IssuedChain, Error>),
-}
+/// What is told once an order has an end: the store's answer, and this authority's.
+type Told = (Result<(), StoreError>, Result<IssuedChain, Error>);
 
 /// What forwarding needs of the service.
 struct Parts {
@@ -267,7 +241,7 @@ impl Upstreams {
         runtime.spawn(async move {
             let upstream = Arc::clone(&awaiting.order.upstream);
             match fill(&upstream, &parts, awaiting).await {
-                Ok(Progress::Told(recorded, answer)) => done(recorded, held(answer)),
+                Ok((recorded, answer)) => done(recorded, held(answer)),
                 Err(error) => done(Ok(()), held(Err(error))),
             }
         });
@@ -286,14 +260,14 @@ impl Upstream {
     }
 
     /// Asks for the certificate of an order.
-    async fn ask(&self, order: &Order, sent: &[u8], transaction: [u8; TRANSACTION_OCTETS], now: i64) -> Asked {
+    async fn ask(&self, order: &Order, transaction: [u8; TRANSACTION_OCTETS], now: i64) -> Asked {
         let failed = |error: &(dyn std::error::Error + 'static)| Asked::Unavailable(Words::new(&chain(error)));
         match &self.client {
-            Client::Cmp(client) => match client.certificate(sent, transaction, &self.issuers, now).await {
+            Client::Cmp(client) => match client.certificate(&order.message, transaction, &self.issuers, now).await {
                 Ok(asked) => asked,
                 Err(error) => failed(&error),
             },
-            Client::Est(client) => match client.certificate(sent, order.spki()).await {
+            Client::Est(client) => match client.certificate(&order.message, order.spki()).await {
                 Ok(asked) => asked,
                 Err(error) => failed(&error),
             },
@@ -343,46 +317,44 @@ impl Drop for Filling<'_> {
 }
 
 /// From the decision to a certificate on record, or to why there is none.
-async fn fill(upstream: &Upstream, parts: &Parts, awaiting: Awaiting) -> Result<Progress, Error> {
+async fn fill(upstream: &Upstream, parts: &Parts, awaiting: Awaiting) -> Result<Told, Error> {
     // No more wait for an upstream than may, so that a slow one takes no places from other profiles.
     let _place = upstream.places.try_acquire().map_err(|_| Error::Busy)?;
     let _filling = Filling::begin(upstream, awaiting.nonce, &awaiting.decision.account).ok_or(Error::Busy)?;
     let Awaiting { order, decision, spending, sent, transaction, nonce, digest } = awaiting;
     // What was decided before is told again, and nobody is asked.
     if parts.spent(nonce).await?.is_some() {
-        return Ok(Progress::Told(Err(StoreError::NonceSpent), Err(Error::NonceSpent)));
+        return Ok((Err(StoreError::NonceSpent), Err(Error::NonceSpent)));
     }
-    let message = upstream.message(&order)?;
-    let is_again = parts.announce(upstream, &order, &message, (sent, transaction), &decision, &digest).await?;
+    let is_again = parts.announce(&order, (sent, transaction), &decision, &digest).await?;
     let (name, id) = (upstream.name.as_str(), to_hex(&transaction));
     tracing::info!(upstream = name, transaction = id, again = is_again, "the upstream CA is asked for a certificate");
     if is_again && matches!(upstream.client, Client::Est(_)) {
         tracing::warn!(upstream = name, transaction = id, "it may have issued one before, whose answer was lost");
     }
-    let (certificate, confirmation) =
-        match upstream.ask(&order, &message, transaction, parts.clock.now_unix_seconds()).await {
-            Asked::Certificate { certificate, confirmation } => (certificate, confirmation),
-            Asked::Refused(words) => {
-                tracing::warn!(upstream = name, transaction = id, words = words.0, "the upstream CA refuses");
-                let sentence = format!("The upstream CA refuses the certificate: {}.", words.0);
-                let error = Error::Rejected(vec![own_codes::UPSTREAM_REJECTED.found(sentence)]);
-                return parts.refuse(&order, &decision, spending, error).await;
-            }
-            Asked::Unavailable(words) => {
-                tracing::error!(upstream = name, transaction = id, words = words.0, "the upstream CA does not answer");
-                return Err(Error::UpstreamUnavailable);
-            }
-            Asked::Before => {
-                // Another instance may have been faster, and its answer is this one's.
-                return match parts.spent(nonce).await? {
-                    Some(_) => Ok(Progress::Told(Err(StoreError::NonceSpent), Err(Error::NonceSpent))),
-                    None => {
-                        tracing::error!(upstream = name, transaction = id, "the upstream CA has had this transaction");
-                        Err(Error::UpstreamUncertain)
-                    }
-                };
-            }
-        };
+    let (certificate, confirmation) = match upstream.ask(&order, transaction, parts.clock.now_unix_seconds()).await {
+        Asked::Certificate { certificate, confirmation } => (certificate, confirmation),
+        Asked::Refused(words) => {
+            tracing::warn!(upstream = name, transaction = id, words = words.0, "the upstream CA refuses");
+            let sentence = format!("The upstream CA refuses the certificate: {}.", words.0);
+            let error = Error::Rejected(vec![own_codes::UPSTREAM_REJECTED.found(sentence)]);
+            return parts.refuse(&order, &decision, spending, error).await;
+        }
+        Asked::Unavailable(words) => {
+            tracing::error!(upstream = name, transaction = id, words = words.0, "the upstream CA does not answer");
+            return Err(Error::UpstreamUnavailable);
+        }
+        Asked::Before => {
+            // Another instance may have been faster, and its answer is this one's.
+            return match parts.spent(nonce).await? {
+                Some(_) => Ok((Err(StoreError::NonceSpent), Err(Error::NonceSpent))),
+                None => {
+                    tracing::error!(upstream = name, transaction = id, "the upstream CA has had this transaction");
+                    Err(Error::UpstreamUncertain)
+                }
+            };
+        }
+    };
     let now = parts.clock.now_unix_seconds();
     let leaf = match check::ordered(&certificate, &order, &upstream.issuers, now) {
         Ok(leaf) => leaf,
@@ -398,30 +370,14 @@ async fn fill(upstream: &Upstream, parts: &Parts, awaiting: Awaiting) -> Result<
     let recorded = parts.decide(spending, decision, vec![record]).await;
     let refused = recorded.as_ref().err().map(|_| "The certificate could not be recorded.");
     upstream.confirm(&confirmation, refused, now).await;
+    let serial = to_hex(leaf.serial());
     if recorded.is_ok() {
-        tracing::info!(
-            upstream = name,
-            transaction = id,
-            serial = to_hex(leaf.serial()),
-            "the certificate is on record"
-        );
+        tracing::info!(upstream = name, transaction = id, serial, "the certificate is on record");
     } else {
-        let serial = to_hex(leaf.serial());
         tracing::error!(upstream = name, transaction = id, serial, "the upstream CA's certificate was not recorded");
     }
     let certificates = std::iter::once(certificate).chain(upstream.chain_of(&leaf)).collect();
-    Ok(Progress::Told(recorded, Ok(IssuedChain { certificates })))
-}
-
-impl Upstream {
-    /// What is sent: the request that was made here, or the client's own.
-    fn message(&self, order: &Order) -> Result<Vec<u8>, Error> {
-        match (&self.client, &order.bare) {
-            (Client::Cmp(_), _) => Ok(cmp::request(order).map_err(crate::certificate::CertificateError::from)?),
-            (Client::Est(_), Some(csr)) => Ok(csr.as_der().to_vec()),
-            (Client::Est(_), None) => Err(Error::Worker),
-        }
-    }
+    Ok((recorded, Ok(IssuedChain { certificates })))
 }
 
 /// How a certificate from elsewhere is recorded. Its serial number tells it from others of its issuer alone, and of the same
@@ -436,8 +392,8 @@ fn record_of(leaf: &CertView, order: &Order) -> CertificateRecord {
         serial,
         der: leaf.as_der().to_vec(),
         not_after: leaf.not_after(),
-        key_use: order.key_use,
-        certified: order.certified.clone(),
+        key_use: order.wanted.key_use,
+        certified: order.wanted.certified.clone(),
     }
 }
 
@@ -445,21 +401,19 @@ impl Parts {
     /// Puts on record what is about to be sent. Whether that was done before, for the same request.
     async fn announce(
         &self,
-        upstream: &Upstream,
         order: &Order,
-        message: &[u8],
         (sent, transaction): (Spending, [u8; TRANSACTION_OCTETS]),
         decided: &Decision,
         digest: &Digest,
     ) -> Result<bool, Error> {
         let report = serde_json::json!({
-            "upstream": upstream.name,
+            "upstream": order.upstream.name,
             "transaction": to_hex(&transaction),
-            "subject": order.subject.to_display(),
+            "subject": order.wanted.subject.to_display(),
         });
         let report = report.to_string().into_bytes();
         let of = (DecisionKind::Forwarding, decided.account.as_str(), Outcome::Accepted);
-        let announced = decision(&self.recorder, self.clock.now_unix_seconds(), of, &report, message)?;
+        let announced = decision(&self.recorder, self.clock.now_unix_seconds(), of, &report, &order.message)?;
         let nonce = *sent.nonce();
         match self.decide(sent, announced, Vec::new()).await {
             Ok(()) => Ok(false),
@@ -472,18 +426,12 @@ impl Parts {
     }
 
     /// Records the refusal of an order, which spends the nonce.
-    async fn refuse(
-        &self,
-        order: &Order,
-        decided: &Decision,
-        spending: Spending,
-        error: Error,
-    ) -> Result<Progress, Error> {
+    async fn refuse(&self, order: &Order, decided: &Decision, spending: Spending, error: Error) -> Result<Told, Error> {
         let of = (DecisionKind::Certificate, decided.account.as_str(), Outcome::Refused);
         let refused =
             decision(&self.recorder, self.clock.now_unix_seconds(), of, &refusal_report(&error), &order.kept)?;
         let recorded = self.decide(spending, refused, Vec::new()).await;
-        Ok(Progress::Told(recorded, Err(error)))
+        Ok((recorded, Err(error)))
     }
 
     async fn decide(

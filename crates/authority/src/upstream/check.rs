@@ -9,7 +9,7 @@ use vouchsafe_evidence::x509::{CertView, Version};
 use vouchsafe_evidence::{Malformed, limits};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 
-use super::Order;
+use super::{Order, Wanted};
 use crate::certificate::{BACKDATED_SECONDS, DAY_SECONDS};
 
 /// Octets of a serial number (RFC 5280, section 4.1.2.2).
@@ -176,15 +176,15 @@ pub(super) fn ordered(der: &[u8], order: &Order, issuers: &Issuers, now: i64) ->
     if !certificate.spki().same_key(order.spki()) {
         return Err(CertificateDefect::Key);
     }
-    if certificate.subject() != order.subject() && !certificate.subject().matches(order.subject()) {
+    if certificate.subject() != &order.wanted.subject && !certificate.subject().matches(&order.wanted.subject) {
         return Err(CertificateDefect::Subject);
     }
     let significant = certificate.serial().iter().skip_while(|octet| **octet == 0).count();
     if significant == 0 || significant > SERIAL_OCTETS_MAX {
         return Err(CertificateDefect::Serial);
     }
-    check_times(&certificate, order, now)?;
-    check_extensions(&certificate, order)?;
+    check_times(&certificate, &order.wanted, now)?;
+    check_extensions(&certificate, &order.wanted)?;
     let issuer = issuers.of(&certificate, now).ok_or(CertificateDefect::Issuer)?;
     if certificate.not_after() > issuer.not_after() {
         return Err(CertificateDefect::Validity);
@@ -194,14 +194,14 @@ pub(super) fn ordered(der: &[u8], order: &Order, issuers: &Issuers, now: i64) ->
 
 /// Not longer than the profile says; and begun now, give or take a day: a certificate from long ago would make true what a
 /// key signed before anything about it was known.
-fn check_times(certificate: &CertView, order: &Order, now: i64) -> Result<(), CertificateDefect> {
+fn check_times(certificate: &CertView, wanted: &Wanted, now: i64) -> Result<(), CertificateDefect> {
     let begins = now.saturating_sub(DAY_SECONDS)..=now.saturating_add(BACKDATED_SECONDS);
-    let ends = now..=order.not_after().saturating_add(BACKDATED_SECONDS);
+    let ends = now..=wanted.not_after.saturating_add(BACKDATED_SECONDS);
     let is_within = begins.contains(&certificate.not_before()) && ends.contains(&certificate.not_after());
     if is_within { Ok(()) } else { Err(CertificateDefect::Validity) }
 }
 
-fn check_extensions(certificate: &CertView, order: &Order) -> Result<(), CertificateDefect> {
+fn check_extensions(certificate: &CertView, wanted: &Wanted) -> Result<(), CertificateDefect> {
     const KNOWN: [Oid; 5] = [
         oid::BASIC_CONSTRAINTS,
         oid::KEY_USAGE,
@@ -230,8 +230,8 @@ fn check_extensions(certificate: &CertView, order: &Order) -> Result<(), Certifi
     }
     let purposes = certificate.extension(oid::EXTENDED_KEY_USAGE)?.ok_or(CertificateDefect::Purposes)?;
     let purposes = ExtendedKeyUsage::parse(purposes.value())?;
-    let are_same = purposes.purposes().iter().all(|purpose| order.purposes().contains(purpose))
-        && order.purposes().iter().all(|purpose| purposes.contains(*purpose));
+    let are_same = purposes.purposes().iter().all(|purpose| wanted.purposes.contains(purpose))
+        && wanted.purposes.iter().all(|purpose| purposes.contains(*purpose));
     if !are_same || !usage.contains(KeyUsage::DIGITAL_SIGNATURE) {
         return Err(CertificateDefect::Purposes);
     }
@@ -239,7 +239,5 @@ fn check_extensions(certificate: &CertView, order: &Order) -> Result<(), Certifi
         Some(names) => SubjectAltName::parse(names.value())?.names().to_vec(),
         None => Vec::new(),
     };
-    let decided = order.alternative_names();
-    let are_same = names.iter().all(|name| decided.contains(name)) && decided.iter().all(|name| names.contains(name));
-    if are_same { Ok(()) } else { Err(CertificateDefect::Names) }
+    if wanted.has_names(&names) { Ok(()) } else { Err(CertificateDefect::Names) }
 }

@@ -13,14 +13,14 @@ use vouchsafe_evidence::tpm::HashAlg;
 use vouchsafe_evidence::x509::build::{self, DerWriter};
 use vouchsafe_evidence::x509::der::{Element, Reader, Tag};
 use vouchsafe_evidence::x509::extensions::{KeyUsage, subject_key_identifier};
-use vouchsafe_evidence::x509::{CertView, NameView};
+use vouchsafe_evidence::x509::{CertView, NameView, SpkiView};
 use vouchsafe_evidence::{Malformed, Reason};
 use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_signature};
 use zeroize::Zeroizing;
 
 use super::check::Issuers;
 use super::http::{HttpError, Server};
-use super::{Asked, Confirmation, Order, TRANSACTION_OCTETS, Words};
+use super::{Asked, Confirmation, TRANSACTION_OCTETS, Wanted, Words};
 use crate::certificate::SigningKey;
 use crate::protocol::cmp::write::{self, HeaderFields, Protector, body, directory_name, drop_ref, explicit};
 use crate::protocol::cmp::{FailInfo, Message, MessageType, PasswordMac, oids, write_rejection};
@@ -103,21 +103,20 @@ pub(super) struct Unconfirmed {
 /// ```
 ///
 /// How long the certificate is valid, RFC 9483 leaves to the CA; it is looked at in the answer.
-pub(super) fn request(order: &Order) -> Result<Vec<u8>, Malformed> {
-    let spki = Element::parse(order.spki().as_der(), "SubjectPublicKeyInfo")?;
+pub(super) fn request(spki: &SpkiView, wanted: &Wanted) -> Result<Vec<u8>, Malformed> {
+    let spki = Element::parse(spki.as_der(), "SubjectPublicKeyInfo")?;
     let mut extensions = vec![
         build::key_usage(true, KeyUsage::from_bits(KeyUsage::DIGITAL_SIGNATURE)),
-        build::extended_key_usage(false, order.purposes()),
+        build::extended_key_usage(false, &wanted.purposes),
     ];
-    let names = order.alternative_names();
-    if !names.is_empty() {
-        extensions.push(build::subject_alt_name(order.subject().is_empty(), names));
+    if !wanted.names.is_empty() {
+        extensions.push(build::subject_alt_name(wanted.subject.is_empty(), &wanted.names));
     }
     let mut writer = DerWriter::new();
     writer.sequence(|message| {
         message.sequence(|request| {
             request.uint(0).sequence(|template| {
-                explicit(template, 5, |subject| drop_ref(subject.raw(order.subject().as_der())));
+                explicit(template, 5, |subject| drop_ref(subject.raw(wanted.subject.as_der())));
                 template.primitive(Tag::context_constructed(6), spki.contents());
                 template.constructed(Tag::context_constructed(9), |list| {
                     for extension in &extensions {

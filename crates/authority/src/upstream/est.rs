@@ -14,7 +14,8 @@ use vouchsafe_evidence::{Malformed, Reason};
 use zeroize::Zeroizing;
 
 use super::http::{HttpError, Server};
-use super::{Asked, Confirmation, Order, Words};
+use super::{Asked, Confirmation, Wanted, Words};
+use crate::enroll::CertificationRequest;
 use crate::protocol::est::decode_body;
 use crate::registration::requested_extensions;
 
@@ -61,38 +62,46 @@ pub(crate) enum NotBare {
     Names,
 }
 
-/// Whether a request holds what was decided and nothing else.
-pub(super) fn check_bare(csr: &CsrView, order: &Order) -> Result<(), NotBare> {
-    if !csr.spki().same_key(order.spki()) || csr.subject() != order.subject() {
+/// The client's request as it may be handed on, DER: one that holds what was decided and nothing else.
+pub(super) fn bare(request: CertificationRequest<'_>, spki: &SpkiView, wanted: &Wanted) -> Result<Vec<u8>, NotBare> {
+    match request {
+        CertificationRequest::Presented { csr, .. } => bare_csr(csr, spki, wanted),
+        CertificationRequest::Pkcs10(octets) => {
+            bare_csr(&CsrView::parse(octets).map_err(|_| NotBare::Syntax)?, spki, wanted)
+        }
+        CertificationRequest::Crmf(_) | CertificationRequest::RaVerified(_) => Err(NotBare::Syntax),
+    }
+}
+
+fn bare_csr(csr: &CsrView, spki: &SpkiView, wanted: &Wanted) -> Result<Vec<u8>, NotBare> {
+    if !csr.spki().same_key(spki) || csr.subject() != &wanted.subject {
         return Err(NotBare::Subject);
     }
     let extensions = requested_extensions(csr).ok_or(NotBare::Attribute)?;
-    let decided = order.alternative_names();
     let mut names = Vec::new();
     for extension in &extensions {
         if extension.oid == oid::SUBJECT_ALT_NAME {
             let asked = SubjectAltName::parse(&extension.value).map_err(|_| NotBare::Extension)?;
             names = asked.names().to_vec();
-        } else if !is_decided(extension, order) {
+        } else if !is_decided(extension, wanted) {
             return Err(NotBare::Extension);
         }
     }
-    let are_same = names.iter().all(|name| decided.contains(name)) && decided.iter().all(|name| names.contains(name));
-    if are_same { Ok(()) } else { Err(NotBare::Names) }
+    if wanted.has_names(&names) { Ok(csr.as_der().to_vec()) } else { Err(NotBare::Names) }
 }
 
 /// Whether a usage that is asked for is within those of the profile.
-fn is_decided(extension: &TemplateExtension, order: &Order) -> bool {
+fn is_decided(extension: &TemplateExtension, wanted: &Wanted) -> bool {
     if extension.oid == oid::KEY_USAGE {
         return KeyUsage::parse(&extension.value).is_ok_and(|usage| usage.bits() & !KeyUsage::DIGITAL_SIGNATURE == 0);
     }
     extension.oid == oid::EXTENDED_KEY_USAGE
         && ExtendedKeyUsage::parse(&extension.value)
-            .is_ok_and(|usage| usage.purposes().iter().all(|purpose| order.purposes().contains(purpose)))
+            .is_ok_and(|usage| usage.purposes().iter().all(|purpose| wanted.purposes.contains(purpose)))
 }
 
 impl EstClient {
-    /// Asks for the certificate of a request that [`check_bare`] has looked at.
+    /// Asks for the certificate of a request that [`bare`] gave.
     pub(super) async fn certificate(&self, csr: &[u8], spki: &SpkiView) -> Result<Asked, EstError> {
         let headers = match &self.basic {
             Some(basic) => Zeroizing::new(format!("{HEADERS}Authorization: Basic {}\r\n", basic.as_str())),
