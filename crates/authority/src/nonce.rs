@@ -170,11 +170,7 @@ impl Mint {
         let mut random = [0; RANDOM_OCTETS];
         rand::fill(&mut random).map_err(|_| NonceError::Random)?;
         let mac = self.mac(purpose, account, &time, &random);
-        let mut octets = [0; NONCE_OCTETS];
-        for (to, from) in octets.iter_mut().zip(time.iter().chain(&random).chain(mac.iter())) {
-            *to = *from;
-        }
-        Ok(octets)
+        Ok(leading(time.iter().chain(&random).chain(&mac)))
     }
 
     /// Recognizes a nonce as one of its own for this purpose and account; the comparison takes constant time.
@@ -203,11 +199,7 @@ impl Mint {
         context.update(account.as_bytes());
         context.update(request);
         context.update(&time);
-        let mut octets = [0; NONCE_OCTETS];
-        for (to, from) in octets.iter_mut().zip(time.iter().chain(context.sign().as_ref())) {
-            *to = *from;
-        }
-        Ok(Nonce { octets })
+        Ok(Nonce { octets: leading(time.iter().chain(context.sign().as_ref())) })
     }
 
     /// What is spent for the certificate of an ACME order, whichever request gets it: an order has one. It is remembered for
@@ -222,11 +214,7 @@ impl Mint {
             context.update(octets);
         }
         context.update(&time);
-        let mut octets = [0; NONCE_OCTETS];
-        for (to, from) in octets.iter_mut().zip(time.iter().chain(context.sign().as_ref())) {
-            *to = *from;
-        }
-        Ok(Nonce { octets })
+        Ok(Nonce { octets: leading(time.iter().chain(context.sign().as_ref())) })
     }
 
     /// What stands in the records for a request to a CA elsewhere that is about to be sent for this nonce, and the
@@ -239,15 +227,8 @@ impl Mint {
             context.update(nonce);
             context.sign()
         };
-        let mut octets = *nonce;
-        for (to, from) in octets.iter_mut().skip(TIME_OCTETS).zip(of(FORWARDING_TAG).as_ref()) {
-            *to = *from;
-        }
-        let mut transaction = [0; MAC_OCTETS];
-        for (to, from) in transaction.iter_mut().zip(of(TRANSACTION_TAG).as_ref()) {
-            *to = *from;
-        }
-        (Nonce { octets }, transaction)
+        let octets = leading(nonce.iter().take(TIME_OCTETS).chain(of(FORWARDING_TAG).as_ref()));
+        (Nonce { octets }, leading(of(TRANSACTION_TAG).as_ref()))
     }
 
     /// What is spent for a refused request that answers no nonce: the next such request is judged anew.
@@ -267,11 +248,7 @@ impl Mint {
         }
         context.update(time);
         context.update(random);
-        let mut mac = [0; MAC_OCTETS];
-        for (to, from) in mac.iter_mut().zip(context.sign().as_ref()) {
-            *to = *from;
-        }
-        mac
+        leading(context.sign().as_ref())
     }
 }
 
@@ -304,6 +281,15 @@ impl Nonce {
     pub const fn octets(&self) -> &[u8; NONCE_OCTETS] {
         &self.octets
     }
+}
+
+/// As many octets as are wanted, of which there must be so many.
+fn leading<'a, const N: usize>(octets: impl IntoIterator<Item = &'a u8>) -> [u8; N] {
+    let mut leading = [0; N];
+    for (to, from) in leading.iter_mut().zip(octets) {
+        *to = *from;
+    }
+    leading
 }
 
 #[cfg(test)]
