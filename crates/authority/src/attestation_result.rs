@@ -75,25 +75,23 @@ impl ResultSigner {
         config: &EarConfig,
         mut certifying: impl Iterator<Item = &'a SpkiView>,
     ) -> Result<Self, ResultKeyError> {
-        let key = match &config.key {
+        let (key, place) = match &config.key {
             EarKey::File(path) => {
                 tracing::warn!(
                     file = %path.display(),
                     "the key of attestation results lies in a file, which is for labs: whoever reads it signs; name a token \
                      with pkcs11"
                 );
-                private_key(path)?
+                (private_key(path)?, path)
             }
             EarKey::Token { token, public_key } => {
-                SigningKey::in_token(token, &public(public_key)?).map_err(ResultKeyError::Token)?
+                let key = SigningKey::in_token(token, &public(public_key)?).map_err(ResultKeyError::Token)?;
+                (key, public_key)
             }
         };
         if certifying.any(|other| other.same_key(key.spki())) {
             return Err(ResultKeyError::Certifying);
         }
-        let place = match &config.key {
-            EarKey::File(path) | EarKey::Token { public_key: path, .. } => path,
-        };
         let (algorithm, jwk) = jwk(key.spki(), place)?;
         let mut published = vec![member(algorithm, &jwk)];
         for path in &config.former_keys {

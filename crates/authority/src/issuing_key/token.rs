@@ -20,7 +20,7 @@ use aws_lc_rs::signature::{
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as CryptokiError, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::object::{ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use serde::Deserialize;
@@ -218,8 +218,7 @@ impl TokenKey {
 
     fn log_in(&self, refused: &mut Option<Stamp>) -> Result<(Session, ObjectHandle), TokenKeyError> {
         let session = self.config.session(&self.pkcs11, Access::Read, refused)?;
-        let label = Attribute::Label(self.config.key.clone().into_bytes());
-        let keys = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), label])?;
+        let keys = objects::labeled(&session, &self.config, ObjectClass::PRIVATE_KEY)?;
         match keys.as_slice() {
             [key] => Ok((session, *key)),
             keys => Err(TokenKeyError::Key { label: self.config.key.clone(), found: keys.len() }),

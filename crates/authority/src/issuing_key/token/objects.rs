@@ -101,7 +101,12 @@ pub(crate) fn generate(config: &TokenKeyConfig, curve: KeyCurve) -> Result<(), T
     Ok(())
 }
 
-fn labeled(session: &Session, config: &TokenKeyConfig, class: ObjectClass) -> Result<Vec<ObjectHandle>, TokenKeyError> {
+/// The objects of this class that have the label of the key.
+pub(super) fn labeled(
+    session: &Session,
+    config: &TokenKeyConfig,
+    class: ObjectClass,
+) -> Result<Vec<ObjectHandle>, TokenKeyError> {
     let label = Attribute::Label(config.key.clone().into_bytes());
     Ok(session.find_objects(&[Attribute::Class(class), label])?)
 }
