@@ -181,13 +181,8 @@ impl Names {
     /// The extension that holds the names which were proven; critical where the subject is empty (RFC 5280, section
     /// 4.2.1.6).
     pub(crate) fn extension(&self, subject: &NameView) -> Option<Vec<u8>> {
-        match self {
-            Self::Proven(proven) if !proven.is_empty() => {
-                let names: Vec<_> = proven.iter().map(|proven| proven.name.clone()).collect();
-                Some(build::subject_alt_name(subject.is_empty(), &names))
-            }
-            Self::Proven(_) | Self::OfAccount | Self::Only(_) => None,
-        }
+        let names = self.alternative_names();
+        (!names.is_empty()).then(|| build::subject_alt_name(subject.is_empty(), &names))
     }
 }
 

@@ -335,25 +335,25 @@ impl Service {
     ) -> Result<Judged, Error> {
         let Certifiable { grounds, subject, names, certified, published } = certifiable;
         let (report, key_use) = (grounds.report()?, grounds.key_use());
-        let ca = match profile.source() {
-            CertificateSource::Issuer(issuer) => self.hierarchy.issuer(issuer)?.while_valid(self.now())?,
+        let decision =
+            self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
+        let conclusion = match profile.source() {
+            CertificateSource::Issuer(issuer) => {
+                let from = self.hierarchy.issuer(issuer)?.while_valid(self.now())?;
+                let issued = Issuer { ca: from.ca(), now: self.now() }.issue(grounds, profile, subject, &published)?;
+                let certificates =
+                    std::iter::once(issued.record(key_use, certified)).chain(published.attesting_key).collect();
+                let chain = std::iter::once(issued.der).chain(from.chain_below_root()).collect();
+                Conclusion::Told { certificates, answer: Ok(IssuedChain { certificates: chain }) }
+            }
             CertificateSource::Upstream(upstream) => {
                 let not_after = self.now().saturating_add(profile.validity_days().saturating_mul(DAY_SECONDS));
                 let wanted = Wanted { subject, names, purposes: purposes(profile), not_after, key_use, certified };
                 let order = Order::new(self.upstreams.named(upstream)?, grounds, wanted, request)?;
-                let decision =
-                    self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
-                return Ok(Judged { decision, conclusion: Conclusion::Ordered(Box::new(order)) });
+                Conclusion::Ordered(Box::new(order))
             }
         };
-        let decision =
-            self.decision(DecisionKind::Certificate, account, Outcome::Accepted, &report, request.octets())?;
-        let issuer = Issuer { ca: ca.ca(), now: self.now() };
-        let issued = issuer.issue(grounds, profile, subject, &published)?;
-        let certificates = std::iter::once(issued.record(key_use, certified)).chain(published.attesting_key).collect();
-        let chain = ca.chain_below_root();
-        let chain = IssuedChain { certificates: std::iter::once(issued.der).chain(chain).collect() };
-        Ok(Judged { decision, conclusion: Conclusion::Told { certificates, answer: Ok(chain) } })
+        Ok(Judged { decision, conclusion })
     }
 }
 
