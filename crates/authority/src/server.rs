@@ -142,7 +142,6 @@ pub struct Authority;
 /// An authority that serves; dropping it stops it without waiting.
 #[derive(Debug)]
 pub struct Running {
-    address: SocketAddr,
     trust: Arc<Trust>,
     tls: Serving,
     /// Where it serves what certificates name, by plain HTTP.
@@ -228,7 +227,6 @@ impl Authority {
             Some(address) => Some(Serving::start(address, Channel::Plain, routers.plain, config.limits).await?),
             None => None,
         };
-        let address = tls.address;
         let upkeep = Upkeep {
             trust: Arc::clone(&trust),
             store,
@@ -238,8 +236,8 @@ impl Authority {
             issuers,
         };
         let upkeep = tokio::spawn(upkeep.run());
-        tracing::info!(%address, "the authority listens");
-        Ok(Running { address, trust, tls, plain, upkeep })
+        tracing::info!(address = %tls.address, "the authority listens");
+        Ok(Running { trust, tls, plain, upkeep })
     }
 }
 
@@ -247,7 +245,7 @@ impl Running {
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.tls.address
     }
 
     /// Where it serves revocation lists and issuers' certificates by plain HTTP, if it does.
