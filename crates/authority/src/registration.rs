@@ -94,8 +94,13 @@ pub(crate) struct Registered {
 
 /// Whether a certificate's extKeyUsage says that it is a registration authority's.
 pub(crate) fn is_registration_authority(certificate: &CertView) -> bool {
+    has_purpose(certificate, KP_CMC_RA)
+}
+
+/// Whether a certificate's extKeyUsage names this purpose.
+pub(crate) fn has_purpose(certificate: &CertView, purpose: Oid) -> bool {
     match certificate.extension(oid::EXTENDED_KEY_USAGE) {
-        Ok(Some(usage)) => ExtendedKeyUsage::parse(usage.value()).is_ok_and(|usage| usage.contains(KP_CMC_RA)),
+        Ok(Some(usage)) => ExtendedKeyUsage::parse(usage.value()).is_ok_and(|usage| usage.contains(purpose)),
         Ok(None) | Err(_) => false,
     }
 }
@@ -298,19 +303,22 @@ fn granted(extension: &TemplateExtension, profile: &Profile) -> Result<Vec<Gener
         }
         return Ok(names.names().to_vec());
     }
-    let is_within = if extension.oid == oid::KEY_USAGE {
-        let usage = KeyUsage::parse(&extension.value).map_err(malformed)?;
-        usage.bits() & !KeyUsage::DIGITAL_SIGNATURE == 0
-    } else if extension.oid == oid::EXTENDED_KEY_USAGE {
-        let usage = ExtendedKeyUsage::parse(&extension.value).map_err(malformed)?;
-        let given = purposes(profile);
-        usage.purposes().iter().all(|purpose| given.contains(purpose))
-    } else {
-        false
-    };
-    if is_within {
+    if is_usage_within(extension, &purposes(profile)).map_err(malformed)? {
         return Ok(Vec::new());
     }
     let sentence = format!("The request asks for {}, which the profile does not give.", extension.oid);
     Err(own_codes::EXTENSION_NOT_PERMITTED.found(sentence))
+}
+
+/// Whether an extension that is asked for is a usage within those that certificates with these purposes have.
+pub(crate) fn is_usage_within(extension: &TemplateExtension, purposes: &[Oid]) -> Result<bool, Malformed> {
+    if extension.oid == oid::KEY_USAGE {
+        let usage = KeyUsage::parse(&extension.value)?;
+        Ok(usage.bits() & !KeyUsage::DIGITAL_SIGNATURE == 0)
+    } else if extension.oid == oid::EXTENDED_KEY_USAGE {
+        let usage = ExtendedKeyUsage::parse(&extension.value)?;
+        Ok(usage.purposes().iter().all(|purpose| purposes.contains(purpose)))
+    } else {
+        Ok(false)
+    }
 }

@@ -11,6 +11,8 @@ use vouchsafe_verifier::crypto::{SignatureAlgorithm, SignatureBudget, verify_sig
 
 use super::{Order, Wanted};
 use crate::certificate::{BACKDATED_SECONDS, DAY_SECONDS};
+use crate::protocol::cmp::oids;
+use crate::registration::has_purpose;
 
 /// Octets of a serial number (RFC 5280, section 4.1.2.2).
 const SERIAL_OCTETS_MAX: usize = 20;
@@ -75,8 +77,7 @@ impl Issuers {
             let is_valid = (issuer.not_before()..=issuer.not_after()).contains(&now);
             let mut budget = SignatureBudget::new();
             is_valid
-                && issuer.subject().matches(certificate.issuer())
-                && names_key_of(certificate, issuer)
+                && names_issuer(certificate, issuer)
                 && verify_signature(&mut budget, issuer.spki(), algorithm, certificate.tbs(), certificate.signature())
                     .is_ok()
         })
@@ -85,14 +86,9 @@ impl Issuers {
     /// Whether the key of a certificate may sign messages in the name of one of these CAs: it is one of them, or one of them
     /// signed it for that.
     pub(super) fn vouch_for(&self, signer: &CertView, now: i64) -> bool {
-        if self.0.iter().any(|issuer| issuer.as_der() == signer.as_der()) {
-            return (signer.not_before()..=signer.not_after()).contains(&now);
-        }
-        let speaks_for_ca = match signer.extension(oid::EXTENDED_KEY_USAGE) {
-            Ok(Some(usage)) => ExtendedKeyUsage::parse(usage.value()).is_ok_and(|usage| usage.contains(KP_CMC_CA)),
-            Ok(None) | Err(_) => false,
-        };
-        speaks_for_ca && (signer.not_before()..=signer.not_after()).contains(&now) && self.of(signer, now).is_some()
+        let is_valid = (signer.not_before()..=signer.not_after()).contains(&now);
+        let is_one = self.0.iter().any(|issuer| issuer.as_der() == signer.as_der());
+        is_valid && (is_one || (has_purpose(signer, oids::KP_CMC_CA) && self.of(signer, now).is_some()))
     }
 
     /// The certificates between a leaf and the root, the one that signed the leaf first.
@@ -101,8 +97,7 @@ impl Issuers {
         let mut below = leaf;
         while chain.len() < self.0.len() {
             let above = self.0.iter().find(|issuer| {
-                issuer.subject().matches(below.issuer())
-                    && names_key_of(below, issuer)
+                names_issuer(below, issuer)
                     && issuer.subject() != issuer.issuer()
                     && !chain.iter().any(|known| known.as_der() == issuer.as_der())
             });
@@ -120,7 +115,7 @@ impl Issuers {
 
     /// Whether the issuer of a certificate is one of these CAs, by name and key identifier.
     pub(super) fn include_issuer_of(&self, certificate: &CertView) -> bool {
-        self.0.iter().any(|issuer| issuer.subject().matches(certificate.issuer()) && names_key_of(certificate, issuer))
+        self.0.iter().any(|issuer| names_issuer(certificate, issuer))
     }
 
     /// The certificates, DER.
@@ -128,9 +123,6 @@ impl Issuers {
         self.0.iter().map(CertView::as_der)
     }
 }
-
-/// id-kp-cmcCA (RFC 6402, section 2.10).
-const KP_CMC_CA: Oid = Oid::constant("1.3.6.1.5.5.7.3.27");
 
 /// RFC 5280, sections 4.2.1.3 and 4.2.1.9.
 fn is_ca(certificate: &CertView) -> bool {
@@ -144,6 +136,11 @@ fn is_ca(certificate: &CertView) -> bool {
         Err(_) => false,
     };
     ca && signs
+}
+
+/// Whether a certificate names this one as its issuer's.
+fn names_issuer(certificate: &CertView, issuer: &CertView) -> bool {
+    issuer.subject().matches(certificate.issuer()) && names_key_of(certificate, issuer)
 }
 
 /// Whether authorityKeyIdentifier, where it names a key, names this issuer's.

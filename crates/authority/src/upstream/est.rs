@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::x509::der::{Element, Tag};
-use vouchsafe_evidence::x509::extensions::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
-use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView, TemplateExtension};
+use vouchsafe_evidence::x509::extensions::SubjectAltName;
+use vouchsafe_evidence::x509::{CertView, CsrView, SpkiView};
 use vouchsafe_evidence::{Malformed, Reason};
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use super::http::{HttpError, Server};
 use super::{Asked, Confirmation, Wanted, Words};
 use crate::enroll::CertificationRequest;
 use crate::protocol::est::decode_body;
-use crate::registration::requested_extensions;
+use crate::registration::{is_usage_within, requested_extensions};
 
 /// Headers of a request (RFC 8951, section 3.2.3).
 const HEADERS: &str = "Content-Type: application/pkcs10\r\nContent-Transfer-Encoding: base64\r\n\
@@ -83,21 +83,11 @@ fn bare_csr(csr: &CsrView, spki: &SpkiView, wanted: &Wanted) -> Result<Vec<u8>, 
         if extension.oid == oid::SUBJECT_ALT_NAME {
             let asked = SubjectAltName::parse(&extension.value).map_err(|_| NotBare::Extension)?;
             names = asked.names().to_vec();
-        } else if !is_decided(extension, wanted) {
+        } else if !is_usage_within(extension, &wanted.purposes).unwrap_or(false) {
             return Err(NotBare::Extension);
         }
     }
     if wanted.has_names(&names) { Ok(csr.as_der().to_vec()) } else { Err(NotBare::Names) }
-}
-
-/// Whether a usage that is asked for is within those of the profile.
-fn is_decided(extension: &TemplateExtension, wanted: &Wanted) -> bool {
-    if extension.oid == oid::KEY_USAGE {
-        return KeyUsage::parse(&extension.value).is_ok_and(|usage| usage.bits() & !KeyUsage::DIGITAL_SIGNATURE == 0);
-    }
-    extension.oid == oid::EXTENDED_KEY_USAGE
-        && ExtendedKeyUsage::parse(&extension.value)
-            .is_ok_and(|usage| usage.purposes().iter().all(|purpose| wanted.purposes.contains(purpose)))
 }
 
 impl EstClient {
