@@ -4,7 +4,10 @@
 //! held against that row there, so that of two requests that would give one key to two subjects one is refused, whichever
 //! process has it.
 
+use vouchsafe_evidence::x509::SpkiView;
+
 use super::{Decision, Digest, Revocation, StoreError};
+use crate::certified_key::key_identity;
 
 /// The key that a certificate is for, and whose it says that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,29 @@ impl KeyHolder {
             (false, true) => Ok(Claim::Another),
             (true | false, false) => Err(StoreError::KeyHasOtherSubject),
         }
+    }
+}
+
+/// Whether an attesting key on whose word a certificate is issued stands still, and is the account's that gets it.
+pub(super) fn check_rest(owner: &str, is_revoked: bool, account: &str) -> Result<(), StoreError> {
+    if is_revoked {
+        return Err(StoreError::KeyRevoked);
+    }
+    if owner == account { Ok(()) } else { Err(StoreError::KeyOfOtherAccount) }
+}
+
+/// An attesting key that an older version has recorded. `public` is its SubjectPublicKeyInfo where it `is_host`'s, and what a
+/// TPM has for it otherwise, of which `spki` is in the plainest encoding.
+pub(super) fn attesting_of_older(spki: Digest, is_host: bool, public: &[u8]) -> Certified {
+    let parsed = if is_host { SpkiView::parse(public).ok() } else { None };
+    Certified::attesting(parsed.as_ref().map_or(spki, key_identity), spki)
+}
+
+/// What two keys have been that older versions let be both stays as it was first.
+pub(super) fn of_older(claimed: Result<(), StoreError>) -> Result<(), StoreError> {
+    match claimed {
+        Err(StoreError::KeyAttests | StoreError::KeyCertified | StoreError::KeyHasOtherSubject) => Ok(()),
+        other => other,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 
 use self::binding::{bind_device, bind_key, check_device_binding, check_key};
 use super::Postgres;
+use super::certified_keys::count_revocations;
 use super::decisions::{digest, insert_certificates, insert_decision, prepared, proof, spend};
 use crate::store::binding::superseded;
 use crate::store::columns::{self, approvers, expected, expected_columns, material, material_columns, reason_of};
@@ -282,8 +283,7 @@ impl AttestingKeyStore for Postgres {
 
     fn revocations(&self, now: i64) -> Result<(i64, Vec<Revoked>), StoreError> {
         self.transaction(async move |transaction| {
-            let count = prepared(transaction, "SELECT count(*) FROM revocations").await?;
-            let count = transaction.query_one(&count, &[]).await?.try_get(0)?;
+            let count = count_revocations(transaction).await?;
             Ok((count, read_revoked(transaction, now).await?))
         })
     }

@@ -2,11 +2,12 @@
 
 use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::x509::CertView;
 
 use super::Postgres;
 use super::decisions::{digest, insert_decision, prepared};
-use crate::certified_key::{holder_of, key_identity};
+use crate::certified_key::holder_of;
+use crate::store::certified_keys::{attesting_of_older, check_rest, of_older};
 use crate::store::{
     Certified, CertifiedKeyStore, Claim, Decision, Digest, KeyHolder, Revocation, StoreError, Validities, Validity,
 };
@@ -51,10 +52,7 @@ impl CertifiedKeyStore for Postgres {
     }
 
     fn revocation_count(&self) -> Result<i64, StoreError> {
-        self.statement(async move |client| {
-            let count = prepared(client, "SELECT count(*) FROM revocations").await?;
-            Ok(client.query_one(&count, &[]).await?.try_get(0)?)
-        })
+        self.statement(async move |client| count_revocations(client).await)
     }
 
     fn validities(&self, now: i64) -> Result<Validities, StoreError> {
@@ -85,6 +83,12 @@ impl CertifiedKeyStore for Postgres {
             })
         })
     }
+}
+
+/// How many revocations were ever recorded.
+pub(super) async fn count_revocations(client: &impl GenericClient) -> Result<i64, StoreError> {
+    let count = prepared(client, "SELECT count(*) FROM revocations").await?;
+    Ok(client.query_one(&count, &[]).await?.try_get(0)?)
 }
 
 async fn read_holder(
@@ -151,13 +155,7 @@ pub(super) async fn check_rests(
         .await?;
         let found = transaction.query_opt(&statement, &[&key.as_slice()]).await?;
         let Some(row) = found else { continue };
-        let (owner, is_revoked): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
-        if is_revoked {
-            return Err(StoreError::KeyRevoked);
-        }
-        if owner != account {
-            return Err(StoreError::KeyOfOtherAccount);
-        }
+        check_rest(row.try_get(0)?, row.try_get(1)?, account)?;
     }
     Ok(())
 }
@@ -168,9 +166,7 @@ pub(super) async fn backfill(transaction: &Transaction<'_>) -> Result<(), StoreE
     for row in transaction.query(keys, &[]).await? {
         let (spki, account) = (digest(&row, 0, "spki_digest")?, row.try_get::<_, String>(1)?);
         let (is_host, public): (bool, Vec<u8>) = (row.try_get(2)?, row.try_get(3)?);
-        let parsed = if is_host { SpkiView::parse(&public).ok() } else { None };
-        let key = parsed.as_ref().map_or(spki, key_identity);
-        of_older(claim(transaction, &Certified::attesting(key, spki), &account, &[]).await)?;
+        of_older(claim(transaction, &attesting_of_older(spki, is_host, &public), &account, &[]).await)?;
     }
     let (mut decision, mut place) = (i64::MIN, i64::MIN);
     loop {
@@ -206,12 +202,4 @@ async fn backfill_one(transaction: &Transaction<'_>, row: &Row) -> Result<(), St
     let key = "UPDATE certificates SET key = $2 WHERE serial = $1";
     transaction.execute(key, &[&serial, &certified.key.as_slice()]).await?;
     Ok(())
-}
-
-/// What two keys have been that older versions let be both stays as it was first.
-fn of_older(claimed: Result<(), StoreError>) -> Result<(), StoreError> {
-    match claimed {
-        Err(StoreError::KeyAttests | StoreError::KeyCertified | StoreError::KeyHasOtherSubject) => Ok(()),
-        other => other,
-    }
 }

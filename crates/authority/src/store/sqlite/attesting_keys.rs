@@ -5,7 +5,7 @@ mod binding;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use self::binding::{bind_device, bind_key, check_device_binding, check_key};
-use super::certified_keys::burn;
+use super::certified_keys::{burn, count_revocations};
 use super::{Sqlite, insert_certificates, insert_decision, proof, spend};
 use crate::store::binding::superseded;
 use crate::store::columns::{self, approvers, expected, expected_columns, material, material_columns, reason_of};
@@ -254,8 +254,7 @@ impl AttestingKeyStore for Sqlite {
         self.read(|connection| {
             // Both statements see one state.
             let transaction = connection.unchecked_transaction()?;
-            let count =
-                transaction.prepare_cached("SELECT count(*) FROM revocations")?.query_row([], |row| row.get(0))?;
+            let count = count_revocations(&transaction)?;
             let revoked = read_revoked(&transaction, now)?;
             transaction.commit()?;
             Ok((count, revoked))

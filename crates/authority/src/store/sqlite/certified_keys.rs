@@ -1,10 +1,11 @@
 //! Whose each key is, in SQLite.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use vouchsafe_evidence::x509::{CertView, SpkiView};
+use vouchsafe_evidence::x509::CertView;
 
 use super::{Sqlite, insert_decision};
-use crate::certified_key::{holder_of, key_identity};
+use crate::certified_key::holder_of;
+use crate::store::certified_keys::{attesting_of_older, check_rest, of_older};
 use crate::store::{
     Certified, CertifiedKeyStore, Claim, Decision, Digest, KeyHolder, Revocation, StoreError, Validities, Validity,
 };
@@ -38,9 +39,7 @@ impl CertifiedKeyStore for Sqlite {
     }
 
     fn revocation_count(&self) -> Result<i64, StoreError> {
-        self.read(|connection| {
-            Ok(connection.prepare_cached("SELECT count(*) FROM revocations")?.query_row([], |row| row.get(0))?)
-        })
+        self.read(count_revocations)
     }
 
     fn validities(&self, now: i64) -> Result<Validities, StoreError> {
@@ -66,7 +65,7 @@ impl CertifiedKeyStore for Sqlite {
                      WHERE revoked_at IS NULL GROUP BY spki_digest)
                  WHERE last > ?1",
             )?;
-            let revocations = transaction.query_row("SELECT count(*) FROM revocations", [], |row| row.get(0))?;
+            let revocations = count_revocations(&transaction)?;
             transaction.commit()?;
             Ok(Validities { issued, attesting_keys, revocations })
         })
@@ -90,6 +89,11 @@ fn read_holder(connection: &Connection, key: &Digest) -> Result<Option<KeyHolder
         })
     };
     Ok(statement.query_row([key], read).optional()?)
+}
+
+/// How many revocations were ever recorded.
+pub(super) fn count_revocations(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.prepare_cached("SELECT count(*) FROM revocations")?.query_row([], |row| row.get(0))?)
 }
 
 /// No certificate for this key any more.
@@ -133,10 +137,8 @@ pub(super) fn check_rests(connection: &Connection, certified: &Certified, accoun
     for key in &certified.rests_on {
         let found: Option<(String, bool)> =
             statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        match found {
-            Some((_, true)) => return Err(StoreError::KeyRevoked),
-            Some((owner, false)) if owner != account => return Err(StoreError::KeyOfOtherAccount),
-            Some(_) | None => {}
+        if let Some((owner, is_revoked)) = found {
+            check_rest(&owner, is_revoked, account)?;
         }
     }
     Ok(())
@@ -149,9 +151,7 @@ pub(in crate::store) fn backfill(connection: &Connection) -> Result<(), StoreErr
     while let Some(row) = keys.next()? {
         let (spki, account, is_host, public): (Digest, String, bool, Vec<u8>) =
             (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        let parsed = if is_host { SpkiView::parse(&public).ok() } else { None };
-        let key = parsed.as_ref().map_or(spki, key_identity);
-        of_older(claim(connection, &Certified::attesting(key, spki), &account, &[]))?;
+        of_older(claim(connection, &attesting_of_older(spki, is_host, &public), &account, &[]))?;
     }
     let mut last = i64::MIN;
     loop {
@@ -183,12 +183,4 @@ pub(in crate::store) fn backfill(connection: &Connection) -> Result<(), StoreErr
         [],
     )?;
     Ok(())
-}
-
-/// What two keys have been that older versions let be both stays as it was first.
-fn of_older(claimed: Result<(), StoreError>) -> Result<(), StoreError> {
-    match claimed {
-        Err(StoreError::KeyAttests | StoreError::KeyCertified | StoreError::KeyHasOtherSubject) => Ok(()),
-        other => other,
-    }
 }
