@@ -387,7 +387,7 @@ impl Config {
             )?,
             ak_validity_days: u32::try_from(ak_validity_days).unwrap_or(1),
             anonymous_appraisals: file.anonymous_appraisals,
-            ear: role::appraising(file.role, file.appraisals)?.map(AppraisalsFile::check).transpose()?,
+            ear: file.appraisals.map(|section| section.check(file.role)).transpose()?,
             enrolment: file.enrolment.unwrap_or_default().check(file.ceremony)?,
             limits: file.limits.check()?,
             tls: file.tls.check()?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{ConfigError, in_range};
+use super::{ConfigError, Role, RoleError, in_range};
 use crate::issuing_key::TokenKeyConfig;
 
 /// Public keys that are published besides the one in use.
@@ -75,7 +75,11 @@ pub enum EarKey {
 }
 
 impl AppraisalsFile {
-    pub(super) fn check(self) -> Result<EarConfig, ConfigError> {
+    pub(super) fn check(self, role: Role) -> Result<EarConfig, ConfigError> {
+        // One role appraises nothing.
+        if !role.issues() {
+            return Err(RoleError::Unused { section: "[appraisals.ear]", role }.into());
+        }
         let EarFile { key, pkcs11, public_key, lifetime_seconds, former_keys } = self.ear;
         let key = match (key, pkcs11, public_key) {
             (Some(file), None, None) => EarKey::File(file),
@@ -92,7 +96,7 @@ impl AppraisalsFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, RoleError};
+    use super::super::Config;
     use super::*;
 
     fn section(text: &str) -> Result<Option<EarConfig>, ConfigError> {

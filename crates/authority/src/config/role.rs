@@ -223,14 +223,6 @@ pub(super) fn check(
     }
 }
 
-/// A section that is about appraisals, which one role does not do.
-pub(super) fn appraising<T>(role: Role, section: Option<T>) -> Result<Option<T>, ConfigError> {
-    match section {
-        Some(_) if !role.issues() => Err(RoleError::Unused { section: "[appraisals.ear]", role }.into()),
-        section => Ok(section),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Config;
