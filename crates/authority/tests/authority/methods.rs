@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use vouchsafe_authority::store::{Sqlite, Store};
 use vouchsafe_evidence::ak_possession::{AkPossession, PossessionPurpose};
 use vouchsafe_evidence::bundle::AttestationStatement;
+use vouchsafe_evidence::formats::ListedFormat;
 use vouchsafe_evidence::oid::{self, Oid};
+use vouchsafe_evidence::statement::KeyPop;
 use vouchsafe_evidence::tpm::Curve;
 use vouchsafe_evidence::tpm::template::AK_ATTRIBUTES;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage};
@@ -440,6 +442,30 @@ impl YubiKey {
 
     fn fields(&self) -> Value {
         json!({"evidence": [b64(&self.f9), b64(&self.slot)]})
+    }
+}
+
+/// A key in a YubiKey's slot.
+pub struct Slot {
+    pub key: SoftwareKey,
+    pub yubikey: YubiKey,
+}
+
+impl Slot {
+    pub fn new(maker: &Vendor, serial: u8) -> Self {
+        let key = SoftwareKey::generate();
+        let yubikey = YubiKey::attesting(maker, &key, serial);
+        Self { key, yubikey }
+    }
+
+    /// The attestation, and what the attested key says of each nonce and context.
+    pub fn statements(&self, proofs: &[(&[u8], &[u8])]) -> Vec<AttestationStatement> {
+        let attestation = ListedFormat::from_id("yubikey-piv").unwrap().statement(&self.yubikey.slot);
+        let proofs = proofs.iter().map(|(nonce, context)| {
+            let proof = KeyPop { nonce: nonce.to_vec(), context: context.to_vec() };
+            AttestationStatement::new(oid::STATEMENT_KEY_POP, proof.to_der())
+        });
+        [attestation].into_iter().chain(proofs).collect()
     }
 }
 

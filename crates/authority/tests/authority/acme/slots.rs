@@ -2,31 +2,15 @@
 
 use serde_json::{Value, json};
 use vouchsafe_evidence::base64url;
-use vouchsafe_evidence::bundle::AttestationStatement;
-use vouchsafe_evidence::formats::ListedFormat;
-use vouchsafe_evidence::oid;
-use vouchsafe_evidence::statement::KeyPop;
 
 use super::client::{ALICE_SECRET, BOB_SECRET, Client, Stage, codes};
 use super::devices::{bytes, head, object, response, sha256, text};
 use super::{alternative_names, certificates, dns, request, unb64url};
-use crate::methods::{YubiKey, trust_yubico};
+use crate::methods::{Slot, trust_yubico};
 use crate::module::{SoftwareKey, Vendor};
 use crate::site::{NOW, Site};
 
-/// A key in a YubiKey's slot.
-struct Slot {
-    key: SoftwareKey,
-    yubikey: YubiKey,
-}
-
 impl Slot {
-    fn new(maker: &Vendor, serial: u8) -> Self {
-        let key = SoftwareKey::generate();
-        let yubikey = YubiKey::attesting(maker, &key, serial);
-        Self { key, yubikey }
-    }
-
     /// The attestation object of format `step`: the slot's certificates, and this signature.
     fn object(&self, signature: &[u8]) -> Vec<u8> {
         step(0x26, signature, &[&self.yubikey.slot, &self.yubikey.f9])
@@ -39,12 +23,7 @@ impl Slot {
 
     /// A request with the attestation and, where it is given, a proof of possession over nonce and context.
     fn request(&self, name: &str, proof: Option<(&[u8], &[u8])>) -> Vec<u8> {
-        let attestation = ListedFormat::from_id("yubikey-piv").unwrap().statement(&self.yubikey.slot);
-        let proof = proof.map(|(nonce, context)| {
-            let proof = KeyPop { nonce: nonce.to_vec(), context: context.to_vec() };
-            AttestationStatement::new(oid::STATEMENT_KEY_POP, proof.to_der())
-        });
-        let statements = [attestation].into_iter().chain(proof).collect();
+        let statements = self.statements(proof.as_slice());
         request(&self.key, &dns(name), statements, std::slice::from_ref(&self.yubikey.f9))
     }
 }

@@ -1,42 +1,15 @@
 //! Evidence that has no room for a nonce: fresh by a signature of the attested key over this transaction, and by nothing
 //! else.
 
-use vouchsafe_evidence::bundle::AttestationStatement;
-use vouchsafe_evidence::formats::ListedFormat;
-use vouchsafe_evidence::oid;
-use vouchsafe_evidence::statement::KeyPop;
-
 use super::*;
-use crate::methods::{YubiKey, trust_yubico};
+use crate::methods::{Slot, trust_yubico};
 use crate::module::Vendor;
 use crate::site::NOW;
 
 /// A context made from this transaction's identifier and another's.
 type Context = fn(&[u8], &[u8]) -> Vec<u8>;
 
-/// A key in a YubiKey's slot.
-struct Slot {
-    key: SoftwareKey,
-    yubikey: YubiKey,
-}
-
 impl Slot {
-    fn new(maker: &Vendor, serial: u8) -> Self {
-        let key = SoftwareKey::generate();
-        let yubikey = YubiKey::attesting(maker, &key, serial);
-        Self { key, yubikey }
-    }
-
-    /// The attestation, and what the attested key says of nonce and context.
-    fn statements(&self, proofs: &[(&[u8], &[u8])]) -> Vec<AttestationStatement> {
-        let attestation = ListedFormat::from_id("yubikey-piv").unwrap().statement(&self.yubikey.slot);
-        let proofs = proofs.iter().map(|(nonce, context)| {
-            let proof = KeyPop { nonce: nonce.to_vec(), context: context.to_vec() };
-            AttestationStatement::new(oid::STATEMENT_KEY_POP, proof.to_der())
-        });
-        [attestation].into_iter().chain(proofs).collect()
-    }
-
     fn pkcs10(&self, proofs: &[(&[u8], &[u8])]) -> Vec<u8> {
         request(&self.key, "x", self.statements(proofs), std::slice::from_ref(&self.yubikey.f9))
     }

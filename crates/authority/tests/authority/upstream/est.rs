@@ -11,7 +11,7 @@ use crate::module::{pem, sign_certificate};
 use crate::site::{NOW, unb64};
 
 /// A request by this name, with these attributes.
-fn csr(key: &SoftwareKey, common_name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn csr(key: &SoftwareKey, common_name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
     let subject = build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap();
     let info = CsrTemplate { subject, spki: key.spki(), attributes: attributes.to_vec() }.info_der();
     build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
@@ -40,10 +40,10 @@ async fn a_request_with_its_evidence_is_shown_to_no_upstream() {
     assert!(tap.seen().is_empty());
 }
 
-/// A front with ACME, whose profile `device` comes from the upstream by EST.
-async fn front_by_acme(stage: &Stage, tap: &Tap, ca: &Path, password: &str) -> Site {
+/// A front with ACME, whose profile `device` comes from the upstream of these settings.
+pub(super) async fn front_by_acme(stage: &Stage, settings: impl FnOnce(&Path) -> String) -> Site {
     let mut front = stage.site(NOW, false).await;
-    let settings = upstream_by_est(front.dir.path(), tap, ca, password);
+    let settings = settings(front.dir.path());
     front.reconfigure(|config| {
         let named = config.replacen("name = 'device'\n", "name = 'device'\nupstream = 'rear'\n", 1);
         let (before, profiles) = named.split_once("[[profiles]]").unwrap();
@@ -53,26 +53,33 @@ async fn front_by_acme(stage: &Stage, tap: &Tap, ca: &Path, password: &str) -> S
     front
 }
 
+/// An order for `device-1`, whose module has attested this key.
+pub(super) async fn ordered(
+    client: &AcmeClient<'_>,
+    module: &Module,
+    ak_chain: &[Vec<u8>],
+    key: &SoftwareKey,
+) -> Value {
+    let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
+    let (_, order) = client.order(identifiers, "device").await;
+    let challenge = client.challenge(&order, "device-attest-01").await;
+    let object = tpm_object(module, ak_chain, key, &client.key_authorization(&challenge));
+    let reply = client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
+    assert_eq!(reply.json()["status"], "valid");
+    order
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bare_request_is_handed_on_as_it_is() {
     let rear = rear().await;
     let tap = Tap::start(Backend::Site(Arc::clone(&rear))).await;
     let stage = Stage::new();
-    let front = front_by_acme(&stage, &tap, &ca_of(&rear), "registrar-token\n").await;
+    let front = front_by_acme(&stage, |folder| upstream_by_est(folder, &tap, &ca_of(&rear), "registrar-token\n")).await;
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
     let client = AcmeClient::register(&front, "alice", &ALICE_SECRET).await;
     let key = SoftwareKey::generate();
-    let ordered = async || {
-        let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
-        let (_, order) = client.order(identifiers, "device").await;
-        let challenge = client.challenge(&order, "device-attest-01").await;
-        let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
-        let reply = client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
-        assert_eq!(reply.json()["status"], "valid");
-        order
-    };
     // Another name than the one that was decided, and a usage beyond those of the profile.
-    let order = ordered().await;
+    let order = ordered(&client, &module, &ak_chain, &key).await;
     let beyond = build::extension_request_attribute(&[build::extended_key_usage(false, &[oid::KP_CODE_SIGNING])]);
     for request in [csr(&key, "device-2", &[]), csr(&key, "device-1", &[beyond])] {
         assert_eq!(codes(&client.finalize(&order, &request, None).await), ["authority.not-forwardable"]);
@@ -99,7 +106,7 @@ async fn what_the_upstream_answers_is_told() {
     let rear = rear().await;
     let tap = Tap::start(Backend::Site(Arc::clone(&rear))).await;
     let stage = Stage::new();
-    let front = front_by_acme(&stage, &tap, &ca_of(&rear), "registrar-token\n").await;
+    let front = front_by_acme(&stage, |folder| upstream_by_est(folder, &tap, &ca_of(&rear), "registrar-token\n")).await;
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
     let client = AcmeClient::register(&front, "alice", &ALICE_SECRET).await;
     let plain = "Content-Type: text/plain\r\n";
@@ -115,11 +122,7 @@ async fn what_the_upstream_answers_is_told() {
     ];
     for (status, headers, body, code) in answers {
         let key = SoftwareKey::generate();
-        let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
-        let (_, order) = client.order(identifiers, "device").await;
-        let challenge = client.challenge(&order, "device-attest-01").await;
-        let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
-        client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
+        let order = ordered(&client, &module, &ak_chain, &key).await;
         tap.then([Action::Answer(Box::new(move |_| (status, headers, body.to_vec())))]);
         let reply = client.finalize(&order, &csr(&key, "device-1", &[]), None).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -150,33 +153,24 @@ async fn a_client_certificate_says_who_asks() {
         let extensions = vec![build::extended_key_usage(false, &purposes)];
         let own = sign_certificate((&name("RA Root"), &root_key), name("Registrar"), key.spki(), NOW, extensions);
         let stage = Stage::new();
-        let mut front = stage.site(NOW, false).await;
-        let folder = front.dir.path().to_owned();
-        fs::write(folder.join("ra.pem"), pem(&own)).unwrap();
-        let key = secret(&folder, "ra.key", &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
-        let settings = format!(
-            "[[upstreams]]\nname = 'rear'\nurl = 'https://localhost:{}/.well-known/est/plain/'\ntls_roots = '{}'\n\
-             ca = '{}'\nest = {{ certificate = '{}', key = '{}' }}\n",
-            rear.address().port(),
-            rear.tls_root().display(),
-            ca_of(&rear).display(),
-            folder.join("ra.pem").display(),
-            key.display()
-        );
-        front.reconfigure(|config| {
-            let named = config.replacen("name = 'device'\n", "name = 'device'\nupstream = 'rear'\n", 1);
-            let (before, profiles) = named.split_once("[[profiles]]").unwrap();
-            format!("{before}{settings}[[profiles]]{profiles}")
-        });
-        front.restart().await;
+        let front = front_by_acme(&stage, |folder| {
+            fs::write(folder.join("ra.pem"), pem(&own)).unwrap();
+            let key = secret(folder, "ra.key", &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
+            format!(
+                "[[upstreams]]\nname = 'rear'\nurl = 'https://localhost:{}/.well-known/est/plain/'\ntls_roots = '{}'\n\
+                 ca = '{}'\nest = {{ certificate = '{}', key = '{}' }}\n",
+                rear.address().port(),
+                rear.tls_root().display(),
+                ca_of(&rear).display(),
+                folder.join("ra.pem").display(),
+                key.display()
+            )
+        })
+        .await;
         let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
         let client = AcmeClient::register(&front, "alice", &ALICE_SECRET).await;
         let key = SoftwareKey::generate();
-        let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
-        let (_, order) = client.order(identifiers, "device").await;
-        let challenge = client.challenge(&order, "device-attest-01").await;
-        let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
-        client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
+        let order = ordered(&client, &module, &ak_chain, &key).await;
         let reply = client.finalize(&order, &csr(&key, "device-1", &[]), None).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         if is_registrar {

@@ -1,13 +1,11 @@
 //! Several of a kind behind one authority: CAs that number their certificates alike, and accounts that ask at once.
 
+use super::est::{csr, front_by_acme, ordered};
 use super::wrong::{Ca, confirming, granting};
 use super::*;
 use crate::acme::client::{ALICE_SECRET, Client as AcmeClient, Stage};
-use crate::acme::devices::{response, tpm_object};
 use crate::cmp::client::{CR, IMPLICIT_CONFIRM, RR};
 use crate::module::pem;
-use crate::site::NOW;
-use vouchsafe_evidence::x509::build::CsrTemplate;
 
 /// Numbers of reasons (RFC 5280, section 5.3.1).
 const KEY_COMPROMISE: u8 = 1;
@@ -19,33 +17,21 @@ async fn orders_of_acme_get_certificates_that_two_cas_number_alike() {
     let cas = [Ca::new("First CA"), Ca::new("Second CA")];
     let tap = Tap::start(Backend::Nobody).await;
     let stage = Stage::new();
-    let mut front = stage.site(NOW, false).await;
-    let file = front.dir.path().join("cas.pem");
-    fs::write(&file, cas.each_ref().map(|ca| pem(&ca.certificate)).concat()).unwrap();
-    let settings = upstream(front.dir.path(), &tap, &file, "/cmp");
-    front.reconfigure(|config| {
-        let named = config.replacen("name = 'device'\n", "name = 'device'\nupstream = 'rear'\n", 1);
-        let (before, profiles) = named.split_once("[[profiles]]").unwrap();
-        format!("{before}{settings}[[profiles]]{profiles}")
-    });
-    front.restart().await;
+    let front = front_by_acme(&stage, |folder| {
+        let file = folder.join("cas.pem");
+        fs::write(&file, cas.each_ref().map(|ca| pem(&ca.certificate)).concat()).unwrap();
+        upstream(folder, &tap, &file, "/cmp")
+    })
+    .await;
     let (module, ak_chain) = enrolled(&front, ALICE, "device-1").await;
     let client = AcmeClient::register(&front, "alice", &ALICE_SECRET).await;
     let mut issued = Vec::new();
     for ca in &cas {
         let key = SoftwareKey::generate();
-        let identifiers = json!([{ "type": "permanent-identifier", "value": "device-1" }]);
-        let (_, order) = client.order(identifiers, "device").await;
-        let challenge = client.challenge(&order, "device-attest-01").await;
-        let object = tpm_object(&module, &ak_chain, &key, &client.key_authorization(&challenge));
-        let reply = client.post(challenge["url"].as_str().unwrap(), Some(&response(&object))).await;
-        assert_eq!(reply.json()["status"], "valid");
+        let order = ordered(&client, &module, &ak_chain, &key).await;
         let certificate = ca.issue(|_| {}, &key.spki());
         tap.then([granting(certificate.clone()), confirming()]);
-        let subject = build::distinguished_name(&[(oid::COMMON_NAME, "device-1")]).unwrap();
-        let info = CsrTemplate { subject, spki: key.spki(), attributes: Vec::new() }.info_der();
-        let csr = build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info));
-        let finalized = client.finalize(&order, &csr, None).await;
+        let finalized = client.finalize(&order, &csr(&key, "device-1", &[]), None).await;
         let said = String::from_utf8_lossy(&finalized.body).into_owned();
         assert_eq!((finalized.status, &finalized.json()["status"]), (200, &json!("valid")), "{said}");
         let reply = client.post(finalized.json()["certificate"].as_str().unwrap(), None).await;
