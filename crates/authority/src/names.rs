@@ -185,8 +185,7 @@ impl NameRule {
         subject: &NameView,
         alternative: &[GeneralName],
     ) -> Option<Violation> {
-        let why = judge(self.allow.as_ref()?, subject, &facts(applicant, (subject, alternative), &[], None)).err()?;
-        Some(not_allowed(&why))
+        judge(self.allow.as_ref()?, subject, &facts(applicant, (subject, alternative), &[], None)).err()
     }
 
     fn compile(of: Vec<Identity>, allow: Option<String>) -> Result<Self, NamesError> {
@@ -217,20 +216,9 @@ impl Service {
         if known.iter().any(is_of) {
             return Ok(None);
         }
-        let why = match &rule.allow {
-            None => None,
-            Some(condition) => {
-                let alternative = applicant.names.alternative_names();
-                match judge(condition, subject, &facts(applicant, (subject, &alternative), &known, Some(key))) {
-                    Ok(()) => return Ok(None),
-                    Err(why) => Some(why),
-                }
-            }
-        };
-        Ok(Some(match why {
-            None => own_codes::NAME_NOT_PERMITTED.violation(),
-            Some(why) => not_allowed(&why),
-        }))
+        let Some(condition) = &rule.allow else { return Ok(Some(own_codes::NAME_NOT_PERMITTED.violation())) };
+        let alternative = applicant.names.alternative_names();
+        Ok(judge(condition, subject, &facts(applicant, (subject, &alternative), &known, Some(key))).err())
     }
 
     /// One identity, where it is known.
@@ -281,11 +269,6 @@ impl Service {
     }
 }
 
-fn not_allowed(why: &str) -> Violation {
-    own_codes::NAME_NOT_PERMITTED
-        .found(format!("The profile does not allow the name that the request asks for: its condition {why}."))
-}
-
 /// The one commonName that a name consists of.
 fn only_common_name(name: &NameView) -> Option<String> {
     let mut attributes = name.rdns().flat_map(|rdn| rdn.attributes());
@@ -306,11 +289,15 @@ const ATTRIBUTES: [(oid::Oid, &str); 7] = [
 
 /// Whether a condition is true of a subject; what it would see wrongly, it is not asked about. Of an attribute that is there
 /// twice it would see one alone, or none, and so take for absent what the certificate says.
-fn judge(condition: &Condition, subject: &NameView, facts: &Map<String, Value>) -> Result<(), String> {
-    match ATTRIBUTES.iter().find(|(attribute, _)| subject.attributes(*attribute).nth(1).is_some()) {
+fn judge(condition: &Condition, subject: &NameView, facts: &Map<String, Value>) -> Result<(), Violation> {
+    let judged = match ATTRIBUTES.iter().find(|(attribute, _)| subject.attributes(*attribute).nth(1).is_some()) {
         Some((_, word)) => Err(format!("is not asked about a subject that has {word} twice")),
         None => condition.judge(facts),
-    }
+    };
+    judged.map_err(|why| {
+        own_codes::NAME_NOT_PERMITTED
+            .found(format!("The profile does not allow the name that the request asks for: its condition {why}."))
+    })
 }
 
 /// What a condition sees: `name`, `account`, `identities` and `claims`.
