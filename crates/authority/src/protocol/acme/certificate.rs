@@ -274,7 +274,7 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
             if owner_of(request, &certificate)?.as_deref() != Some(holder.id()) {
                 return Err(refusals::REVOCATION_KEY.problem());
             }
-            holder.bound.name().to_owned()
+            Some(holder.bound.name().to_owned())
         }
         KeyReference::Jwk(key) => {
             request.jws.verify(key)?;
@@ -282,7 +282,7 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
                 return Err(refusals::REVOCATION_KEY.problem());
             }
             request.spend_nonce()?;
-            String::new()
+            None
         }
     };
     if request.service.upstreams.issuer_of(&certificate).is_some() {
@@ -297,8 +297,8 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Answer, Problem> {
     let service = request.service;
     let report = format!("{{\"serial\":\"{}\"}}", to_hex(certificate.serial()));
     // The key itself has signed where no account has.
-    let shown = account.is_empty().then(|| certificate.spki());
-    let account = if account.is_empty() { issued.account } else { account };
+    let shown = account.is_none().then(|| certificate.spki());
+    let account = account.unwrap_or(issued.account);
     service.check_reason(&account, &certificate, shown, reason)?;
     let decision = service.decision(
         DecisionKind::Revocation,
