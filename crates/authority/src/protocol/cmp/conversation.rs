@@ -200,20 +200,17 @@ impl Conversation {
 
     /// certConf.
     fn confirm(self, service: &Service, confirmation: &Confirmation<'_>) -> Result<Decided, Error> {
-        let unconfirmed = match self.parties.transactions.confirmation(&self.place, self.now) {
-            Ok(Some(unconfirmed)) => unconfirmed,
-            Ok(None) => {
-                let begun =
-                    elsewhere::unconfirmed(service, &self.place)?.ok_or_else(|| Refusal::of(codes::OUT_OF_ORDER));
-                let begun = begun.and_then(|begun| {
-                    self.parties.transactions.begin(&self.place, self.now)?;
-                    Ok(begun)
-                });
-                match begun {
-                    Ok(unconfirmed) => unconfirmed,
-                    Err(refusal) => return self.refused(&refusal),
-                }
-            }
+        let transactions = &self.parties.transactions;
+        let awaited = match transactions.confirmation(&self.place, self.now) {
+            Ok(Some(unconfirmed)) => Ok(unconfirmed),
+            Ok(None) => match elsewhere::unconfirmed(service, &self.place)? {
+                Some(unconfirmed) => transactions.begin(&self.place, self.now).map(|()| unconfirmed),
+                None => Err(Refusal::of(codes::OUT_OF_ORDER)),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        let unconfirmed = match awaited {
+            Ok(unconfirmed) => unconfirmed,
             Err(refusal) => return self.refused(&refusal),
         };
         let is_meant = confirmation.id == unconfirmed.id && is_hash(confirmation, &unconfirmed.certificate);

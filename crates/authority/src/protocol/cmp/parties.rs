@@ -203,9 +203,10 @@ fn is_named_in(message: &Message<'_>, certificate: &CertView) -> bool {
 impl Signer {
     fn create(hierarchy: &Hierarchy, now: i64) -> Result<Self, CertificateError> {
         let (key, _) = SigningKey::generate()?;
+        let name = build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?;
         let mut certificates = Vec::new();
         for issuer in hierarchy.issuers() {
-            match Self::certify(&key, issuer, now) {
+            match Self::certify(&key, &name, issuer, now) {
                 Ok(certificate) => certificates.push((issuer.name().to_owned(), certificate)),
                 // It has expired, and nothing new comes from it.
                 Err(CertificateError::Lint(LintError::Validity)) => {
@@ -214,12 +215,12 @@ impl Signer {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { key, name: build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?, certificates })
+        Ok(Self { key, name, certificates })
     }
 
-    fn certify(key: &SigningKey, issuer: &Issuer, now: i64) -> Result<CertView, CertificateError> {
+    fn certify(key: &SigningKey, name: &NameView, issuer: &Issuer, now: i64) -> Result<CertView, CertificateError> {
         let content = Content {
-            subject: build::distinguished_name(&[(oid::COMMON_NAME, SIGNER_NAME)])?,
+            subject: name.clone(),
             spki: key.spki(),
             now,
             validity_days: SIGNER_DAYS,
