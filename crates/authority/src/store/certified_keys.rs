@@ -112,8 +112,8 @@ pub(super) fn check_rest(owner: &str, is_revoked: bool, account: &str) -> Result
     if owner == account { Ok(()) } else { Err(StoreError::KeyOfOtherAccount) }
 }
 
-/// An attesting key that an older version has recorded. `public` is its SubjectPublicKeyInfo where it `is_host`'s, and what a
-/// TPM has for it otherwise, of which `spki` is in the plainest encoding.
+/// An attesting key that an older version has recorded. Of one that host software drives, `public` is its
+/// SubjectPublicKeyInfo; of a TPM's key, `spki` is of the plainest encoding already.
 pub(super) fn attesting_of_older(spki: Digest, is_host: bool, public: &[u8]) -> Certified {
     let parsed = if is_host { SpkiView::parse(public).ok() } else { None };
     Certified::attesting(parsed.as_ref().map_or(spki, key_identity), spki)
