@@ -24,19 +24,14 @@ use vouchsafe_evidence::oid;
 use vouchsafe_evidence::pem;
 use vouchsafe_evidence::tpm::EccScheme;
 use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
-use vouchsafe_evidence::x509::build::{self, CsrTemplate};
+use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::extensions::{GeneralName, SubjectAltName};
 use vouchsafe_evidence::x509::{CertView, CrlView};
 
 use self::client::{ALICE_SECRET, Client, Stage, codes, jwk, sign};
+use crate::est::enrolled;
 use crate::module::{Module, SoftwareKey};
-use crate::site::{ALICE, NOW, Reply, Site, chain};
-
-async fn enrolled(site: &Site, token: &str, device: &str) -> (Module, Vec<Vec<u8>>) {
-    let module = Module::new(&site.vendor, site.clock.now());
-    let answer = site.enroll(token, &module, device).await;
-    (module, chain(&answer["certificates"]["attest"]))
-}
+use crate::site::{ALICE, NOW, Reply};
 
 /// A request for a key with these alternative names and statements.
 fn request(
@@ -71,8 +66,7 @@ fn request_as(
         attributes.push(build::attestation_attribute(&bundle));
     }
     let subject = build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap();
-    let info = CsrTemplate { subject, spki: key.spki(), attributes }.info_der();
-    build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
+    key.csr(subject, attributes)
 }
 
 fn dns(name: &str) -> Vec<GeneralName> {

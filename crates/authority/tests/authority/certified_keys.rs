@@ -1,14 +1,10 @@
 //! Whose a key is: one subject's, unless the profile allows more; and either an attesting key or one that has certificates.
 
 use serde_json::json;
-use vouchsafe_evidence::bundle::AttestationBundle;
-use vouchsafe_evidence::oid;
-use vouchsafe_evidence::x509::CertView;
-use vouchsafe_evidence::x509::build::{self, CsrTemplate};
 
 use crate::host;
 use crate::made::x509_statement;
-use crate::module::{Module, SoftwareKey};
+use crate::module::{Module, SoftwareKey, request};
 use crate::site::{ALICE, NOW, Reply, Site, b64, chain, digest_hex, hex};
 
 /// Profiles that give one key different subjects.
@@ -44,16 +40,7 @@ impl Client {
     pub async fn request(&self, site: &Site, profile: &str, key: &SoftwareKey, name: &str) -> serde_json::Value {
         let nonce = site.nonce(ALICE, json!({"purpose": "certificate", "profile": profile})).await;
         let statement = x509_statement(&self.module, key, &nonce, &self.x509, NOW);
-        let certificates = vec![CertView::parse(&self.x509[0]).unwrap()];
-        let bundle = AttestationBundle::new(vec![statement], certificates).unwrap();
-        let template = CsrTemplate {
-            subject: build::distinguished_name(&[(oid::COMMON_NAME, name)]).unwrap(),
-            spki: key.spki(),
-            attributes: vec![build::attestation_attribute(&bundle)],
-        };
-        let info = template.info_der();
-        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
-        let csr = build::assemble(&info, &algorithm, &key.sign_der(&info));
+        let csr = request(key, name, vec![statement], &self.x509[..1]);
         json!({"csr": b64(&csr), "nonce": hex(&nonce), "profile": profile})
     }
 

@@ -23,8 +23,9 @@ use self::client::{
     Answer, CERT_CONF, CERT_PROFILE, CP, CR, Client, ERROR, GENM, IMPLICIT_CONFIRM, IP, IR, KUR, P10CR, PKICONF,
     Protection, RP, RR, confirmation, nonce_request, popo, requests, revocation, sequence, write,
 };
+use crate::est::enrolled;
 use crate::module::{Module, SoftwareKey, request};
-use crate::site::{ALICE, BOB, Site, b64, chain, digest_hex, hex};
+use crate::site::{ALICE, BOB, Site, b64, digest_hex, hex};
 
 const PROFILES: &str = "[[profiles]]\nname='device'\n[[profiles]]\nname='stock'\nfreshness='when-given'\n\
     [[profiles]]\nname='modules'\ndevices='any'\n[[profiles]]\nname='old-modules'\ndevices='any'\nfreshness='when-given'\n";
@@ -49,12 +50,6 @@ async fn site() -> Site {
     let mut site = Site::install_for(dir, PROFILES, &accounts);
     site.restart().await;
     site
-}
-
-async fn enrolled(site: &Site, token: &str, device: &str) -> (Module, Vec<Vec<u8>>) {
-    let module = Module::new(&site.vendor, site.clock.now());
-    let answer = site.enroll(token, &module, device).await;
-    (module, chain(&answer["certificates"]["attest"]))
 }
 
 fn alice() -> Client {

@@ -85,7 +85,7 @@ impl Authority {
     }
 
     fn key_pem(&self) -> String {
-        pem(&self.key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY")
+        self.key.pkcs8_pem()
     }
 }
 

@@ -1,18 +1,18 @@
 //! What TPM2_CertifyX509 makes, in software, and requests that carry it.
 
 use aws_lc_rs::digest;
-use vouchsafe_evidence::bundle::{AttestationBundle, AttestationStatement};
+use vouchsafe_evidence::bundle::AttestationStatement;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::statement::{TpmCertifyX509, TpmQuote};
 use vouchsafe_evidence::tpm::marshal::Writer;
 use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
 use vouchsafe_evidence::tpm::{EccScheme, HashAlg, PcrBank, PcrSelection, TpmtPublic};
-use vouchsafe_evidence::x509::build::{self, CertificateTemplate, CsrTemplate};
+use vouchsafe_evidence::x509::build::{self, CertificateTemplate};
 use vouchsafe_evidence::x509::der::{Reader, Tag};
 use vouchsafe_evidence::x509::extensions::KeyUsage;
 use vouchsafe_evidence::x509::{CertView, NameView};
 
-use crate::module::{Module, SoftwareKey};
+use crate::module::{self, Module, SoftwareKey};
 
 /// A name beneath the attesting key's.
 fn beneath(ak: &NameView, common_name: &str) -> NameView {
@@ -60,15 +60,7 @@ pub fn certify_x509(module: &Module, public: &TpmtPublic, nonce: &[u8], ak: &Cer
 
 /// A request for a key with these statements.
 pub fn request(key: &SoftwareKey, statements: Vec<AttestationStatement>, certificates: &[Vec<u8>]) -> Vec<u8> {
-    let certificates = certificates.iter().map(|der| CertView::parse(der).unwrap()).collect();
-    let bundle = AttestationBundle::new(statements, certificates).unwrap();
-    let template = CsrTemplate {
-        subject: build::distinguished_name(&[(oid::COMMON_NAME, "as the client wrote it")]).unwrap(),
-        spki: key.spki(),
-        attributes: vec![build::attestation_attribute(&bundle)],
-    };
-    let info = template.info_der();
-    build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
+    module::request(key, "as the client wrote it", statements, certificates)
 }
 
 /// The key statement of a fresh key: tpm-certify-x509 under the first certificate of `x509_chain`.

@@ -38,6 +38,16 @@ impl SoftwareKey {
         self.0.to_pkcs8v1().unwrap().as_ref().to_vec()
     }
 
+    pub fn pkcs8_pem(&self) -> String {
+        pem(&self.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY")
+    }
+
+    /// A request in PKCS #10, signed by this key.
+    pub fn csr(&self, subject: NameView, attributes: Vec<Vec<u8>>) -> Vec<u8> {
+        let info = CsrTemplate { subject, spki: self.spki(), attributes }.info_der();
+        build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &self.sign_der(&info))
+    }
+
     pub fn point(&self) -> (Vec<u8>, Vec<u8>) {
         let public = self.0.public_key().as_ref();
         (public[1..33].to_vec(), public[33..].to_vec())
@@ -378,12 +388,6 @@ pub fn request(
 ) -> Vec<u8> {
     let certificates = certificates.iter().map(|der| CertView::parse(der).unwrap()).collect();
     let bundle = AttestationBundle::new(statements, certificates).unwrap();
-    let template = CsrTemplate {
-        subject: build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap(),
-        spki: key.spki(),
-        attributes: vec![build::attestation_attribute(&bundle)],
-    };
-    let info = template.info_der();
-    let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
-    build::assemble(&info, &algorithm, &key.sign_der(&info))
+    let subject = build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap();
+    key.csr(subject, vec![build::attestation_attribute(&bundle)])
 }

@@ -7,7 +7,7 @@ use vouchsafe_authority::{Administration, Clock};
 use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::oid::{self, Oid};
 use vouchsafe_evidence::x509::CertView;
-use vouchsafe_evidence::x509::build::{self, CsrTemplate};
+use vouchsafe_evidence::x509::build;
 
 use crate::made::x509_statement;
 use crate::module::{Module, SoftwareKey};
@@ -57,14 +57,8 @@ impl Client {
         let statement = x509_statement(&self.module, &key, &nonce, &self.x509, NOW);
         let certificates = vec![CertView::parse(&self.x509[0]).unwrap()];
         let bundle = AttestationBundle::new(vec![statement], certificates).unwrap();
-        let template = CsrTemplate {
-            subject: build::distinguished_name(subject).unwrap(),
-            spki: key.spki(),
-            attributes: vec![build::attestation_attribute(&bundle)],
-        };
-        let info = template.info_der();
-        let algorithm = build::algorithm_identifier(oid::ECDSA_WITH_SHA256);
-        let csr = build::assemble(&info, &algorithm, &key.sign_der(&info));
+        let subject = build::distinguished_name(subject).unwrap();
+        let csr = key.csr(subject, vec![build::attestation_attribute(&bundle)]);
         let body = json!({"csr": b64(&csr), "nonce": hex(&nonce), "profile": profile});
         site.post("/v1/certificates", Some(ALICE), body).await
     }

@@ -21,7 +21,7 @@ use vouchsafe_evidence::bundle::AttestationBundle;
 use vouchsafe_evidence::oid;
 use vouchsafe_evidence::tpm::EccScheme;
 use vouchsafe_evidence::tpm::template::USER_KEY_ATTRIBUTES;
-use vouchsafe_evidence::x509::build::{self, CsrTemplate};
+use vouchsafe_evidence::x509::build;
 use vouchsafe_evidence::x509::extensions::GeneralName;
 use vouchsafe_evidence::x509::{CertView, CsrView};
 
@@ -186,8 +186,7 @@ impl Device {
             build::attestation_attribute(&AttestationBundle::new(statements, certificates).unwrap()),
         ];
         let subject = build::distinguished_name(&[(oid::COMMON_NAME, NAME)]).unwrap();
-        let info = CsrTemplate { subject, spki: key.spki(), attributes }.info_der();
-        let der = build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info));
+        let der = key.csr(subject, attributes);
         assert!(CsrView::parse(&der).is_ok());
         der
     }

@@ -39,7 +39,7 @@ pub fn with_ear(site: &mut Site, key: &SoftwareKey) {
 
 fn key_file(site: &Site, key: &SoftwareKey) -> PathBuf {
     let path = site.dir.path().join("ear.key");
-    fs::write(&path, pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY")).unwrap();
+    fs::write(&path, key.pkcs8_pem()).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     path
 }
@@ -334,7 +334,7 @@ async fn results_by_a_key_in_a_token_that_is_the_one_named() {
     let key = SoftwareKey::generate();
     let folder = site.dir.path().join("token");
     fs::create_dir(&folder).unwrap();
-    let token = Token::with(&folder, &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
+    let token = Token::with(&folder, &key.pkcs8_pem());
     let public = site.dir.path().join("ear.pub");
     fs::write(&public, pem(key.spki().as_der()).replace("CERTIFICATE", "PUBLIC KEY")).unwrap();
     let settings = token.settings();

@@ -32,6 +32,7 @@ use vouchsafe_evidence::x509::{CertView, SpkiView, build};
 
 use self::tap::{Action, Backend, Tap};
 use crate::cmp::client::{Client, IR, PKICONF, Protection, popo, requests, revocation, sequence, write};
+use crate::est::enrolled;
 use crate::module::{Module, SoftwareKey};
 use crate::site::{ALICE, BOB, Reply, Site, b64, chain, digest_hex, hex};
 
@@ -99,12 +100,6 @@ async fn pair() -> (Site, Arc<Site>, Tap) {
     let dir = tempfile::tempdir().unwrap();
     let settings = upstream(dir.path(), &tap, &ca_of(&rear), "/.well-known/cmp/p/plain");
     (front(dir, &settings).await, rear, tap)
-}
-
-async fn enrolled(site: &Site, token: &str, device: &str) -> (Module, Vec<Vec<u8>>) {
-    let module = Module::new(&site.vendor, site.clock.now());
-    let answer = site.enroll(token, &module, device).await;
-    (module, chain(&answer["certificates"]["attest"]))
 }
 
 /// A request for this key, and the body that asks for a certificate.

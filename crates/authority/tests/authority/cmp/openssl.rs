@@ -22,8 +22,7 @@ impl Files<'_> {
     }
 
     fn key(&self, name: &str, key: &SoftwareKey) -> String {
-        let text = pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY");
-        self.write(name, text)
+        self.write(name, key.pkcs8_pem())
     }
 
     /// A configuration whose section `evidence` asks for the extension that holds a bundle.

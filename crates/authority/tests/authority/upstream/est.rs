@@ -1,7 +1,6 @@
 //! An upstream that is asked by EST: the client's own request is handed on where there is nothing in it but what was
 //! decided, and by no other way.
 
-use vouchsafe_evidence::x509::build::CsrTemplate;
 use vouchsafe_evidence::x509::extensions::BasicConstraints;
 
 use super::*;
@@ -13,8 +12,7 @@ use crate::site::{NOW, unb64};
 /// A request by this name, with these attributes.
 pub(super) fn csr(key: &SoftwareKey, common_name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
     let subject = build::distinguished_name(&[(oid::COMMON_NAME, common_name)]).unwrap();
-    let info = CsrTemplate { subject, spki: key.spki(), attributes: attributes.to_vec() }.info_der();
-    build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
+    key.csr(subject, attributes.to_vec())
 }
 
 fn upstream_by_est(folder: &Path, tap: &Tap, ca: &Path, password: &str) -> String {
@@ -155,7 +153,7 @@ async fn a_client_certificate_says_who_asks() {
         let stage = Stage::new();
         let front = front_by_acme(&stage, |folder| {
             fs::write(folder.join("ra.pem"), pem(&own)).unwrap();
-            let key = secret(folder, "ra.key", &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
+            let key = secret(folder, "ra.key", &key.pkcs8_pem());
             format!(
                 "[[upstreams]]\nname = 'rear'\nurl = 'https://localhost:{}/.well-known/est/plain/'\ntls_roots = '{}'\n\
                  ca = '{}'\nest = {{ certificate = '{}', key = '{}' }}\n",

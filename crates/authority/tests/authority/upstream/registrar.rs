@@ -1,7 +1,6 @@
 //! The receiving side: who is believed that it has verified a request, for what, and what it may ask for.
 
 use vouchsafe_evidence::oid::Oid;
-use vouchsafe_evidence::x509::build::CsrTemplate;
 use vouchsafe_evidence::x509::extensions::{BasicConstraints, GeneralName};
 
 use super::*;
@@ -69,8 +68,7 @@ async fn a_device_of_the_account_vouches_for_nobody() {
 
 fn csr(key: &SoftwareKey, attributes: &[Vec<u8>]) -> Vec<u8> {
     let subject = build::distinguished_name(&[(oid::COMMON_NAME, "device-7")]).unwrap();
-    let info = CsrTemplate { subject, spki: key.spki(), attributes: attributes.to_vec() }.info_der();
-    build::assemble(&info, &build::algorithm_identifier(oid::ECDSA_WITH_SHA256), &key.sign_der(&info))
+    key.csr(subject, attributes.to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +174,7 @@ async fn a_certificate_is_a_registration_authoritys_by_its_purpose() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = dir.path().join("ra.pem");
     fs::write(&certificate, pem(&registrar)).unwrap();
-    let key = secret(dir.path(), "ra.key", &pem(&key.pkcs8()).replace("CERTIFICATE", "PRIVATE KEY"));
+    let key = secret(dir.path(), "ra.key", &key.pkcs8_pem());
     let settings = upstream(dir.path(), &tap, &ca_of(&rear), "/.well-known/cmp/p/plain");
     let (before, _) = settings.split_once("cmp = ").unwrap();
     let settings =
